@@ -1,0 +1,1 @@
+//! Bursar: a payment runtime for AI agents.
