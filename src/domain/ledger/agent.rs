@@ -1,0 +1,102 @@
+//! Agents, delegations and pauses as the ledger knows them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::{AgentId, DelegationId, GroupId, Name, RoleId, WalletId};
+use crate::domain::money::Nano;
+use crate::domain::time::Timestamp;
+
+/// A token's SHA-256: tokens themselves are never kept.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenHash(pub [u8; 32]);
+
+/// An agent: who it is, what it may do by its role, and from which wallet it pays.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name.
+    pub name: Name,
+    /// Its role's name.
+    pub role: Name,
+    /// Its group's name.
+    pub group: Name,
+    /// Its wallet's name.
+    pub wallet: Name,
+    /// What proves that it is itself.
+    pub token: TokenHash,
+    /// For a sub-agent: the delegated budget that it spends from.
+    pub delegation: Option<DelegationId>,
+}
+
+impl Agent {
+    /// Its id.
+    pub fn id(&self) -> AgentId {
+        AgentId::named(&self.name)
+    }
+
+    /// Its role's id.
+    pub fn role_id(&self) -> RoleId {
+        RoleId::named(&self.role)
+    }
+
+    /// Its group's id.
+    pub fn group_id(&self) -> GroupId {
+        GroupId::named(&self.group)
+    }
+
+    /// Its wallet's id.
+    pub fn wallet_id(&self) -> WalletId {
+        WalletId::named(&self.wallet)
+    }
+}
+
+/// A sub-budget that an agent carved out of its own: what is spent from it counts in every budget of
+/// the parent too, so that fan-out cannot multiply spend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Delegation {
+    /// Who carved it out.
+    pub parent: AgentId,
+    /// Who spends from it.
+    pub child: AgentId,
+    /// How much, for its whole life.
+    pub limit: Nano,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What a pause stops.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Every signature.
+    All,
+    /// Those of a group's agents.
+    Group(Name),
+    /// Those of a role's agents.
+    Role(Name),
+    /// Those of an agent and of its sub-agents.
+    Agent(Name),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Group(name) => write!(f, "group/{name}"),
+            Self::Role(name) => write!(f, "role/{name}"),
+            Self::Agent(name) => write!(f, "agent/{name}"),
+        }
+    }
+}
+
+/// Who asked for a change that is not a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Principal {
+    /// The operator, by socket or token.
+    Operator,
+    /// An agent, by its token.
+    Agent(AgentId),
+    /// The node itself: start-up, reconciliation, keeper.
+    Node,
+}

@@ -1,0 +1,76 @@
+//! Claims: the payee's side of a hold.
+
+use alloy::primitives::{Address, B256, Signature};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::id::{Fingerprint, Name, PaymentId};
+use crate::domain::money::Amount;
+use crate::domain::order::Usage;
+
+/// An authorization bound to one request, before anything is served: binding is the accept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accepted {
+    /// What was signed.
+    pub commitment: Commitment,
+    /// By the payer: kept, so that a crash loses no money that can still be settled.
+    pub signature: Signature,
+    /// The request that it pays, condensed; another request never gets this authorization.
+    pub fingerprint: Fingerprint,
+    /// The payer's name for the payment, where it gave one.
+    pub payment: Option<PaymentId>,
+    /// Who sells.
+    pub provider: Name,
+    /// What kind of work.
+    pub capability: Name,
+    /// With which model.
+    pub model: Name,
+    /// The price.
+    pub amount: Amount,
+}
+
+impl Accepted {
+    /// The authorization's name on the rail.
+    pub const fn key(&self) -> AuthorizationKey {
+        self.commitment.key()
+    }
+
+    /// Who pays.
+    pub const fn payer(&self) -> Address {
+        self.commitment.payer
+    }
+}
+
+/// Where a claim stands. Settling and serving are two facts, in either order.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ClaimState {
+    /// Bound; nothing was asked of the rail.
+    Accepted,
+    /// The rail was asked and nobody knows: the money may be ours.
+    Unknown,
+    /// The money is ours, and the answer is owed: a `due` item until it is served or refunded.
+    Due {
+        /// The transfer.
+        transaction: B256,
+    },
+    /// Paid and served.
+    Served {
+        /// The transfer.
+        transaction: B256,
+    },
+    /// Given up before anything was settled; the same request may come again with it.
+    Released,
+    /// It can never settle.
+    Dead,
+    /// Paid, not served, and paid back.
+    Refunded,
+}
+
+/// What a claim's answer was, by its numbers.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Delivery {
+    /// What was used.
+    pub usage: Usage,
+    /// SHA-256 of the answer's bytes.
+    pub answer: B256,
+}

@@ -1,0 +1,98 @@
+//! Holds: the payer's side of a payment.
+
+use serde::{Deserialize, Serialize};
+
+use alloy::primitives::B256;
+
+use crate::domain::commitment::Commitment;
+use crate::domain::id::{AgentId, Fingerprint, Name, PaymentId, RequestId, WalletId};
+use crate::domain::ledger::budget::Seat;
+use crate::domain::money::{Amount, Nano};
+
+/// A hold as it is placed: SIGNABLE from its first instant, one sync. After a crash it is treated as
+/// LIVE, because the signature may have left.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Held {
+    /// The payment.
+    pub payment: PaymentId,
+    /// Who spends.
+    pub agent: AgentId,
+    /// For which request.
+    pub request: RequestId,
+    /// Which attempt at it, 0 first.
+    pub attempt: u32,
+    /// What the request says, condensed.
+    pub fingerprint: Fingerprint,
+    /// From which wallet.
+    pub wallet: WalletId,
+    /// What may be signed.
+    pub commitment: Commitment,
+    /// The worst case in the unit of account.
+    pub nano: Nano,
+    /// Where it counts: every budget that applies.
+    pub seats: Vec<Seat>,
+    /// The session, where the agent named one.
+    pub session: Option<Name>,
+    /// Who sells.
+    pub provider: Name,
+    /// What kind of work.
+    pub capability: Name,
+    /// With which model.
+    pub model: Name,
+    /// The quote it goes by.
+    pub quote: B256,
+    /// The policy that allowed it.
+    pub policy_version: u32,
+    /// The process that placed it: a later process cannot know that nothing was signed.
+    pub boot: u64,
+}
+
+/// Where a payment stands.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HoldState {
+    /// Durable, in every budget; a signature may exist and may have left.
+    Signable,
+    /// A signature left and no word came: counts as spent until the rail speaks.
+    Unknown,
+    /// Captured on the payee's signed word; the rail has not confirmed it yet.
+    Captured {
+        /// What was charged.
+        amount: Amount,
+        /// What that counts in budgets.
+        nano: Nano,
+        /// The transfer that the receipt names.
+        transaction: B256,
+    },
+}
+
+/// Why nothing can be drawn any more: what the rail showed on a final block.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FinalBlock {
+    /// Its hash.
+    pub hash: B256,
+    /// Its time, in seconds since the epoch.
+    pub time_s: u64,
+}
+
+/// Why a hold was voided.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum VoidProof {
+    /// This very process placed it and never released it to the signer.
+    NeverSigned,
+    /// A final block shows its nonce cancelled.
+    Canceled {
+        /// The cancelling transaction.
+        transaction: B256,
+        /// The block.
+        block: FinalBlock,
+    },
+}
+
+/// On whose word a capture stands.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CaptureProof {
+    /// The payee's signed receipt; the rail confirms it later.
+    Receipt,
+    /// A final block.
+    Chain(FinalBlock),
+}

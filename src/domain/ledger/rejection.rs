@@ -1,0 +1,287 @@
+//! Why the ledger refuses. Refused means unchanged.
+
+use alloy::primitives::B256;
+
+use crate::domain::asset::{Asset, Network};
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::fault::{Class, Fault};
+use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
+use crate::domain::ledger::agent::Scope;
+use crate::domain::ledger::budget::BudgetCheck;
+use crate::domain::money::{Amount, Nano};
+use crate::domain::time::Timestamp;
+
+/// A refusal, with the numbers at that instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// A budget has no room for the worst case.
+    #[error("budget {} has {} left of {}, {} asked", .0.budget, .0.left(), .0.limit, .0.asked)]
+    OverBudget(Box<BudgetCheck>),
+    /// No budget but a session's applies: no cap, no payment.
+    #[error("no budget applies to {agent}: a payment needs a cap above it")]
+    NoBudget {
+        /// Whose payment.
+        agent: AgentId,
+    },
+    /// The wallet has less than is asked.
+    #[error("wallet {wallet} has {available} atomic units of {asset} available, {asked} asked")]
+    InsufficientFunds {
+        /// Which wallet.
+        wallet: Name,
+        /// Of what.
+        asset: Asset,
+        /// Neither spent nor held.
+        available: Amount,
+        /// What was asked.
+        asked: Amount,
+    },
+    /// No agent has this id.
+    #[error("no agent has the id {0}")]
+    UnknownAgent(AgentId),
+    /// No wallet has this name.
+    #[error("no wallet is called {0}")]
+    UnknownWallet(Name),
+    /// Signing is paused.
+    #[error("{scope} is paused: {reason}")]
+    Paused {
+        /// What is paused.
+        scope: Scope,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Another policy is in force by now.
+    #[error("the policy in force is version {current}, not {asked}")]
+    StalePolicy {
+        /// In force.
+        current: u32,
+        /// That the hold was allowed by.
+        asked: u32,
+    },
+    /// The same request was seen before: its payment answers for it.
+    #[error("the request {request} has the payment {payment}")]
+    Exists {
+        /// The request.
+        request: RequestId,
+        /// Its payment.
+        payment: PaymentId,
+    },
+    /// The same request id came with other content.
+    #[error("the request {request} was made before with other content, as {payment}")]
+    RequestConflict {
+        /// The request.
+        request: RequestId,
+        /// Its payment.
+        payment: PaymentId,
+    },
+    /// The attempt is not the next one.
+    #[error("the next attempt at {request} is {next}, not {asked}")]
+    WrongAttempt {
+        /// The request.
+        request: RequestId,
+        /// The next.
+        next: u32,
+        /// That was asked.
+        asked: u32,
+    },
+    /// The request id is older than requests are remembered, or not a UUIDv7, or from the future.
+    #[error(
+        "the request id {request} is outside what is remembered, from {from} to {to}: make a fresh UUIDv7"
+    )]
+    RequestOutsideMemory {
+        /// The request.
+        request: RequestId,
+        /// The oldest that is taken.
+        from: Timestamp,
+        /// The newest that is taken.
+        to: Timestamp,
+    },
+    /// The session's time is over.
+    #[error("the session {session} ended at {ended}")]
+    SessionEnded {
+        /// Which.
+        session: Name,
+        /// When.
+        ended: Timestamp,
+    },
+    /// The delegated budget's time is over.
+    #[error("the delegated budget of {agent} ended at {ended}")]
+    DelegationEnded {
+        /// Whose.
+        agent: AgentId,
+        /// When.
+        ended: Timestamp,
+    },
+    /// Zero, or more than the ledger counts in.
+    #[error("the amount {amount} is outside 1 to {}", Amount::MAX)]
+    AmountOutOfRange {
+        /// What was asked.
+        amount: Amount,
+    },
+    /// The worst case in the unit of account is zero or too large.
+    #[error("the worst case {nano} is outside what a budget counts")]
+    NanoOutOfRange {
+        /// What was asked.
+        nano: Nano,
+    },
+    /// The commitment pays from another address than the agent's wallet.
+    #[error("the commitment does not pay from wallet {wallet}")]
+    ForeignWallet {
+        /// The agent's wallet.
+        wallet: Name,
+    },
+    /// A bound of the ledger is reached.
+    #[error("the ledger holds {bound} {what}, its bound")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many at most.
+        bound: u64,
+    },
+    /// No open payment has this id.
+    #[error("no open payment has the id {0}")]
+    UnknownPayment(PaymentId),
+    /// The payment is past that.
+    #[error("{payment} is {state}, so it cannot be {asked}")]
+    WrongState {
+        /// Which payment.
+        payment: PaymentId,
+        /// Where it stands.
+        state: &'static str,
+        /// What was asked.
+        asked: &'static str,
+    },
+    /// More than was authorized, or for `exact` not just that.
+    #[error("{payment} authorized {authorized}, {asked} asked")]
+    ExceedsHold {
+        /// Which payment.
+        payment: PaymentId,
+        /// What was authorized.
+        authorized: Amount,
+        /// What was asked.
+        asked: Amount,
+    },
+    /// The block is not after the time limit: the authorization can still settle.
+    #[error("{payment} can settle before {valid_before_s}, the block is of {block_time_s}")]
+    StillLive {
+        /// Which payment.
+        payment: PaymentId,
+        /// Its time limit, in seconds.
+        valid_before_s: u64,
+        /// The block's time, in seconds.
+        block_time_s: u64,
+    },
+    /// The authorization is bound to another request.
+    #[error("the authorization {} is bound to another request", .0.nonce)]
+    BoundElsewhere(AuthorizationKey),
+    /// No claim has this name.
+    #[error("no claim is known for {}", .0.nonce)]
+    UnknownClaim(AuthorizationKey),
+    /// The claim is past that.
+    #[error("the claim is {state}, so it cannot be {asked}")]
+    WrongClaimState {
+        /// Where it stands.
+        state: &'static str,
+        /// What was asked.
+        asked: &'static str,
+    },
+    /// The rail moved something else than was claimed.
+    #[error("{claimed} was claimed, {moved} moved")]
+    AmountMismatch {
+        /// What was claimed.
+        claimed: Amount,
+        /// What moved.
+        moved: Amount,
+    },
+    /// The name is taken by another.
+    #[error("the name {0} is taken")]
+    NameTaken(Name),
+    /// Another wallet has this address: one key, one wallet.
+    #[error("wallet {0} has this address already")]
+    AddressTaken(Name),
+    /// The token belongs to another agent.
+    #[error("the token belongs to another agent")]
+    TokenTaken,
+    /// Delegations nest at most this deep.
+    #[error("delegations nest at most {bound} deep")]
+    TooDeep {
+        /// The bound.
+        bound: u32,
+    },
+    /// The chain behind a network is another than before.
+    #[error(
+        "{network} began with {pinned}, not with {found}: this ledger belongs to another chain"
+    )]
+    WrongGenesis {
+        /// The network.
+        network: Network,
+        /// As pinned.
+        pinned: B256,
+        /// As found.
+        found: B256,
+    },
+    /// Nothing would change.
+    #[error("nothing would change")]
+    Unchanged,
+    /// More left a wallet than was in it: the books do not match the chain.
+    #[error("{left} left wallet {wallet}, which had {had}")]
+    FundsBelowZero {
+        /// Which wallet.
+        wallet: Name,
+        /// What it had.
+        had: Amount,
+        /// What left.
+        left: Amount,
+    },
+}
+
+impl Fault for Rejection {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::OverBudget(_) => "ledger.over_budget",
+            Self::NoBudget { .. } => "ledger.no_budget",
+            Self::InsufficientFunds { .. } => "ledger.insufficient_funds",
+            Self::UnknownAgent(_) => "ledger.unknown_agent",
+            Self::UnknownWallet(_) => "ledger.unknown_wallet",
+            Self::Paused { .. } => "ledger.paused",
+            Self::StalePolicy { .. } => "ledger.stale_policy",
+            Self::Exists { .. } => "ledger.exists",
+            Self::RequestConflict { .. } => "ledger.request_conflict",
+            Self::WrongAttempt { .. } => "ledger.wrong_attempt",
+            Self::RequestOutsideMemory { .. } => "ledger.request_outside_memory",
+            Self::SessionEnded { .. } => "ledger.session_ended",
+            Self::DelegationEnded { .. } => "ledger.delegation_ended",
+            Self::AmountOutOfRange { .. } => "ledger.amount_out_of_range",
+            Self::NanoOutOfRange { .. } => "ledger.nano_out_of_range",
+            Self::ForeignWallet { .. } => "ledger.foreign_wallet",
+            Self::Full { .. } => "ledger.full",
+            Self::UnknownPayment(_) => "ledger.unknown_payment",
+            Self::WrongState { .. } => "ledger.wrong_state",
+            Self::ExceedsHold { .. } => "ledger.exceeds_hold",
+            Self::StillLive { .. } => "ledger.still_live",
+            Self::BoundElsewhere(_) => "ledger.bound_elsewhere",
+            Self::UnknownClaim(_) => "ledger.unknown_claim",
+            Self::WrongClaimState { .. } => "ledger.wrong_claim_state",
+            Self::AmountMismatch { .. } => "ledger.amount_mismatch",
+            Self::NameTaken(_) => "ledger.name_taken",
+            Self::AddressTaken(_) => "ledger.address_taken",
+            Self::TokenTaken => "ledger.token_taken",
+            Self::TooDeep { .. } => "ledger.too_deep",
+            Self::WrongGenesis { .. } => "ledger.wrong_genesis",
+            Self::Unchanged => "ledger.unchanged",
+            Self::FundsBelowZero { .. } => "ledger.funds_below_zero",
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::OverBudget(_)
+            | Self::InsufficientFunds { .. }
+            | Self::Paused { .. }
+            | Self::StalePolicy { .. }
+            | Self::WrongAttempt { .. }
+            | Self::Full { .. }
+            | Self::StillLive { .. } => Class::Later,
+            _ => Class::Final,
+        }
+    }
+}

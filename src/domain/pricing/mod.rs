@@ -1,0 +1,1 @@
+//! Price terms and orders in, an amount out.

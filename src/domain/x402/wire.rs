@@ -1,0 +1,103 @@
+//! The objects of x402 version 2 as JSON has them. Shapes only; the checks are elsewhere.
+//!
+//! Source: x402 v2 section 5.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the protocol that is spoken.
+pub const X402_VERSION: u32 = 2;
+
+/// What is sold, by its URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource {
+    /// `grpc://host:port/package.Service/Method` for gRPC.
+    pub url: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `application/grpc` for gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+}
+
+/// One way to pay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentRequirements {
+    /// `exact`.
+    pub scheme: String,
+    /// CAIP-2.
+    pub network: String,
+    /// Atomic units, a decimal string.
+    pub amount: String,
+    /// The token contract.
+    pub asset: String,
+    /// Who is paid.
+    pub pay_to: String,
+    /// Longest life of an authorization.
+    pub max_timeout_seconds: u64,
+    /// By scheme; `exact` by EIP-3009 has the token's `name` and `version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The answer to a call without a payment, or with one that did not do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentRequired {
+    /// Always [`X402_VERSION`].
+    pub x402_version: u32,
+    /// Why, by a code of the specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is sold.
+    pub resource: Resource,
+    /// How it may be paid.
+    pub accepts: Vec<PaymentRequirements>,
+    /// Extensions, kept as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentPayload {
+    /// Always [`X402_VERSION`].
+    pub x402_version: u32,
+    /// What is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Resource>,
+    /// Which of the offered ways.
+    pub accepted: PaymentRequirements,
+    /// By scheme.
+    pub payload: serde_json::Map<String, serde_json::Value>,
+    /// Extensions, kept as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// What came of a settlement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettlementResponse {
+    /// Only a JSON true is success.
+    pub success: bool,
+    /// Why not, by a code of the specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_reason: Option<String>,
+    /// Who paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<String>,
+    /// The transfer; empty where there is none.
+    pub transaction: String,
+    /// CAIP-2.
+    pub network: String,
+    /// What was charged, in atomic units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<String>,
+    /// Extensions, kept as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
+}

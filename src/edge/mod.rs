@@ -1,0 +1,3 @@
+//! Touches the world: sockets, files, clocks, keys, chains. Its rooms do not import each other.
+
+pub mod clock;

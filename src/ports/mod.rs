@@ -1,0 +1,14 @@
+//! What the runtime needs of the world, each a trait and its in-memory twin.
+//!
+//! Ports name and never act: no socket, file, clock or environment is touched here.
+
+pub mod archive;
+pub mod clock;
+pub mod directory;
+pub mod engine;
+pub mod entropy;
+pub mod holds;
+pub mod journal;
+pub mod paid_service;
+pub mod rail;
+pub mod signer;

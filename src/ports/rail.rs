@@ -1,0 +1,236 @@
+//! Where value moves: who settles, and who bears witness. A remote facilitator settles but is no
+//! evidence.
+
+use alloy::primitives::{Address, B256, Signature};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::asset::{Asset, Network};
+use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::fault::{Class, Fault};
+use crate::domain::money::Amount;
+
+/// A signed commitment, as the payee presents it to the rail.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Authorization {
+    /// What was signed.
+    pub commitment: Commitment,
+    /// By the payer.
+    pub signature: Signature,
+}
+
+/// What the rail says of an authorization that was asked to settle.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Settlement {
+    /// Value moved: the transfer is in this transaction, whoever sent it.
+    Settled {
+        /// The transaction.
+        transaction: B256,
+        /// What moved.
+        amount: Amount,
+    },
+    /// It was sent, and nobody knows yet.
+    Unknown {
+        /// The transaction, where one was sent.
+        transaction: Option<B256>,
+    },
+    /// It cannot settle any more, or was refused before anything was sent.
+    Refused(RefusedBy),
+}
+
+/// Why an authorization did not settle, by the rail's own word.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RefusedBy {
+    /// The payer has less than the amount.
+    InsufficientFunds,
+    /// The payer cancelled the nonce.
+    Canceled,
+    /// The nonce was used by a transfer that is not this payment.
+    NonceUsed,
+    /// Its time limit has passed.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// The signature is not the payer's.
+    BadSignature,
+    /// The contract reverted for another reason (paused, blacklisted).
+    Reverted,
+}
+
+/// What one final block shows of a nonce. All reads behind one answer are pinned to that block.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sighting {
+    /// What was seen.
+    pub nonce: NonceState,
+    /// The final block's hash.
+    pub block: B256,
+    /// The final block's time, in seconds since the epoch.
+    pub block_time_s: u64,
+}
+
+/// The state of an authorization's nonce.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NonceState {
+    /// The contract says that it was not used.
+    Unused,
+    /// A transfer of ours used it.
+    Used {
+        /// The transaction.
+        transaction: B256,
+        /// What moved from payer to payTo.
+        amount: Amount,
+    },
+    /// It was cancelled.
+    Canceled {
+        /// The transaction.
+        transaction: B256,
+    },
+    /// The contract says used, and no event was found: absence of logs is not evidence.
+    UsedWithoutTrace,
+}
+
+/// Why a rail gave no answer. Nothing is known then, and nothing may be concluded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RailError {
+    /// The node did not answer, or not in time.
+    #[error("the rail {network} did not answer: {problem}")]
+    Unreachable {
+        /// Which rail.
+        network: Network,
+        /// What happened.
+        problem: String,
+    },
+    /// The node answered nonsense.
+    #[error("the rail {network} answered nonsense: {problem}")]
+    Malformed {
+        /// Which rail.
+        network: Network,
+        /// What was wrong.
+        problem: String,
+    },
+    /// The node is on another chain than configured.
+    #[error("the node of {expected} is on chain {found}")]
+    WrongChain {
+        /// As configured.
+        expected: Network,
+        /// As answered.
+        found: u64,
+    },
+    /// The gas account cannot pay for a transaction.
+    #[error("the gas account {account} has {balance} of the {needed} that a settlement may need")]
+    GasEmpty {
+        /// The account.
+        account: Address,
+        /// What it has, in the native unit's atoms.
+        balance: u128,
+        /// What is needed.
+        needed: u128,
+    },
+}
+
+impl Fault for RailError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "rail.unreachable",
+            Self::Malformed { .. } => "rail.malformed",
+            Self::WrongChain { .. } => "rail.wrong_chain",
+            Self::GasEmpty { .. } => "rail.gas_empty",
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Unreachable { .. } | Self::Malformed { .. } | Self::GasEmpty { .. } => {
+                Class::Later
+            }
+            Self::WrongChain { .. } => Class::Final,
+        }
+    }
+}
+
+/// Verifies and settles for a payee.
+#[async_trait]
+pub trait Settler: Send + Sync {
+    /// Whether the rail would settle `authorization` now: balance, nonce and time by the chain. The
+    /// signature and the terms were checked before, without the chain.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn verify(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<Result<(), RefusedBy>, RailError>;
+
+    /// Moves the value. Settling the same authorization again gives the first outcome and never a
+    /// second transfer. After something may have been sent the answer is never an error but
+    /// [`Settlement::Unknown`].
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError>;
+
+    /// Whether settlements can be paid for: a payee stops quoting when this fails.
+    ///
+    /// # Errors
+    /// [`RailError::GasEmpty`] or no answer.
+    async fn check_ready(&self) -> Result<(), RailError>;
+
+    /// The network it settles on.
+    fn network(&self) -> Network;
+}
+
+/// Bears witness: what the chain itself shows, on final blocks.
+#[async_trait]
+pub trait Evidence: Send + Sync {
+    /// What the last final block shows of `commitment`'s nonce.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError>;
+
+    /// What `holder` owns of `asset` on the last final block.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn balance(&self, asset: Asset, holder: Address) -> Result<Amount, RailError>;
+
+    /// Transfers of `asset` from or to `holder` after block `after` up to the last final block.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn transfers(
+        &self,
+        asset: Asset,
+        holder: Address,
+        after: u64,
+    ) -> Result<Transfers, RailError>;
+
+    /// The network it watches.
+    fn network(&self) -> Network;
+}
+
+/// Transfers that a range of final blocks shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// In order of block and log.
+    pub moved: Vec<Transfer>,
+    /// The last final block that was looked at.
+    pub up_to: u64,
+}
+
+/// One Transfer log.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Transfer {
+    /// From whom.
+    pub from: Address,
+    /// To whom.
+    pub to: Address,
+    /// How much.
+    pub amount: Amount,
+    /// In which transaction.
+    pub transaction: B256,
+    /// In which block.
+    pub block: u64,
+    /// The authorization that moved it, where one did.
+    pub key: Option<AuthorizationKey>,
+}

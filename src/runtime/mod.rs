@@ -1,0 +1,1 @@
+//! Acts: keeps the ledger, pays, serves, limits, reconciles. Async over ports, and nothing else.
