@@ -58,6 +58,9 @@ pub struct Answer {
     pub content_type: String,
     /// Model name and weights' hash.
     pub model: String,
+    /// What came of the settlement, where it came before the first piece: a streamed answer says so
+    /// at its head, so that a stream that breaks leaves no doubt about the money.
+    pub settled: Option<SettlementResponse>,
     /// Chunks, then one [`Piece::Done`].
     pub pieces: BoxStream<'static, Result<Piece, ServiceError>>,
 }
