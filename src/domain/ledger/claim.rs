@@ -7,6 +7,7 @@ use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::id::{Fingerprint, Name, PaymentId};
 use crate::domain::money::Amount;
 use crate::domain::order::Usage;
+use crate::domain::time::Timestamp;
 
 /// An authorization bound to one request, before anything is served: binding is the accept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +65,41 @@ pub enum ClaimState {
     Dead,
     /// Paid, not served, and paid back.
     Refunded,
+}
+
+impl ClaimState {
+    /// Its name in refusals and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unknown => "unknown",
+            Self::Due { .. } => "due",
+            Self::Served { .. } => "served",
+            Self::Released => "released",
+            Self::Dead => "dead",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
+/// A claim as the ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// As it was bound.
+    pub accepted: Accepted,
+    /// When.
+    pub accepted_at: Timestamp,
+    /// Where it stands.
+    pub state: ClaimState,
+    /// What was delivered.
+    pub delivery: Option<Delivery>,
+}
+
+impl Claim {
+    /// Whether something is left to do: settle, serve, or find out.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, ClaimState::Accepted | ClaimState::Unknown | ClaimState::Due { .. })
+    }
 }
 
 /// What a claim's answer was, by its numbers.

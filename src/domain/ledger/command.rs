@@ -17,6 +17,8 @@ use crate::domain::time::Timestamp;
 pub struct HoldAsk {
     /// Who spends.
     pub agent: AgentId,
+    /// The payment it becomes: derived from agent, request and attempt.
+    pub payment: PaymentId,
     /// For which request.
     pub request: RequestId,
     /// Which attempt at it: 0, or the next after one that ended unpaid.
@@ -41,13 +43,6 @@ pub struct HoldAsk {
     pub policy_version: u32,
     /// The process that asks.
     pub boot: u64,
-}
-
-impl HoldAsk {
-    /// The payment it would become.
-    pub fn payment(&self) -> PaymentId {
-        PaymentId::derive(self.agent, self.request, self.attempt)
-    }
 }
 
 /// One thing asked of the ledger.

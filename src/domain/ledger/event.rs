@@ -12,7 +12,7 @@ use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHas
 use crate::domain::ledger::budget::{BudgetDef, BudgetNo};
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof};
-use crate::domain::money::{Amount, Nano};
+use crate::domain::money::{Amount, Money, Nano};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,10 @@ pub enum Event {
         delegation: DelegationId,
         /// Its terms.
         terms: Delegation,
+        /// The sub-agent's name; its role, group and wallet are the parent's.
+        name: Name,
+        /// What proves that it is itself.
+        token: TokenHash,
     },
     /// Signing stopped for a scope. Holds stay.
     /// On restart: still stopped.
@@ -127,6 +131,8 @@ pub enum Event {
         transaction: B256,
         /// On whose word.
         proof: CaptureProof,
+        /// What was held.
+        held: Money,
     },
     /// A final block showed the transfer that a capture by receipt named.
     /// On restart: nothing is left to do for it.
@@ -145,6 +151,8 @@ pub enum Event {
         payment: PaymentId,
         /// How that is known.
         proof: VoidProof,
+        /// What was held.
+        held: Money,
     },
     /// Money was given back, because a final block after the time limit shows the nonce unused.
     /// On restart: free.
@@ -153,6 +161,21 @@ pub enum Event {
         payment: PaymentId,
         /// The block.
         block: FinalBlock,
+        /// What was held.
+        held: Money,
+    },
+    /// A capture by receipt was taken back: a final block after the time limit shows the nonce unused,
+    /// so the receipt lied and nothing moved.
+    /// On restart: free, in the window of its hold.
+    CaptureReversed {
+        /// Which payment.
+        payment: PaymentId,
+        /// The block.
+        block: FinalBlock,
+        /// What had been captured.
+        captured: Money,
+        /// What that counted in budgets.
+        nano: Nano,
     },
     /// A payee bound an authorization to a request.
     /// On restart: settled or dropped by the rail's word; never bound to another request.
@@ -182,6 +205,8 @@ pub enum Event {
         claim: AuthorizationKey,
         /// What was delivered.
         delivery: Delivery,
+        /// What was charged.
+        amount: Amount,
     },
     /// The payee gave a claim up before anything was settled.
     /// On restart: the same request may come again with it.
@@ -204,6 +229,8 @@ pub enum Event {
         claim: AuthorizationKey,
         /// The transfer back.
         transaction: B256,
+        /// What was paid back.
+        amount: Amount,
     },
     /// A settlement cost gas.
     /// On restart: counted.
@@ -236,6 +263,7 @@ impl Event {
             Self::PaymentVerified { .. } => "payment_verified",
             Self::Voided { .. } => "voided",
             Self::Expired { .. } => "expired",
+            Self::CaptureReversed { .. } => "capture_reversed",
             Self::Accepted(_) => "accepted",
             Self::ClaimDoubted { .. } => "claim_doubted",
             Self::ClaimSettled { .. } => "claim_settled",

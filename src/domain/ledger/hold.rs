@@ -7,7 +7,8 @@ use alloy::primitives::B256;
 use crate::domain::commitment::Commitment;
 use crate::domain::id::{AgentId, Fingerprint, Name, PaymentId, RequestId, WalletId};
 use crate::domain::ledger::budget::Seat;
-use crate::domain::money::{Amount, Nano};
+use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::time::Timestamp;
 
 /// A hold as it is placed: SIGNABLE from its first instant, one sync. After a crash it is treated as
 /// LIVE, because the signature may have left.
@@ -63,6 +64,35 @@ pub enum HoldState {
         /// The transfer that the receipt names.
         transaction: B256,
     },
+}
+
+/// An open payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// As it was placed.
+    pub held: Held,
+    /// When.
+    pub placed_at: Timestamp,
+    /// Where it stands.
+    pub state: HoldState,
+}
+
+impl Hold {
+    /// What is held of the asset.
+    pub const fn money(&self) -> Money {
+        Money { amount: self.held.commitment.amount_max, asset: self.held.commitment.asset }
+    }
+}
+
+impl HoldState {
+    /// Its name in refusals and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signable => "signable",
+            Self::Unknown => "unknown",
+            Self::Captured { .. } => "captured",
+        }
+    }
 }
 
 /// Why nothing can be drawn any more: what the rail showed on a final block.

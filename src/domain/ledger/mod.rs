@@ -4,15 +4,28 @@
 //! way anything changes. Replaying the journal's events gives the ledger again. A hold counts in every
 //! budget that applies, or it is refused whole. Nothing here reads a clock or draws a number.
 
+pub mod account;
 pub mod agent;
+pub mod books;
 pub mod budget;
+pub mod caps;
 pub mod claim;
 pub mod command;
+mod decide;
 pub mod event;
+mod evolve;
 pub mod hold;
 pub mod rejection;
+pub mod requests;
+pub mod state;
+pub mod wallet;
 pub mod window;
 
 pub use command::Command;
+pub use decide::{Decided, Refusal};
 pub use event::Event;
 pub use rejection::Rejection;
+pub use state::{Bounds, Ledger};
+
+#[cfg(test)]
+mod tests;

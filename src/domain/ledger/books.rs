@@ -1,0 +1,154 @@
+//! Double entry: every event that moves money posts pairs that sum to nothing, per asset.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::asset::{Asset, Network};
+use crate::domain::ledger::event::Event;
+use crate::domain::money::Amount;
+
+/// An account of the books.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum BookAccount {
+    /// The world outside: everybody else's money.
+    External,
+    /// Free money in our wallets.
+    Wallet,
+    /// Held: set aside for authorizations that can still settle.
+    Escrow,
+    /// Received and not yet served: owed as service or refund.
+    Due,
+    /// Received and served.
+    Earned,
+    /// Served and never paid.
+    Loss,
+    /// Gas.
+    Fees,
+}
+
+/// What is counted in the books: a token, or a network's native unit for gas.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Commodity {
+    /// A token, in atomic units.
+    Asset(Asset),
+    /// The native unit's atoms.
+    Native(Network),
+}
+
+/// One pair: the same amount leaves one account and enters another.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Posting {
+    /// Where it leaves.
+    pub credit: BookAccount,
+    /// Where it enters.
+    pub debit: BookAccount,
+    /// Of what.
+    pub commodity: Commodity,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// What `event` posts, without pairs of nothing.
+pub fn postings(event: &Event) -> Vec<Posting> {
+    use BookAccount::{Due, Earned, Escrow, External, Fees, Loss, Wallet};
+    let token = |credit, debit, asset, amount| Posting {
+        credit,
+        debit,
+        commodity: Commodity::Asset(asset),
+        amount,
+    };
+    let pairs = match event {
+        Event::FundsSeen { asset, entered, left, .. } => {
+            vec![token(External, Wallet, *asset, *entered), token(Wallet, External, *asset, *left)]
+        }
+        Event::Held(held) => {
+            vec![token(Wallet, Escrow, held.commitment.asset, held.commitment.amount_max)]
+        }
+        Event::Captured { amount, held, .. } => {
+            let rest = held.amount.checked_sub(*amount).expect("no capture exceeds its hold");
+            vec![
+                token(Escrow, External, held.asset, *amount),
+                token(Escrow, Wallet, held.asset, rest),
+            ]
+        }
+        Event::Voided { held, .. } | Event::Expired { held, .. } => {
+            vec![token(Escrow, Wallet, held.asset, held.amount)]
+        }
+        Event::CaptureReversed { captured, .. } => {
+            vec![token(External, Wallet, captured.asset, captured.amount)]
+        }
+        Event::ClaimSettled { claim, amount, .. } => {
+            vec![token(External, Due, claim.asset, *amount)]
+        }
+        Event::Served { claim, amount, .. } => vec![token(Due, Earned, claim.asset, *amount)],
+        Event::Refunded { claim, amount, .. } => vec![token(Due, External, claim.asset, *amount)],
+        Event::ClaimDied { claim, loss } => vec![token(Earned, Loss, claim.asset, *loss)],
+        Event::GasSpent { network, amount, .. } => vec![Posting {
+            credit: External,
+            debit: Fees,
+            commodity: Commodity::Native(*network),
+            amount: *amount,
+        }],
+        Event::RailPinned { .. }
+        | Event::PolicyApplied { .. }
+        | Event::AgentAdded { .. }
+        | Event::TokenReplaced { .. }
+        | Event::WalletOpened { .. }
+        | Event::Delegated { .. }
+        | Event::Paused { .. }
+        | Event::Resumed { .. }
+        | Event::Doubted { .. }
+        | Event::PaymentVerified { .. }
+        | Event::Accepted(_)
+        | Event::ClaimDoubted { .. }
+        | Event::ClaimReleased { .. } => Vec::new(),
+    };
+    pairs.into_iter().filter(|pair| !pair.amount.is_zero()).collect()
+}
+
+/// Sums of one account in one commodity.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// What entered, in all.
+    pub debits: u128,
+    /// What left, in all.
+    pub credits: u128,
+}
+
+/// The sums of all postings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Books(BTreeMap<(Commodity, BookAccount), Sums>);
+
+impl Books {
+    /// Adds what `event` posts.
+    pub(super) fn post(&mut self, event: &Event) {
+        for pair in postings(event) {
+            let credit = self.0.entry((pair.commodity, pair.credit)).or_default();
+            credit.credits = credit.credits.saturating_add(pair.amount.get());
+            let debit = self.0.entry((pair.commodity, pair.debit)).or_default();
+            debit.debits = debit.debits.saturating_add(pair.amount.get());
+        }
+    }
+
+    /// The sums of one account.
+    pub fn find(&self, commodity: Commodity, account: BookAccount) -> Sums {
+        self.0.get(&(commodity, account)).copied().unwrap_or_default()
+    }
+
+    /// Every account with its sums, in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = (Commodity, BookAccount, Sums)> {
+        self.0.iter().map(|((commodity, account), sums)| (*commodity, *account, *sums))
+    }
+
+    /// Whether debits equal credits in every commodity.
+    pub fn balanced(&self) -> bool {
+        let mut totals: BTreeMap<Commodity, Sums> = BTreeMap::new();
+        for (commodity, _, sums) in self.iter() {
+            let total = totals.entry(commodity).or_default();
+            total.debits = total.debits.saturating_add(sums.debits);
+            total.credits = total.credits.saturating_add(sums.credits);
+        }
+        totals.values().all(|total| total.debits == total.credits)
+    }
+}

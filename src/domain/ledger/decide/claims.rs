@@ -1,0 +1,110 @@
+//! What may become of a claim: bound once, settled once, served once.
+
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
+use crate::domain::ledger::command::Command;
+use crate::domain::ledger::decide::holds::full;
+use crate::domain::ledger::event::Event;
+use crate::domain::ledger::rejection::Rejection;
+use crate::domain::ledger::state::Ledger;
+use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
+
+impl Ledger {
+    pub(super) fn decide_claim(
+        &self,
+        now: Timestamp,
+        command: Command,
+    ) -> Result<Event, Rejection> {
+        match command {
+            Command::Accept(accepted) => self.decide_accept(now, accepted),
+            Command::DoubtClaim { claim, transaction } => match self.claim(claim)?.state {
+                ClaimState::Accepted => Ok(Event::ClaimDoubted { claim, transaction }),
+                ClaimState::Unknown => Err(Rejection::Unchanged),
+                state => Err(wrong(state, "doubted")),
+            },
+            Command::SettleClaim { claim, amount, transaction } => {
+                let found = self.claim(claim)?;
+                let claimed = found.accepted.amount;
+                match found.state {
+                    _ if claimed != amount => {
+                        Err(Rejection::AmountMismatch { claimed, moved: amount })
+                    }
+                    // A released or dead claim can settle all the same, where the signature was in
+                    // other hands: then the money is ours, and it is due.
+                    ClaimState::Accepted
+                    | ClaimState::Unknown
+                    | ClaimState::Released
+                    | ClaimState::Dead => Ok(Event::ClaimSettled { claim, amount, transaction }),
+                    state @ (ClaimState::Due { .. }
+                    | ClaimState::Served { .. }
+                    | ClaimState::Refunded) => Err(wrong(state, "settled")),
+                }
+            }
+            Command::Serve { claim, delivery } => {
+                let found = self.claim(claim)?;
+                match found.state {
+                    ClaimState::Due { .. } => {
+                        Ok(Event::Served { claim, delivery, amount: found.accepted.amount })
+                    }
+                    state => Err(wrong(state, "served")),
+                }
+            }
+            Command::ReleaseClaim { claim } => match self.claim(claim)?.state {
+                ClaimState::Accepted => Ok(Event::ClaimReleased { claim }),
+                state => Err(wrong(state, "released")),
+            },
+            Command::KillClaim { claim } => match self.claim(claim)?.state {
+                // Nothing is served before it is settled, so what dies here was not served.
+                ClaimState::Accepted | ClaimState::Unknown | ClaimState::Released => {
+                    Ok(Event::ClaimDied { claim, loss: Amount::ZERO })
+                }
+                state => Err(wrong(state, "given up")),
+            },
+            Command::Refund { claim, transaction } => {
+                let found = self.claim(claim)?;
+                match found.state {
+                    ClaimState::Due { .. } => {
+                        Ok(Event::Refunded { claim, transaction, amount: found.accepted.amount })
+                    }
+                    state => Err(wrong(state, "refunded")),
+                }
+            }
+            other => unreachable!("decide passes claims' commands only, not {other:?}"),
+        }
+    }
+
+    fn claim(&self, claim: AuthorizationKey) -> Result<&Claim, Rejection> {
+        self.find_claim(&claim).ok_or(Rejection::UnknownClaim(claim))
+    }
+
+    /// Binding is the accept: the first request that an authorization pays is the only one.
+    fn decide_accept(&self, now: Timestamp, accepted: Box<Accepted>) -> Result<Event, Rejection> {
+        let key = accepted.key();
+        let amount = accepted.amount;
+        if amount.is_zero() || amount > Amount::MAX {
+            return Err(Rejection::AmountOutOfRange { amount });
+        }
+        // A claim is forgotten some time after this limit, so past it nothing is taken for new.
+        if now.as_secs() >= accepted.commitment.valid_before_s {
+            return Err(wrong(ClaimState::Dead, "accepted"));
+        }
+        match self.find_claim(&key) {
+            None if self.claims.len() >= self.bounds.claims_max => {
+                Err(full("claims", self.bounds.claims_max))
+            }
+            None => Ok(Event::Accepted(accepted)),
+            Some(found) if found.accepted.fingerprint != accepted.fingerprint => {
+                Err(Rejection::BoundElsewhere(key))
+            }
+            Some(found) => match found.state {
+                ClaimState::Released => Ok(Event::Accepted(accepted)),
+                state => Err(wrong(state, "accepted")),
+            },
+        }
+    }
+}
+
+fn wrong(state: ClaimState, asked: &'static str) -> Rejection {
+    Rejection::WrongClaimState { state: state.as_str(), asked }
+}

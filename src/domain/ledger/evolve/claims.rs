@@ -1,0 +1,88 @@
+//! Claims as they happen.
+
+use std::time::Duration;
+
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::ledger::claim::{Claim, ClaimState};
+use crate::domain::ledger::event::Event;
+use crate::domain::ledger::state::Ledger;
+use crate::domain::time::Timestamp;
+
+/// How long an ended claim is remembered after its time limit: the rail's finality, amply.
+const CLAIM_MEMORY: Duration = Duration::from_secs(3600);
+
+/// Ended claims forgotten with one event at most, so that no event is slow.
+const FORGET_MAX: usize = 4;
+
+impl Ledger {
+    pub(super) fn evolve_claim(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::Accepted(accepted) => {
+                let key = accepted.key();
+                let claim = Claim {
+                    accepted: accepted.as_ref().clone(),
+                    accepted_at: at,
+                    state: ClaimState::Accepted,
+                    delivery: None,
+                };
+                let forget_at = accepted.commitment.valid_before_s;
+                let forget_at = forget_at.saturating_add(CLAIM_MEMORY.as_secs());
+                self.forgettable.insert((forget_at, key));
+                let former = self.claims.insert(key, claim);
+                assert!(
+                    former.is_none_or(|old| old.state == ClaimState::Released),
+                    "an authorization is bound once"
+                );
+                self.forget_claims(at);
+            }
+            Event::ClaimDoubted { claim, .. } => self.claim_mut(claim).state = ClaimState::Unknown,
+            Event::ClaimSettled { claim, amount, transaction } => {
+                let found = self.claim_mut(claim);
+                assert_eq!(*amount, found.accepted.amount, "what settles is what was claimed");
+                assert!(
+                    !matches!(
+                        found.state,
+                        ClaimState::Due { .. } | ClaimState::Served { .. } | ClaimState::Refunded
+                    ),
+                    "a claim settles at most once"
+                );
+                found.state = ClaimState::Due { transaction: *transaction };
+            }
+            Event::Served { claim, delivery, .. } => {
+                let found = self.claim_mut(claim);
+                let ClaimState::Due { transaction } = found.state else {
+                    panic!("only what is paid is served, and once");
+                };
+                found.state = ClaimState::Served { transaction };
+                found.delivery = Some(*delivery);
+            }
+            Event::ClaimReleased { claim } => {
+                self.claim_mut(claim).state = ClaimState::Released;
+            }
+            Event::ClaimDied { claim, .. } => self.claim_mut(claim).state = ClaimState::Dead,
+            Event::Refunded { claim, .. } => self.claim_mut(claim).state = ClaimState::Refunded,
+            _ => unreachable!("evolve passes claims' events only"),
+        }
+    }
+
+    fn claim_mut(&mut self, claim: &AuthorizationKey) -> &mut Claim {
+        self.claims.get_mut(claim).expect("an event names a known claim")
+    }
+
+    /// Forgets ended claims whose authorization can settle no more; an open one waits another while.
+    fn forget_claims(&mut self, at: Timestamp) {
+        for _ in 0..FORGET_MAX {
+            let Some(&(forget_at, key)) = self.forgettable.first() else { return };
+            if forget_at > at.as_secs() {
+                return;
+            }
+            self.forgettable.pop_first();
+            if self.claims.get(&key).is_some_and(Claim::is_open) {
+                let later = at.as_secs().saturating_add(CLAIM_MEMORY.as_secs());
+                self.forgettable.insert((later, key));
+            } else {
+                self.claims.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What the ledger knows, and how it is looked at.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::asset::Network;
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::id::{AgentId, DelegationId, Name, PaymentId, SessionId, WalletId};
+use crate::domain::ledger::account::Account;
+use crate::domain::ledger::agent::{Agent, Delegation, Scope, TokenHash};
+use crate::domain::ledger::books::Books;
+use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per};
+use crate::domain::ledger::caps::Caps;
+use crate::domain::ledger::claim::Claim;
+use crate::domain::ledger::hold::Hold;
+use crate::domain::ledger::requests::Requests;
+use crate::domain::ledger::wallet::Wallet;
+use crate::domain::ledger::window::{Bounds as WindowBounds, WindowSpec};
+use crate::domain::money::Nano;
+use crate::domain::time::Timestamp;
+
+/// A map whose order decides nothing and whose hash is the same in every run.
+pub(super) type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// How much the ledger holds at most. Reached, it refuses; it never forgets money.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Open holds.
+    pub holds_max: usize,
+    /// Remembered requests.
+    pub requests_max: usize,
+    /// How long requests are remembered.
+    pub request_memory: Duration,
+    /// Remembered claims.
+    pub claims_max: usize,
+    /// Agents.
+    pub agents_max: usize,
+    /// Budget accounts.
+    pub accounts_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            holds_max: 4_000_000,
+            requests_max: 4_000_000,
+            request_memory: Duration::from_secs(30 * 24 * 3600),
+            claims_max: 4_000_000,
+            agents_max: 4_000_000,
+            accounts_max: 16_000_000,
+        }
+    }
+}
+
+/// How deep delegations nest.
+pub const DELEGATION_DEPTH_MAX: usize = 8;
+
+/// The ledger. A value: cloning it is a snapshot, and equal ledgers decide alike.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    #[serde(skip)]
+    pub(super) bounds: Bounds,
+    pub(super) now: Timestamp,
+    pub(super) rails: BTreeMap<Network, B256>,
+    pub(super) policy: Policy,
+    pub(super) caps: Caps,
+    pub(super) accounts: Map<AccountKey, Account>,
+    pub(super) agents: Map<AgentId, Agent>,
+    pub(super) tokens: Map<TokenHash, AgentId>,
+    pub(super) delegations: BTreeMap<DelegationId, Delegation>,
+    pub(super) wallets: Map<WalletId, Wallet>,
+    pub(super) addresses: Map<Address, WalletId>,
+    pub(super) pauses: BTreeMap<Scope, String>,
+    pub(super) holds: Map<PaymentId, Hold>,
+    pub(super) requests: Requests,
+    pub(super) claims: BTreeMap<AuthorizationKey, Claim>,
+    /// When each claim may be forgotten, in seconds: after its time limit, once it has ended.
+    pub(super) forgettable: BTreeSet<(u64, AuthorizationKey)>,
+    pub(super) books: Books,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// 0 before the first.
+    pub version: u32,
+    /// The whole checked policy as JSON.
+    pub document: String,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, ..Self::default() }
+    }
+
+    /// A ledger read from a snapshot: puts back what a snapshot does not carry.
+    pub fn restored(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self.caps.reindex();
+        self
+    }
+
+    /// The last event's time.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The policy in force.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The budgets, in force and former.
+    pub const fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// The double-entry sums.
+    pub const fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The remembered requests.
+    pub const fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// The genesis that a network is pinned to.
+    pub fn find_rail(&self, network: Network) -> Option<B256> {
+        self.rails.get(&network).copied()
+    }
+
+    /// An agent by its id.
+    pub fn find_agent(&self, agent: AgentId) -> Option<&Agent> {
+        self.agents.get(&agent)
+    }
+
+    /// The agent that a token proves.
+    pub fn find_token(&self, token: &TokenHash) -> Option<&Agent> {
+        self.tokens.get(token).and_then(|agent| self.agents.get(agent))
+    }
+
+    /// All agents, by name.
+    pub fn agents(&self) -> Vec<&Agent> {
+        let mut agents: Vec<&Agent> = self.agents.values().collect();
+        agents.sort_by(|a, b| a.name.cmp(&b.name));
+        agents
+    }
+
+    /// A delegated budget.
+    pub fn find_delegation(&self, delegation: DelegationId) -> Option<&Delegation> {
+        self.delegations.get(&delegation)
+    }
+
+    /// A wallet by its id.
+    pub fn find_wallet(&self, wallet: WalletId) -> Option<&Wallet> {
+        self.wallets.get(&wallet)
+    }
+
+    /// All wallets, by name.
+    pub fn wallets(&self) -> Vec<&Wallet> {
+        let mut wallets: Vec<&Wallet> = self.wallets.values().collect();
+        wallets.sort_by(|a, b| a.name.cmp(&b.name));
+        wallets
+    }
+
+    /// What is paused, and why.
+    pub fn pauses(&self) -> impl Iterator<Item = (&Scope, &str)> {
+        self.pauses.iter().map(|(scope, reason)| (scope, reason.as_str()))
+    }
+
+    /// An open payment: held, in doubt, or captured and not yet confirmed by the rail.
+    pub fn find_hold(&self, payment: PaymentId) -> Option<&Hold> {
+        self.holds.get(&payment)
+    }
+
+    /// The open payments, oldest first by when they were placed.
+    pub fn holds(&self) -> Vec<&Hold> {
+        let mut holds: Vec<&Hold> = self.holds.values().collect();
+        holds.sort_by_key(|hold| (hold.placed_at, hold.held.payment));
+        holds
+    }
+
+    /// How many payments are open.
+    pub fn holds_len(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// A claim.
+    pub fn find_claim(&self, claim: &AuthorizationKey) -> Option<&Claim> {
+        self.claims.get(claim)
+    }
+
+    /// The claims that have not ended, oldest first.
+    pub fn open_claims(&self) -> Vec<&Claim> {
+        let mut open: Vec<&Claim> = self.claims.values().filter(|claim| claim.is_open()).collect();
+        open.sort_by_key(|claim| (claim.accepted_at, claim.accepted.key()));
+        open
+    }
+
+    /// Every account of every budget in force as it stands at `now`, `asked` being nothing; by
+    /// budget and subject. For one agent: see [`Ledger::accounts_of`].
+    pub fn accounts(&self, now: Timestamp) -> Vec<BudgetCheck> {
+        let mut checks: Vec<BudgetCheck> =
+            self.accounts.keys().filter_map(|key| self.check(*key, Nano::ZERO, now)).collect();
+        // A pool that nothing was spent from yet has no account: it is shown all the same.
+        for (no, def) in self.caps.active() {
+            let key = AccountKey { budget: no, subject: Default::default() };
+            if def.per == Per::All && !self.accounts.contains_key(&key) {
+                checks.extend(self.check(key, Nano::ZERO, now));
+            }
+        }
+        checks.sort_by_key(|check| check.account);
+        checks
+    }
+
+    /// The accounts that a payment of `agent` would come under, provider and model aside.
+    pub fn accounts_of(
+        &self,
+        agent: AgentId,
+        session: Option<&Name>,
+        now: Timestamp,
+    ) -> Vec<BudgetCheck> {
+        let session = session.map(|name| SessionId::of_agent(agent, name));
+        let keys = self.general_path(agent, session);
+        keys.into_iter().filter_map(|key| self.check(key, Nano::ZERO, now)).collect()
+    }
+
+    /// An account's numbers at `now`, for a hold that asks for `asked`.
+    pub(super) fn check(
+        &self,
+        account: AccountKey,
+        asked: Nano,
+        now: Timestamp,
+    ) -> Option<BudgetCheck> {
+        if account.budget == AccountKey::DELEGATION {
+            let id = DelegationId::from_bytes(account.subject);
+            let limit = self.delegations.get(&id)?.limit;
+            let name = delegation_name();
+            return Some(self.check_in(account, name, limit, &WindowSpec::Lifetime, asked, now).0);
+        }
+        let def = self.caps.find(account.budget)?;
+        Some(self.check_in(account, def.name.clone(), def.limit, &def.window, asked, now).0)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one account's facts, each of another type")]
+    pub(super) fn check_in(
+        &self,
+        account: AccountKey,
+        budget: Name,
+        limit: Nano,
+        window: &WindowSpec,
+        asked: Nano,
+        now: Timestamp,
+    ) -> (BudgetCheck, WindowBounds) {
+        let found = self.accounts.get(&account);
+        let bounds = current_bounds(found, window, now);
+        let counted = found.map(|seen| seen.counted(window, bounds, now)).unwrap_or_default();
+        let resets_at = match window {
+            WindowSpec::Calendar { .. } => Some(bounds.until),
+            WindowSpec::Rolling { span } => found.and_then(|seen| seen.oldest_leaves(*span, now)),
+            WindowSpec::Session { .. } | WindowSpec::Lifetime => None,
+        };
+        let check = BudgetCheck {
+            budget,
+            account,
+            limit,
+            spent: counted.spent,
+            held: counted.held,
+            asked,
+            resets_at,
+        };
+        (check, bounds)
+    }
+}
+
+/// The window in which `now` lies: the account's own while it lasts, computed only at its edge. A
+/// session's account keeps its one window for ever.
+pub(super) fn current_bounds(
+    account: Option<&Account>,
+    window: &WindowSpec,
+    now: Timestamp,
+) -> WindowBounds {
+    match account {
+        Some(seen) if seen.bounds().contain(now) => seen.bounds(),
+        Some(seen) if matches!(window, WindowSpec::Session { .. }) => seen.bounds(),
+        _ => window.bounds(now),
+    }
+}
+
+/// What delegated budgets are called in refusals and tables.
+pub(super) fn delegation_name() -> Name {
+    "delegation".parse().expect("a literal name")
+}
