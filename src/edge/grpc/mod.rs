@@ -1,0 +1,3 @@
+//! The gRPC doors: conversions and transports. A door converts and calls; it decides nothing.
+
+pub mod pb;
