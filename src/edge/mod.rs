@@ -1,6 +1,5 @@
 //! Touches the world: sockets, files, clocks, keys, chains. Its rooms do not import each other.
 
 pub mod clock;
-
-pub mod sandbox;
 pub mod grpc;
+pub mod sandbox;
