@@ -1,6 +1,7 @@
 //! What the signer may know of the ledger: one durable hold, by its payment id.
 
 use async_trait::async_trait;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
@@ -41,6 +42,31 @@ impl Fault for NotSignable {
     }
 }
 
+/// Lets the signer sign one payment, once, now. A pause is acknowledged only after every permit given
+/// before it is dropped: so no signature leaves after the acknowledgement.
+#[derive(Debug, Default)]
+pub struct Permit(
+    #[expect(dead_code, reason = "its drop is its use")] Option<OwnedRwLockReadGuard<()>>,
+);
+
+impl Permit {
+    /// A permit that keeps `gate` open until it is dropped.
+    pub const fn new(gate: OwnedRwLockReadGuard<()>) -> Self {
+        Self(Some(gate))
+    }
+}
+
+/// What the signer is told of a hold.
+#[derive(Debug)]
+pub struct Released {
+    /// Whose key signs.
+    pub wallet: WalletId,
+    /// What is signed.
+    pub commitment: Commitment,
+    /// Dropped once the signature is made, and not kept over any wait.
+    pub permit: Permit,
+}
+
 /// Gives the signer what a durable hold commits to, and remembers that it did: from then on the hold
 /// cannot be voided as "nothing was signed".
 #[async_trait]
@@ -49,5 +75,5 @@ pub trait Holds: Send + Sync {
     ///
     /// # Errors
     /// [`NotSignable`], and then nothing may be signed.
-    async fn release(&self, payment: PaymentId) -> Result<(WalletId, Commitment), NotSignable>;
+    async fn release(&self, payment: PaymentId) -> Result<Released, NotSignable>;
 }

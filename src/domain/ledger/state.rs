@@ -248,7 +248,6 @@ impl Ledger {
         Some(self.check_in(account, def.name.clone(), def.limit, &def.window, asked, now).0)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one account's facts, each of another type")]
     pub(super) fn check_in(
         &self,
         account: AccountKey,

@@ -1,0 +1,48 @@
+//! Restart: the newest snapshot and the tail.
+
+use crate::domain::ledger::{Bounds, Ledger};
+use crate::ports::journal::{Journal, JournalError};
+
+/// Entries read at once.
+const PAGE: u32 = 4096;
+
+/// A ledger as the journal has it.
+pub(super) struct Recovered {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The last entry.
+    pub head: u64,
+    /// The last entry that the newest snapshot holds.
+    pub snapshot_head: u64,
+}
+
+/// Reads the journal: what a crash left is exactly what was made durable.
+pub(super) async fn recover(
+    journal: &dyn Journal,
+    bounds: Bounds,
+) -> Result<Recovered, JournalError> {
+    let (mut ledger, mut head) = match journal.load_snapshot().await? {
+        Some(snapshot) => {
+            let ledger: Ledger = postcard::from_bytes(&snapshot.body).map_err(|problem| {
+                JournalError::Damaged { seq: snapshot.seq, problem: problem.to_string() }
+            })?;
+            (ledger.restored(bounds), snapshot.seq)
+        }
+        None => (Ledger::new(bounds), 0),
+    };
+    let snapshot_head = head;
+    loop {
+        let page = journal.read(head, PAGE).await?;
+        if page.is_empty() {
+            return Ok(Recovered { ledger, head, snapshot_head });
+        }
+        for entry in page {
+            if entry.seq != head.saturating_add(1) {
+                let problem = format!("expected entry {}", head.saturating_add(1));
+                return Err(JournalError::Damaged { seq: entry.seq, problem });
+            }
+            ledger.evolve(entry.at, &entry.event);
+            head = entry.seq;
+        }
+    }
+}

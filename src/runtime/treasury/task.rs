@@ -1,0 +1,180 @@
+//! The task that owns the ledger.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::commitment::Commitment;
+use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::ledger::hold::{HoldState, VoidProof};
+use crate::domain::ledger::{Command, Event, Ledger, Refusal, Rejection};
+use crate::ports::clock::Clock;
+use crate::ports::holds::NotSignable;
+use crate::ports::journal::{Entry, Journal, Snapshot};
+use crate::runtime::treasury::{BATCH_MAX, Done, Refused, Request, Settings};
+
+/// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
+/// crash, and loses nothing that was acknowledged.
+pub struct TreasuryTask {
+    pub(super) ledger: Ledger,
+    pub(super) head: u64,
+    pub(super) snapshot_head: u64,
+    pub(super) settings: Settings,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    /// Payments that the signer was told of: they cannot be voided as never signed.
+    pub(super) released: HashSet<PaymentId>,
+    pub(super) stopped: Arc<Mutex<Option<String>>>,
+}
+
+/// What waits for a batch to be durable.
+enum Waiting {
+    Executed {
+        done: Done,
+        answer: oneshot::Sender<Result<Done, Refused>>,
+    },
+    Refused {
+        refused: Refused,
+        answer: oneshot::Sender<Result<Done, Refused>>,
+    },
+    Looked {
+        look: Box<dyn FnOnce(&Ledger) + Send>,
+    },
+    Released {
+        payment: PaymentId,
+        answer: oneshot::Sender<Result<(WalletId, Commitment), NotSignable>>,
+    },
+}
+
+impl TreasuryTask {
+    /// Serves until every handle is dropped, or a write fails.
+    pub async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let taken = self.requests.recv_many(&mut batch, BATCH_MAX).await;
+            if taken == 0 {
+                return;
+            }
+            let (entries, waiting) = self.decide(&mut batch);
+            if !entries.is_empty()
+                && let Err(problem) = self.journal.append(entries).await
+            {
+                // The ledger in memory is ahead of what is known to be durable: nobody may look at it
+                // or ask it anything again. Dropping the receiver refuses everybody.
+                let problem = problem.to_string();
+                tracing::error!(problem, "treasury stopped");
+                *self.stopped.lock().expect("no holder of the reason panics") = Some(problem);
+                return;
+            }
+            self.answer(waiting);
+            self.keep_snapshot().await;
+        }
+    }
+
+    /// Decides and evolves each command in order. Refusals wait with the rest: they may rest on
+    /// what an earlier command of the same batch did, and that is not durable yet.
+    fn decide(&mut self, batch: &mut Vec<Request>) -> (Arc<[Entry]>, Vec<Waiting>) {
+        let mut entries = Vec::new();
+        let mut waiting = Vec::with_capacity(batch.len());
+        for request in batch.drain(..) {
+            waiting.push(match request {
+                Request::Execute { command, answer } => match self.execute(command) {
+                    Ok((entry, done)) => {
+                        entries.push(entry);
+                        Waiting::Executed { done, answer }
+                    }
+                    Err(refusal) => {
+                        let refused = Refused::Rejected(Box::new(refusal));
+                        Waiting::Refused { refused, answer }
+                    }
+                },
+                Request::Read { look } => Waiting::Looked { look },
+                Request::Release { payment, answer } => Waiting::Released { payment, answer },
+            });
+        }
+        (entries.into(), waiting)
+    }
+
+    fn execute(&mut self, command: Command) -> Result<(Entry, Done), Refusal> {
+        if let Command::Void { payment, proof: VoidProof::NeverSigned, .. } = &command
+            && self.released.contains(payment)
+        {
+            let (payment, state, asked) = (*payment, "released to the signer", "voided");
+            return Err(Rejection::WrongState { payment, state, asked }.into());
+        }
+        // Ledger time never stands still or turns back, whatever the wall clock does.
+        let at = self.clock.now().max(self.ledger.now().next());
+        let decided = self.ledger.decide(at, command)?;
+        self.ledger.evolve(at, &decided.event);
+        self.forget_released(&decided.event);
+        self.head = self.head.checked_add(1).expect("2^64 entries are never written");
+        let entry = Entry { seq: self.head, at, event: decided.event.clone() };
+        let done = Done { seq: self.head, at, event: decided.event, checks: decided.checks };
+        Ok((entry, done))
+    }
+
+    fn answer(&mut self, waiting: Vec<Waiting>) {
+        // A caller that has gone away needs no answer: every send below may fail for that reason only.
+        for waiting in waiting {
+            match waiting {
+                Waiting::Executed { done, answer } => {
+                    let _ = answer.send(Ok(done));
+                }
+                Waiting::Refused { refused, answer } => {
+                    let _ = answer.send(Err(refused));
+                }
+                Waiting::Looked { look } => look(&self.ledger),
+                Waiting::Released { payment, answer } => {
+                    let released = self.release(payment);
+                    let _ = answer.send(released);
+                }
+            }
+        }
+    }
+
+    /// Lets the signer know what a durable hold commits to, unless it is paused at this instant.
+    fn release(&mut self, payment: PaymentId) -> Result<(WalletId, Commitment), NotSignable> {
+        let hold = self.ledger.find_hold(payment).ok_or(NotSignable::NoHold(payment))?;
+        match hold.state {
+            HoldState::Signable | HoldState::Unknown => {}
+            HoldState::Captured { .. } => return Err(NotSignable::Ended(payment)),
+        }
+        if self.ledger.check_signing(hold.held.agent).is_err() {
+            return Err(NotSignable::Paused(payment));
+        }
+        let released = (hold.held.wallet, hold.held.commitment);
+        self.released.insert(payment);
+        Ok(released)
+    }
+
+    fn forget_released(&mut self, event: &Event) {
+        if let Event::Captured { payment, .. }
+        | Event::Voided { payment, .. }
+        | Event::Expired { payment, .. } = event
+        {
+            self.released.remove(payment);
+        }
+    }
+
+    /// Keeps a snapshot when enough was appended. A snapshot that cannot be kept costs only time at
+    /// the next start.
+    async fn keep_snapshot(&mut self) {
+        if self.head.saturating_sub(self.snapshot_head) < self.settings.snapshot_every {
+            return;
+        }
+        self.snapshot_head = self.head;
+        let body = match postcard::to_stdvec(&self.ledger) {
+            Ok(body) => body,
+            Err(problem) => {
+                tracing::warn!(%problem, "snapshot not encoded");
+                return;
+            }
+        };
+        let snapshot = Snapshot { seq: self.head, at: self.ledger.now(), body };
+        if let Err(problem) = self.journal.keep_snapshot(snapshot).await {
+            tracing::warn!(%problem, "snapshot not kept");
+        }
+    }
+}
