@@ -79,6 +79,8 @@ pub enum NonceState {
         transaction: B256,
         /// What moved from payer to payTo.
         amount: Amount,
+        /// The transaction's block number, at most that of the final block.
+        block: u64,
     },
     /// It was cancelled.
     Canceled {

@@ -51,7 +51,8 @@ impl Ledger {
                 if !fits || entered > Amount::MAX {
                     return Err(Rejection::FundsBelowZero { wallet, had, left });
                 }
-                if entered.is_zero() && left.is_zero() {
+                // Also where nothing foreign moved: a restart must not count our own payments again.
+                if position.is_some_and(|position| up_to <= position.up_to) {
                     return Err(Rejection::Unchanged);
                 }
                 Ok(Event::FundsSeen { wallet, asset, entered, left, up_to })
