@@ -1,6 +1,19 @@
 //! Role and order in, allowed or a named denial out. Nothing is allowed by default; deny beats allow.
+//!
+//! Policy knows rules, never numbers that change: what is left of a budget is the ledger's word, and a
+//! role's session and spend-per-minute rules become budgets before they reach it.
+
+mod decide;
+mod document;
+mod pattern;
+mod role;
 
 use serde::{Deserialize, Serialize};
+
+pub use decide::{Denial, Denied, List, Offer, decide};
+pub use document::{PolicyDocument, PolicyError};
+pub use pattern::{PATTERN_LEN_MAX, Pattern, PatternError};
+pub use role::{Lists, Rates, Role, SessionRule};
 
 /// One rule that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,3 +27,6 @@ pub struct RuleCheck {
     /// Whether it let the payment pass.
     pub passed: bool,
 }
+
+#[cfg(test)]
+mod tests;
