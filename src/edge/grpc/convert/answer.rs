@@ -1,0 +1,123 @@
+//! Calls, usage and receipts.
+
+use super::{
+    Malformed, address, asset, bounded, hash, parse, parse_some, read, signature, signature_bytes,
+    text,
+};
+use crate::domain::order::{Units, Usage};
+use crate::domain::x402::receipt::{Receipt, SignedReceipt};
+use crate::edge::grpc::limits::URL_LEN_MAX;
+use crate::edge::grpc::pb;
+use crate::ports::paid_service::PaidCall;
+
+impl From<&PaidCall> for pb::PaidCall {
+    /// What goes into the message: the payment goes into metadata, the rest is the door's.
+    fn from(call: &PaidCall) -> Self {
+        Self {
+            order: Some((&call.order).into()),
+            quote: call.quote.as_ref().map(Into::into),
+            content_type: call.content_type.clone(),
+            body: call.body.clone(),
+        }
+    }
+}
+
+impl TryFrom<pb::PaidCall> for PaidCall {
+    type Error = Malformed;
+
+    /// The call as the message has it: without payment, peer, or the wish to stream.
+    fn try_from(call: pb::PaidCall) -> Result<Self, Malformed> {
+        Ok(Self {
+            order: read(call.order, "order")?,
+            quote: call.quote.map(|quote| read(Some(quote), "quote")).transpose()?,
+            content_type: text(call.content_type, "content_type")?,
+            body: call.body,
+            payment: None,
+            peer: None,
+            streamed: false,
+        })
+    }
+}
+
+impl From<&Usage> for pb::Usage {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            input: usage.input.0,
+            output: usage.output.0,
+            bytes: usage.bytes,
+            compute_ms: usage.compute_ms,
+        }
+    }
+}
+
+impl TryFrom<pb::Usage> for Usage {
+    type Error = Malformed;
+
+    fn try_from(usage: pb::Usage) -> Result<Self, Malformed> {
+        Ok(Self {
+            input: Units(usage.input),
+            output: Units(usage.output),
+            bytes: usage.bytes,
+            compute_ms: usage.compute_ms,
+        })
+    }
+}
+
+impl From<&Receipt> for pb::Receipt {
+    fn from(receipt: &Receipt) -> Self {
+        Self {
+            payment_id: receipt.payment.map(|payment| payment.to_string()),
+            provider: receipt.provider.to_string(),
+            resource: receipt.resource.clone(),
+            payer: receipt.payer.to_string(),
+            asset: receipt.asset.to_string(),
+            amount: receipt.amount.to_string(),
+            usage: Some((&receipt.usage).into()),
+            transaction: receipt.transaction.map(|transaction| transaction.to_string()),
+            issued_at_s: receipt.issued_at_s,
+        }
+    }
+}
+
+impl TryFrom<pb::Receipt> for Receipt {
+    type Error = Malformed;
+
+    fn try_from(receipt: pb::Receipt) -> Result<Self, Malformed> {
+        Ok(Self {
+            payment: parse_some(receipt.payment_id.as_deref(), "payment_id")?,
+            provider: parse(&receipt.provider, "provider")?,
+            resource: bounded(receipt.resource, URL_LEN_MAX, "resource")?,
+            payer: address(&receipt.payer, "payer")?,
+            asset: asset(&receipt.asset, "asset")?,
+            amount: parse(&receipt.amount, "amount")?,
+            usage: read(receipt.usage, "usage")?,
+            transaction: receipt
+                .transaction
+                .map(|transaction| hash(&transaction, "transaction"))
+                .transpose()?,
+            issued_at_s: receipt.issued_at_s,
+        })
+    }
+}
+
+impl From<&SignedReceipt> for pb::SignedReceipt {
+    fn from(signed: &SignedReceipt) -> Self {
+        Self {
+            receipt: Some((&signed.receipt).into()),
+            service_key: signed.service_key.to_string(),
+            signature: signature_bytes(&signed.signature),
+        }
+    }
+}
+
+impl TryFrom<pb::SignedReceipt> for SignedReceipt {
+    type Error = Malformed;
+
+    fn try_from(signed: pb::SignedReceipt) -> Result<Self, Malformed> {
+        Ok(Self {
+            receipt: read(signed.receipt, "receipt")?,
+            service_key: address(&signed.service_key, "service_key")?,
+            signature: signature(&signed.signature, "signature")?,
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! Orders, prices, quotes and counter-offers.
+
+use super::{
+    Malformed, address, asset, bounded, parse, parse_some, read, read_all, signature,
+    signature_bytes, time, time_to_pb,
+};
+use crate::domain::commitment::{Scheme, TransferMethod};
+use crate::domain::negotiation::{CounterOffer, Verdict};
+use crate::domain::order::{Order, Units};
+use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote};
+use crate::edge::grpc::limits::{PAY_BY_MAX, URL_LEN_MAX};
+use crate::edge::grpc::pb;
+use crate::ports::paid_service::{Ask, Quoted};
+
+impl From<&Order> for pb::Order {
+    fn from(order: &Order) -> Self {
+        Self {
+            capability: order.capability.to_string(),
+            model: order.model.as_ref().map(ToString::to_string),
+            input_max: order.input_max.0,
+            output_max: order.output_max.0,
+        }
+    }
+}
+
+impl TryFrom<pb::Order> for Order {
+    type Error = Malformed;
+
+    fn try_from(order: pb::Order) -> Result<Self, Malformed> {
+        Ok(Self {
+            capability: parse(&order.capability, "capability")?,
+            model: parse_some(order.model.as_deref(), "model")?,
+            input_max: Units(order.input_max),
+            output_max: Units(order.output_max),
+        })
+    }
+}
+
+impl From<&PriceTerms> for pb::PriceTerms {
+    fn from(terms: &PriceTerms) -> Self {
+        Self {
+            flat: terms.flat.to_string(),
+            per_1k_input: terms.per_1k_input.to_string(),
+            per_1k_output: terms.per_1k_output.to_string(),
+        }
+    }
+}
+
+impl TryFrom<pb::PriceTerms> for PriceTerms {
+    type Error = Malformed;
+
+    fn try_from(terms: pb::PriceTerms) -> Result<Self, Malformed> {
+        Ok(Self {
+            flat: parse(&terms.flat, "flat")?,
+            per_1k_input: parse(&terms.per_1k_input, "per_1k_input")?,
+            per_1k_output: parse(&terms.per_1k_output, "per_1k_output")?,
+        })
+    }
+}
+
+impl From<&PayBy> for pb::PayBy {
+    fn from(way: &PayBy) -> Self {
+        let scheme = match way.scheme {
+            Scheme::Exact => pb::Scheme::Exact,
+        };
+        let method = match way.method {
+            TransferMethod::Eip3009 => pb::TransferMethod::Eip3009,
+        };
+        Self {
+            scheme: scheme.into(),
+            method: method.into(),
+            asset: way.asset.to_string(),
+            pay_to: way.pay_to.to_string(),
+            timeout_s: way.timeout_s,
+        }
+    }
+}
+
+impl TryFrom<pb::PayBy> for PayBy {
+    type Error = Malformed;
+
+    fn try_from(way: pb::PayBy) -> Result<Self, Malformed> {
+        let scheme = match way.scheme() {
+            pb::Scheme::Exact => Scheme::Exact,
+            pb::Scheme::Unspecified => {
+                return Err(Malformed::new("scheme", "names no scheme that is known here: exact"));
+            }
+        };
+        let method = match way.method() {
+            pb::TransferMethod::Eip3009 => TransferMethod::Eip3009,
+            pb::TransferMethod::Unspecified => {
+                return Err(Malformed::new(
+                    "method",
+                    "names no method that is known here: eip3009",
+                ));
+            }
+        };
+        Ok(Self {
+            scheme,
+            method,
+            asset: asset(&way.asset, "asset")?,
+            pay_to: address(&way.pay_to, "pay_to")?,
+            timeout_s: way.timeout_s,
+        })
+    }
+}
+
+impl From<&Quote> for pb::Quote {
+    fn from(quote: &Quote) -> Self {
+        Self {
+            provider: quote.provider.to_string(),
+            resource: quote.resource.clone(),
+            capability: quote.capability.to_string(),
+            model: quote.model.to_string(),
+            terms: Some((&quote.terms).into()),
+            pay_by: quote.pay_by.iter().map(Into::into).collect(),
+            output_max: quote.output_max,
+            valid_until: Some(time_to_pb(quote.valid_until)),
+            rounds: u32::from(quote.rounds),
+        }
+    }
+}
+
+impl TryFrom<pb::Quote> for Quote {
+    type Error = Malformed;
+
+    fn try_from(quote: pb::Quote) -> Result<Self, Malformed> {
+        Ok(Self {
+            provider: parse(&quote.provider, "provider")?,
+            resource: bounded(quote.resource, URL_LEN_MAX, "resource")?,
+            capability: parse(&quote.capability, "capability")?,
+            model: parse(&quote.model, "model")?,
+            terms: read(quote.terms, "terms")?,
+            pay_by: read_all(quote.pay_by, PAY_BY_MAX, "pay_by")?,
+            output_max: quote.output_max,
+            valid_until: time(quote.valid_until, "valid_until")?,
+            rounds: round(quote.rounds, "rounds")?,
+        })
+    }
+}
+
+impl From<&SignedQuote> for pb::SignedQuote {
+    fn from(signed: &SignedQuote) -> Self {
+        Self {
+            quote: Some((&signed.quote).into()),
+            service_key: signed.service_key.to_string(),
+            signature: signature_bytes(&signed.signature),
+        }
+    }
+}
+
+impl TryFrom<pb::SignedQuote> for SignedQuote {
+    type Error = Malformed;
+
+    fn try_from(signed: pb::SignedQuote) -> Result<Self, Malformed> {
+        Ok(Self {
+            quote: read(signed.quote, "quote")?,
+            service_key: address(&signed.service_key, "service_key")?,
+            signature: signature(&signed.signature, "signature")?,
+        })
+    }
+}
+
+impl From<&CounterOffer> for pb::CounterOffer {
+    fn from(counter: &CounterOffer) -> Self {
+        Self {
+            terms: Some((&counter.terms).into()),
+            volume: counter.volume,
+            round: u32::from(counter.round),
+        }
+    }
+}
+
+impl TryFrom<pb::CounterOffer> for CounterOffer {
+    type Error = Malformed;
+
+    fn try_from(counter: pb::CounterOffer) -> Result<Self, Malformed> {
+        Ok(Self {
+            terms: read(counter.terms, "terms")?,
+            volume: counter.volume,
+            round: round(counter.round, "round")?,
+        })
+    }
+}
+
+impl From<&Ask> for pb::QuoteRequest {
+    fn from(ask: &Ask) -> Self {
+        Self { order: Some((&ask.order).into()), counter: ask.counter.as_ref().map(Into::into) }
+    }
+}
+
+impl TryFrom<pb::QuoteRequest> for Ask {
+    type Error = Malformed;
+
+    fn try_from(request: pb::QuoteRequest) -> Result<Self, Malformed> {
+        Ok(Self {
+            order: read(request.order, "order")?,
+            counter: request.counter.map(|counter| read(Some(counter), "counter")).transpose()?,
+        })
+    }
+}
+
+impl From<&Quoted> for pb::QuoteResponse {
+    fn from(quoted: &Quoted) -> Self {
+        let verdict = match quoted.verdict {
+            Verdict::List => pb::Verdict::List,
+            Verdict::Accepted => pb::Verdict::Accepted,
+            Verdict::Countered => pb::Verdict::Countered,
+            Verdict::Floor => pb::Verdict::Floor,
+        };
+        Self { quote: Some((&quoted.quote).into()), verdict: verdict.into() }
+    }
+}
+
+impl TryFrom<pb::QuoteResponse> for Quoted {
+    type Error = Malformed;
+
+    fn try_from(response: pb::QuoteResponse) -> Result<Self, Malformed> {
+        let verdict = match response.verdict() {
+            pb::Verdict::List => Verdict::List,
+            pb::Verdict::Accepted => Verdict::Accepted,
+            pb::Verdict::Countered => Verdict::Countered,
+            pb::Verdict::Floor => Verdict::Floor,
+            pb::Verdict::Unspecified => {
+                return Err(Malformed::new("verdict", "names no verdict that is known here"));
+            }
+        };
+        Ok(Self { quote: read(response.quote, "quote")?, verdict })
+    }
+}
+
+fn round(value: u32, field: &str) -> Result<u8, Malformed> {
+    u8::try_from(value).map_err(|_| Malformed::new(field, "expected at most 255"))
+}
