@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod grpc;
+pub mod journal;
 pub mod sandbox;

@@ -1,0 +1,221 @@
+//! The open file: the journal's and the archive's face to the runtime.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::keeper::{Inbox, Job, Keeper};
+use super::turn::Turn;
+use super::writer::{Append, WAITING_MAX, Writer};
+use super::{chain, file, snapshots};
+use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
+
+/// How a store behaves; the default is what a node runs with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Waits this long before each sync, as a slow disk would: for measuring.
+    pub sync_delay: Option<Duration>,
+    /// Makes the sync after this many commits fail: for tests and the sandbox only.
+    pub fail_after: Option<u64>,
+    /// How many decisions are remembered.
+    pub decisions_max: u32,
+    /// How long an answer's bytes are kept.
+    pub answers_kept: Duration,
+    /// How long an answer's receipt is kept: as long as requests are remembered.
+    pub receipts_kept: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sync_delay: None,
+            fail_after: None,
+            decisions_max: 100_000,
+            answers_kept: Duration::from_hours(24),
+            receipts_kept: Duration::from_hours(30 * 24),
+        }
+    }
+}
+
+/// What the store's threads share.
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) turn: Turn,
+    /// The last entry that is durable.
+    pub(super) end: AtomicU64,
+    /// Bytes written since the last checkpoint, by estimate.
+    pub(super) logged: AtomicU64,
+    /// Why nothing is written any more.
+    pub(super) poison: OnceLock<String>,
+}
+
+impl Shared {
+    /// Stops every write from here on.
+    pub(super) fn poison(&self, problem: &JournalError) {
+        let problem = match problem {
+            JournalError::WriteFailed(problem) => problem.clone(),
+            other => other.to_string(),
+        };
+        if self.poison.set(problem.clone()).is_ok() {
+            tracing::error!(error = problem, "journal write failed");
+        }
+    }
+
+    fn check_alive(&self) -> Result<(), JournalError> {
+        match self.poison.get() {
+            Some(problem) => Err(JournalError::WriteFailed(problem.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The file, open and ours alone. Clones share it; the last one dropped closes it.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Arc<Inbox>,
+    reader: Option<Arc<Mutex<Connection>>>,
+    appends: Option<mpsc::Sender<Append>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Let go after the threads, so that the next process finds their work done.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the file at `path`, making it where there is none. Its folder must exist.
+    ///
+    /// # Errors
+    /// [`JournalError::InUse`] while another process has it; [`JournalError::Unfit`] where it is not
+    /// a journal, is one of a later version, or may not be written; [`JournalError::Damaged`].
+    pub fn open(path: &Path, options: Options) -> Result<Self, JournalError> {
+        let lock = file::lock(path)?;
+        let conn = file::open_or_create(path)?;
+        let end = chain::find_end(&conn)?;
+        let shared = Arc::new(Shared {
+            options,
+            turn: Turn::default(),
+            end: AtomicU64::new(end.seq),
+            logged: AtomicU64::new(0),
+            poison: OnceLock::new(),
+        });
+        let inbox = Arc::new(Inbox::new());
+        let keeper = Keeper::open(path, Arc::clone(&shared), Arc::clone(&inbox))?;
+        let reader = file::open_to_read(path)?;
+        let (appends, waiting) = mpsc::channel(WAITING_MAX);
+        let writer = Writer { conn, end, shared: Arc::clone(&shared) };
+        let threads = vec![
+            spawn("journal-writer", move || writer.run(waiting))?,
+            spawn("journal-keeper", move || keeper.run())?,
+        ];
+        let reader = Arc::new(Mutex::new(reader));
+        let inner = Inner {
+            shared,
+            inbox,
+            reader: Some(reader),
+            appends: Some(appends),
+            threads,
+            _lock: lock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The last durable entry; 0 before the first.
+    pub fn end(&self) -> u64 {
+        self.inner.shared.end.load(Ordering::Acquire)
+    }
+
+    /// How many decisions were dropped because too many waited to be remembered.
+    pub fn decisions_dropped(&self) -> u64 {
+        self.inner.inbox.dropped()
+    }
+
+    /// Runs `work` on the reading connection, off the async threads.
+    pub(super) async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let reader = self.inner.reader.clone().expect("the reader is there until the drop");
+        tokio::task::spawn_blocking(move || {
+            work(&reader.lock().expect("no holder of the reader panics"))
+        })
+        .await
+        .unwrap_or_else(|e| Err(chain::damaged(0, &e)))
+    }
+
+    /// Gives the keeper a job and waits for its answer.
+    pub(super) async fn keeping<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Job,
+    ) -> Result<T, JournalError> {
+        self.inner.shared.check_alive()?;
+        let (done, answer) = oneshot::channel();
+        self.inner.inbox.send(job(done)).await;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+#[async_trait]
+impl Journal for Store {
+    async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError> {
+        self.inner.shared.check_alive()?;
+        let (done, answer) = oneshot::channel();
+        let appends = self.inner.appends.as_ref().expect("the channel is there until the drop");
+        appends.send(Append { entries, done }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    async fn load_snapshot(&self) -> Result<Option<Snapshot>, JournalError> {
+        self.reading(snapshots::load).await
+    }
+
+    async fn read(&self, after: u64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        self.reading(move |conn| {
+            let from = chain::find_link(conn, after)?
+                .ok_or_else(|| chain::damaged(after, &"there is no such entry"))?;
+            let mut entries = Vec::new();
+            chain::walk(conn, from, limit, |entry| entries.push(entry))?;
+            Ok(entries)
+        })
+        .await
+    }
+
+    async fn keep_snapshot(&self, snapshot: Snapshot) -> Result<(), JournalError> {
+        self.keeping(|done| Job::KeepSnapshot { snapshot, done }).await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The reader first: whoever closes last moves the log into the file, and it may not write.
+        self.reader = None;
+        self.appends = None;
+        self.inbox.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("journal thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, JournalError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|e| JournalError::Unfit(format!("no thread for {name}: {e}")))
+}
+
+fn stopped() -> JournalError {
+    JournalError::WriteFailed("the journal has stopped".to_owned())
+}
