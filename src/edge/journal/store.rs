@@ -87,7 +87,8 @@ pub(super) struct Inner {
     pub(super) inbox: Arc<Inbox>,
     reader: Option<Arc<Mutex<Connection>>>,
     appends: Option<mpsc::Sender<Append>>,
-    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
     /// Let go after the threads, so that the next process finds their work done.
     _lock: File,
 }
@@ -114,17 +115,14 @@ impl Store {
         let reader = file::open_to_read(path)?;
         let (appends, waiting) = mpsc::channel(WAITING_MAX);
         let writer = Writer { conn, end, shared: Arc::clone(&shared) };
-        let threads = vec![
-            spawn("journal-writer", move || writer.run(waiting))?,
-            spawn("journal-keeper", move || keeper.run())?,
-        ];
         let reader = Arc::new(Mutex::new(reader));
         let inner = Inner {
             shared,
             inbox,
             reader: Some(reader),
             appends: Some(appends),
-            threads,
+            writer: Some(spawn("journal-writer", move || writer.run(waiting))?),
+            keeper: Some(spawn("journal-keeper", move || keeper.run())?),
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -197,15 +195,19 @@ impl Journal for Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The reader first: whoever closes last moves the log into the file, and it may not write.
+        // One after the other: two connections that close at once each leave it to the other to move
+        // the log into the file. The writer goes last, as the one that may.
         self.reader = None;
-        self.appends = None;
         self.inbox.close();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("journal thread panicked");
-            }
-        }
+        join(self.keeper.take());
+        self.appends = None;
+        join(self.writer.take());
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("journal thread panicked");
     }
 }
 
