@@ -1,7 +1,7 @@
 //! The fields that a hold stores and a signature covers: the one description of a payment that
 //! ledger, signer and x402 share.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Signature};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
@@ -54,6 +54,15 @@ pub struct Commitment {
     /// The on-chain nonce: a keyed function of the payment id, so that even a second signature for
     /// the same payment collides on chain.
     pub nonce: B256,
+}
+
+/// A signed commitment, as the payer sends it and the payee presents it to the rail.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Authorization {
+    /// What was signed.
+    pub commitment: Commitment,
+    /// By the payer.
+    pub signature: Signature,
 }
 
 /// An authorization's name on the rail: what can settle at most once.

@@ -1,23 +1,15 @@
 //! Where value moves: who settles, and who bears witness. A remote facilitator settles but is no
 //! evidence.
 
-use alloy::primitives::{Address, B256, Signature};
+use alloy::primitives::{Address, B256};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::{Asset, Network};
+pub use crate::domain::commitment::Authorization;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::money::Amount;
-
-/// A signed commitment, as the payee presents it to the rail.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Authorization {
-    /// What was signed.
-    pub commitment: Commitment,
-    /// By the payer.
-    pub signature: Signature,
-}
 
 /// What the rail says of an authorization that was asked to settle.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
