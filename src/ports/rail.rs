@@ -186,7 +186,7 @@ pub trait Evidence: Send + Sync {
     ///
     /// # Errors
     /// [`RailError`] where nothing is known.
-    async fn balance(&self, asset: Asset, holder: Address) -> Result<Amount, RailError>;
+    async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError>;
 
     /// Transfers of `asset` from or to `holder` after block `after` up to the last final block.
     ///
@@ -201,6 +201,15 @@ pub trait Evidence: Send + Sync {
 
     /// The network it watches.
     fn network(&self) -> Network;
+}
+
+/// What somebody owns as of one final block.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holding {
+    /// How much.
+    pub amount: Amount,
+    /// As of the end of this block.
+    pub block: u64,
 }
 
 /// Transfers that a range of final blocks shows.
