@@ -162,6 +162,11 @@ impl Ledger {
         self.wallets.get(&wallet)
     }
 
+    /// The wallet of an address.
+    pub fn find_wallet_at(&self, address: Address) -> Option<&Wallet> {
+        self.addresses.get(&address).and_then(|wallet| self.wallets.get(wallet))
+    }
+
     /// All wallets, by name.
     pub fn wallets(&self) -> Vec<&Wallet> {
         let mut wallets: Vec<&Wallet> = self.wallets.values().collect();

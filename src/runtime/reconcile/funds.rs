@@ -1,0 +1,128 @@
+//! What entered and left our wallets, block by final block.
+
+use alloy::primitives::Address;
+
+use crate::domain::asset::Asset;
+use crate::domain::id::Name;
+use crate::domain::ledger::Command;
+use crate::domain::money::Amount;
+use crate::ports::rail::{Evidence, RailError, Transfer};
+use crate::runtime::reconcile::{Open, Reconciler, Round};
+use crate::runtime::treasury::Refused;
+
+/// One wallet's place in one asset.
+struct Place {
+    wallet: Name,
+    address: Address,
+    asset: Asset,
+}
+
+/// What moved in one place by no payment of ours, up to a block.
+struct Moved {
+    entered: Amount,
+    left: Amount,
+    up_to: u64,
+}
+
+impl Reconciler {
+    pub(super) async fn follow_all(
+        &self,
+        rail: &dyn Evidence,
+        assets: &[Asset],
+        round: &mut Round,
+    ) -> Result<Result<(), RailError>, Refused> {
+        let wallets =
+            self.treasury.read(|ledger| ledger.wallets().into_iter().cloned().collect::<Vec<_>>());
+        for wallet in wallets.await? {
+            for asset in assets {
+                let place =
+                    Place { wallet: wallet.name.clone(), address: wallet.address, asset: *asset };
+                let followed = match wallet.find(*asset) {
+                    None => self.open_position(rail, &place).await?,
+                    Some(position) => self.follow(rail, &place, position.up_to, round).await?,
+                };
+                if let Err(problem) = followed {
+                    return Ok(Err(problem));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// A wallet's first sight: what it owns on a final block.
+    async fn open_position(
+        &self,
+        rail: &dyn Evidence,
+        place: &Place,
+    ) -> Result<Result<(), RailError>, Refused> {
+        let holding = match rail.balance(place.asset, place.address).await {
+            Ok(holding) => holding,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let (entered, up_to) = (holding.amount, holding.block);
+        self.see(place, Moved { entered, left: Amount::ZERO, up_to }).await?;
+        Ok(Ok(()))
+    }
+
+    /// What moved since: our own payments are closed by it, everything else is counted as funds.
+    async fn follow(
+        &self,
+        rail: &dyn Evidence,
+        place: &Place,
+        after: u64,
+        round: &mut Round,
+    ) -> Result<Result<(), RailError>, Refused> {
+        let found = match rail.transfers(place.asset, place.address, after).await {
+            Ok(found) => found,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if found.moved.is_empty() {
+            return Ok(Ok(()));
+        }
+        let open = self.open_payments(rail.network()).await?;
+        let mut moved = Moved { entered: Amount::ZERO, left: Amount::ZERO, up_to: found.up_to };
+        let mut ours: Vec<(Open, Transfer)> = Vec::new();
+        for transfer in found.moved {
+            let payment = open.iter().find(|open| Some(open.commitment.key()) == transfer.key);
+            match payment {
+                Some(payment) => ours.push((payment.clone(), transfer)),
+                None if transfer.from == place.address => {
+                    moved.left = sum(moved.left, transfer.amount);
+                }
+                None => {}
+            }
+            if transfer.to == place.address {
+                moved.entered = sum(moved.entered, transfer.amount);
+            }
+        }
+        // First the height, then the payments: cut in between, a restart counts no payment of ours as
+        // a foreign transfer, and finds each still open by its own nonce.
+        self.see(place, moved).await?;
+        for (open, transfer) in ours {
+            self.close_by_transfer(rail, &open, &transfer, round).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    async fn see(&self, place: &Place, moved: Moved) -> Result<(), Refused> {
+        let command = Command::SeeFunds {
+            wallet: place.wallet.clone(),
+            asset: place.asset,
+            entered: moved.entered,
+            left: moved.left,
+            up_to: moved.up_to,
+        };
+        match self.treasury.execute(command).await {
+            Err(refused @ Refused::Stopped { .. }) => Err(refused),
+            Err(refused @ Refused::Rejected(_)) => {
+                tracing::error!(%refused, "funds do not match the books");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+fn sum(amount: Amount, more: Amount) -> Amount {
+    amount.checked_add(more).unwrap_or(Amount::MAX)
+}

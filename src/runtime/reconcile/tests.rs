@@ -1,0 +1,1 @@
+//! The chain speaks, the ledger concludes.
