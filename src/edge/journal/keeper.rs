@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::projection::Projection;
 use super::store::Shared;
 use super::{archive, file, snapshots};
 use crate::domain::time::Timestamp;
@@ -26,6 +27,10 @@ const NOTES_A_TURN: usize = 32;
 const JOBS_WAITING_MAX: usize = 256;
 /// Longest rest while there is nothing to do: how late a readable table can see an event.
 const REST: Duration = Duration::from_millis(200);
+/// Rest between two turns of projecting while others append.
+const PACE: Duration = Duration::from_millis(3);
+/// Rows that one event writes, by estimate.
+const ROWS_AN_EVENT: usize = 2;
 /// Bytes written, by estimate, after which a checkpoint is due: small ones disturb the syncs less.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 /// Time of the ledger between two clearings of answers.
@@ -61,6 +66,10 @@ pub(super) enum Job {
     KeepSnapshot { snapshot: Snapshot, done: Done<()> },
     /// Keep an answer.
     KeepAnswer { key: AnswerKey, answer: Box<KeptAnswer>, at: Timestamp, done: Done<()> },
+    /// Answer once the readable tables know what is durable now.
+    CatchUp { done: Done<u64> },
+    /// Drop the readable tables, and answer once they are made again.
+    RebuildViews { done: Done<u64> },
 }
 
 impl Inbox {
@@ -127,6 +136,9 @@ pub(super) struct Keeper {
     rests: u32,
     /// The newest answer's time: the only clock here.
     newest: Timestamp,
+    projection: Projection,
+    /// Who waits until the readable tables know an entry.
+    catching_up: Vec<(u64, Done<u64>)>,
     /// The time that answers were last cleared by.
     cleared: Timestamp,
 }
@@ -137,9 +149,12 @@ impl Keeper {
         shared: Arc<Shared>,
         inbox: Arc<Inbox>,
     ) -> Result<Self, JournalError> {
-        let conn = file::open_unsynced(path)?;
+        let mut conn = file::open_unsynced(path)?;
+        let projection = Projection::open(&mut conn)?;
         Ok(Self {
             conn,
+            projection,
+            catching_up: Vec::new(),
             shared,
             inbox,
             rests: 0,
@@ -150,15 +165,18 @@ impl Keeper {
 
     /// Does what comes until the inbox is closed.
     pub(super) fn run(mut self) {
+        let mut rest = Duration::ZERO;
         loop {
-            let waiting = self.inbox.take(REST);
+            let waiting = self.inbox.take(rest);
             self.rests = self.rests.saturating_add(1);
             if self.shared.poison.get().is_some() {
                 // Dropped jobs tell their askers so. And no checkpoint on closing: after a failed
                 // sync the files stay as they are until a restart reads them.
                 let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                self.catching_up.clear();
+                rest = REST;
             } else {
-                self.work(waiting.notes, waiting.jobs);
+                rest = self.work(waiting.notes, waiting.jobs);
             }
             if waiting.closed {
                 return;
@@ -166,18 +184,54 @@ impl Keeper {
         }
     }
 
-    fn work(&mut self, mut notes: VecDeque<Decision>, jobs: VecDeque<(Job, OwnedSemaphorePermit)>) {
+    /// Does what waits, one turn of projecting, and what is due. Returns how long to rest.
+    fn work(
+        &mut self,
+        mut notes: VecDeque<Decision>,
+        jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
+    ) -> Duration {
         if let Err(problem) = self.keep_decisions(&mut notes) {
             tracing::warn!(error = %problem, "decisions were not kept");
         }
         for (job, _room) in jobs {
             self.act(job);
         }
+        let before = self.shared.end.load(Ordering::Acquire);
+        let projected = self.project();
         if let Err(problem) = self.clear_answers() {
             tracing::warn!(error = %problem, "answers were not cleared");
         }
         if let Err(problem) = self.checkpoint() {
             tracing::warn!(error = %problem, "checkpoint failed");
+        }
+        let now = self.shared.end.load(Ordering::Acquire);
+        match projected {
+            Ok(()) if self.projection.seq() >= now => REST,
+            // Whoever appends meanwhile comes first: the tables get what is left of the disk.
+            Ok(()) if now > before => PACE,
+            Ok(()) => Duration::ZERO,
+            Err(problem) => {
+                tracing::error!(error = %problem, "readable tables stand still");
+                self.fail_catching_up(&problem);
+                REST
+            }
+        }
+    }
+
+    fn project(&mut self) -> Result<(), JournalError> {
+        let projected = self.projection.go_on(&mut self.conn, &self.shared.turn)?;
+        self.log_rows(projected.saturating_mul(ROWS_AN_EVENT));
+        let known = self.projection.seq();
+        let caught_up = self.catching_up.extract_if(.., |(seq, _)| *seq <= known);
+        for (_, done) in caught_up {
+            let _ = done.send(Ok(known));
+        }
+        Ok(())
+    }
+
+    fn fail_catching_up(&mut self, problem: &JournalError) {
+        for (_, done) in self.catching_up.drain(..) {
+            let _ = done.send(Err(problem.clone()));
         }
     }
 
@@ -224,6 +278,17 @@ impl Keeper {
                 let _turn = self.shared.turn.take();
                 let kept = archive::keep_answer(&self.conn, key, &answer, at);
                 let _ = done.send(kept.map_err(|e| JournalError::WriteFailed(e.to_string())));
+            }
+            Job::CatchUp { done } => {
+                self.catching_up.push((self.shared.end.load(Ordering::Acquire), done));
+            }
+            Job::RebuildViews { done } => {
+                match self.projection.restart(&mut self.conn, &self.shared.turn) {
+                    Ok(()) => self.act(Job::CatchUp { done }),
+                    Err(problem) => {
+                        let _ = done.send(Err(problem));
+                    }
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ mod archive;
 mod chain;
 mod file;
 mod keeper;
+mod projection;
 mod snapshots;
 mod store;
 mod turn;

@@ -138,6 +138,22 @@ impl Store {
         self.inner.inbox.dropped()
     }
 
+    /// Waits until the readable tables know all that is durable now; returns the last entry they know.
+    ///
+    /// # Errors
+    /// [`JournalError::WriteFailed`] or [`JournalError::Damaged`] where they stand still.
+    pub async fn catch_up(&self) -> Result<u64, JournalError> {
+        self.keeping(|done| Job::CatchUp { done }).await
+    }
+
+    /// Drops the readable tables and waits until they are made again from the events.
+    ///
+    /// # Errors
+    /// [`JournalError::WriteFailed`] or [`JournalError::Damaged`] where that cannot be.
+    pub async fn rebuild_views(&self) -> Result<u64, JournalError> {
+        self.keeping(|done| Job::RebuildViews { done }).await
+    }
+
     /// Runs `work` on the reading connection, off the async threads.
     pub(super) async fn reading<T: Send + 'static>(
         &self,

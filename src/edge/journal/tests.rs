@@ -9,6 +9,7 @@
 
 mod archived;
 mod durable;
+mod projected;
 mod samples;
 mod snapshotted;
 

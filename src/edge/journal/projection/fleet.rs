@@ -1,0 +1,233 @@
+//! Who there is and what they own: rails, policies, agents, wallets, pauses. A token's hash stays in
+//! the events.
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::payments::{asset_columns, less};
+use super::values::{SqlAmount, principal};
+use super::{Place, budgets, run};
+use crate::domain::asset::Asset;
+use crate::domain::id::{AgentId, DelegationId, Name, WalletId};
+use crate::domain::ledger::Event;
+use crate::domain::ledger::agent::{Agent, Delegation};
+use crate::domain::money::{Amount, Money};
+use crate::edge::journal::chain::to_sql;
+
+pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlite::Result<()> {
+    let now = place.at.to_string();
+    match event {
+        Event::RailPinned { network, genesis } => run(
+            tx,
+            "INSERT OR REPLACE INTO rails (network, genesis, pinned_at) VALUES (?1, ?2, ?3)",
+            params![network.to_string(), genesis.to_string(), now],
+        )
+        .map(drop),
+        Event::PolicyApplied { version, budgets, document, reason, by } => {
+            run(
+                tx,
+                "INSERT INTO policies (version, applied_at, applied_by, reason, document)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![version, now, principal(by), reason, document],
+            )?;
+            budgets::define(tx, budgets)
+        }
+        Event::AgentAdded { agent, by } => add_agent(tx, place, agent, &principal(by)),
+        Event::TokenReplaced { agent, .. } => run(
+            tx,
+            "UPDATE agents SET token_replaced_at = ?2 WHERE agent = ?1",
+            params![agent.as_str(), now],
+        )
+        .map(drop),
+        Event::WalletOpened { wallet, address } => run(
+            tx,
+            "INSERT OR REPLACE INTO wallets (wallet, wallet_id, address, opened_at)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![wallet.as_str(), WalletId::named(wallet).to_string(), address.to_string(), now],
+        )
+        .map(drop),
+        Event::FundsSeen { wallet, asset, entered, left, up_to } => {
+            let wallet = WalletId::named(wallet).to_string();
+            change(tx, &wallet, *asset, |position| {
+                position.entered = plus(position.entered, *entered);
+                position.left = plus(position.left, *left);
+                position.up_to = position.up_to.max(to_sql(*up_to));
+            })
+        }
+        Event::Delegated { delegation, terms, name, .. } => {
+            delegate(tx, place, *delegation, terms, name)
+        }
+        Event::Paused { scope, reason, by } => run(
+            tx,
+            "INSERT OR REPLACE INTO pauses (scope, reason, paused_at, paused_by)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![scope.to_string(), reason, now, principal(by)],
+        )
+        .map(drop),
+        Event::Resumed { scope, .. } => {
+            run(tx, "DELETE FROM pauses WHERE scope = ?1", [scope.to_string()]).map(drop)
+        }
+        Event::GasSpent { network, amount, transaction } => run(
+            tx,
+            "INSERT INTO gas (seq, at, network, amount, transaction_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                to_sql(place.seq),
+                now,
+                network.to_string(),
+                SqlAmount(*amount),
+                transaction.to_string()
+            ],
+        )
+        .map(drop),
+        _ => unreachable!("the projection passes the fleet's events only"),
+    }
+}
+
+fn add_agent(tx: &Transaction<'_>, place: Place, agent: &Agent, by: &str) -> rusqlite::Result<()> {
+    run(
+        tx,
+        "INSERT OR REPLACE INTO agents
+         (agent, agent_id, role, group_name, wallet, delegation, added_at, added_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            agent.name.as_str(),
+            agent.id().to_string(),
+            agent.role.as_str(),
+            agent.group.as_str(),
+            agent.wallet.as_str(),
+            agent.delegation.map(|id| id.to_string()),
+            place.at.to_string(),
+            by,
+        ],
+    )
+    .map(drop)
+}
+
+fn delegate(
+    tx: &Transaction<'_>,
+    place: Place,
+    delegation: DelegationId,
+    terms: &Delegation,
+    child: &Name,
+) -> rusqlite::Result<()> {
+    let parent = terms.parent.to_string();
+    run(
+        tx,
+        "INSERT INTO delegations (delegation, subject, parent, child, limit_nano,
+                                  delegated_at, until, until_ns)
+         VALUES (?1, ?2, coalesce((SELECT agent FROM agents WHERE agent_id = ?3), ?3), ?4, ?5,
+                 ?6, ?7, ?8)",
+        params![
+            delegation.to_string(),
+            delegation.as_bytes(),
+            parent,
+            child.as_str(),
+            to_sql(terms.limit.get()),
+            place.at.to_string(),
+            terms.until.to_string(),
+            to_sql(terms.until.as_nanos()),
+        ],
+    )?;
+    // The sub-agent has its parent's role, group and wallet.
+    run(
+        tx,
+        "INSERT OR REPLACE INTO agents
+         (agent, agent_id, role, group_name, wallet, delegation, added_at, added_by)
+         SELECT ?1, ?2, role, group_name, wallet, ?3, ?4, agent_id FROM agents WHERE agent_id = ?5",
+        params![
+            child.as_str(),
+            AgentId::named(child).to_string(),
+            delegation.to_string(),
+            place.at.to_string(),
+            parent,
+        ],
+    )
+    .map(drop)
+}
+
+pub(super) fn hold(
+    tx: &Transaction<'_>,
+    wallet: &str,
+    asset: Asset,
+    held: Amount,
+) -> rusqlite::Result<()> {
+    change(tx, wallet, asset, |position| position.held = plus(position.held, held))
+}
+
+pub(super) fn release(tx: &Transaction<'_>, wallet: &str, held: Money) -> rusqlite::Result<()> {
+    change(tx, wallet, held.asset, |position| position.held = less(position.held, held.amount))
+}
+
+pub(super) fn capture(
+    tx: &Transaction<'_>,
+    wallet: &str,
+    held: Money,
+    paid: Money,
+) -> rusqlite::Result<()> {
+    change(tx, wallet, held.asset, |position| {
+        position.held = less(position.held, held.amount);
+        position.paid = plus(position.paid, paid.amount);
+    })
+}
+
+pub(super) fn reverse(tx: &Transaction<'_>, wallet: &str, paid: Money) -> rusqlite::Result<()> {
+    change(tx, wallet, paid.asset, |position| position.paid = less(position.paid, paid.amount))
+}
+
+#[derive(Default)]
+struct Position {
+    entered: Amount,
+    left: Amount,
+    paid: Amount,
+    held: Amount,
+    up_to: i64,
+}
+
+/// Read, changed and written in Rust: SQLite would add beyond 64 bits in floating point.
+fn change(
+    tx: &Transaction<'_>,
+    wallet: &str,
+    asset: Asset,
+    change: impl FnOnce(&mut Position),
+) -> rusqlite::Result<()> {
+    let [network, contract] = asset_columns(asset);
+    let amount = |row: &Row<'_>, column| row.get(column).map(|SqlAmount(amount)| amount);
+    let mut position = tx
+        .prepare_cached(
+            "SELECT entered, left, paid, held, up_to_block FROM positions
+             WHERE wallet_id = ?1 AND network = ?2 AND asset = ?3",
+        )?
+        .query_row(params![wallet, network, contract], |row| {
+            Ok(Position {
+                entered: amount(row, 0)?,
+                left: amount(row, 1)?,
+                paid: amount(row, 2)?,
+                held: amount(row, 3)?,
+                up_to: row.get(4)?,
+            })
+        })
+        .optional()?
+        .unwrap_or_default();
+    change(&mut position);
+    run(
+        tx,
+        "INSERT OR REPLACE INTO positions
+         (wallet_id, network, asset, entered, left, paid, held, up_to_block)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            wallet,
+            network,
+            contract,
+            SqlAmount(position.entered),
+            SqlAmount(position.left),
+            SqlAmount(position.paid),
+            SqlAmount(position.held),
+            position.up_to,
+        ],
+    )
+    .map(drop)
+}
+
+fn plus(amount: Amount, more: Amount) -> Amount {
+    amount.checked_add(more).expect("amounts are bounded when they enter the ledger")
+}

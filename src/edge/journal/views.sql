@@ -1,0 +1,243 @@
+-- The readable tables. Made from the events alone and at most a second behind them; running this
+-- file and then every event again gives the same. Amounts are in atomic units of their asset, as
+-- integers, or as text where 64 bits are too few; *_nano are billionths of the unit of account.
+
+DROP VIEW IF EXISTS budgets;
+DROP VIEW IF EXISTS books;
+DROP TABLE IF EXISTS projection;
+DROP TABLE IF EXISTS rails;
+DROP TABLE IF EXISTS policies;
+DROP TABLE IF EXISTS agents;
+DROP TABLE IF EXISTS delegations;
+DROP TABLE IF EXISTS wallets;
+DROP TABLE IF EXISTS positions;
+DROP TABLE IF EXISTS pauses;
+DROP TABLE IF EXISTS payments;
+DROP TABLE IF EXISTS holds;
+DROP TABLE IF EXISTS budget_defs;
+DROP TABLE IF EXISTS budget_windows;
+DROP TABLE IF EXISTS claims;
+DROP TABLE IF EXISTS gas;
+DROP TABLE IF EXISTS postings;
+
+-- The last event that the tables know.
+CREATE TABLE projection (
+    name   TEXT    PRIMARY KEY,
+    format INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    at_ns  INTEGER NOT NULL,
+    at     TEXT    NOT NULL
+);
+
+CREATE TABLE rails (
+    network   TEXT PRIMARY KEY,
+    genesis   TEXT NOT NULL,
+    pinned_at TEXT NOT NULL
+);
+
+CREATE TABLE policies (
+    version    INTEGER PRIMARY KEY,
+    applied_at TEXT    NOT NULL,
+    applied_by TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    document   TEXT    NOT NULL
+);
+
+CREATE TABLE agents (
+    agent             TEXT PRIMARY KEY,
+    agent_id          TEXT NOT NULL UNIQUE,
+    role              TEXT NOT NULL,
+    group_name        TEXT NOT NULL,
+    wallet            TEXT NOT NULL,
+    delegation        TEXT,
+    added_at          TEXT NOT NULL,
+    added_by          TEXT NOT NULL,
+    token_replaced_at TEXT
+);
+
+CREATE TABLE delegations (
+    delegation   TEXT    PRIMARY KEY,
+    subject      BLOB    NOT NULL UNIQUE,
+    parent       TEXT    NOT NULL,
+    child        TEXT    NOT NULL,
+    limit_nano   INTEGER NOT NULL,
+    delegated_at TEXT    NOT NULL,
+    until        TEXT    NOT NULL,
+    until_ns     INTEGER NOT NULL
+);
+
+CREATE TABLE wallets (
+    wallet    TEXT PRIMARY KEY,
+    wallet_id TEXT NOT NULL UNIQUE,
+    address   TEXT NOT NULL,
+    opened_at TEXT NOT NULL
+);
+
+-- What each wallet has of each asset: entered - left - paid, of which held is set aside.
+CREATE TABLE positions (
+    wallet_id      TEXT NOT NULL,
+    network        TEXT NOT NULL,
+    asset          TEXT NOT NULL,
+    entered        NOT NULL DEFAULT 0,
+    left           NOT NULL DEFAULT 0,
+    paid           NOT NULL DEFAULT 0,
+    held           NOT NULL DEFAULT 0,
+    up_to_block    INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (wallet_id, network, asset)
+) WITHOUT ROWID;
+
+CREATE TABLE pauses (
+    scope     TEXT PRIMARY KEY,
+    reason    TEXT NOT NULL,
+    paused_at TEXT NOT NULL,
+    paused_by TEXT NOT NULL
+);
+
+-- The payer's side, every payment that was ever held. state: signable, unknown, captured (by
+-- receipt), settled (the rail showed it), void, expired, reversed. seq is the entry that held it.
+CREATE TABLE payments (
+    seq              INTEGER PRIMARY KEY,
+    payment          TEXT    NOT NULL UNIQUE,
+    agent            TEXT    NOT NULL,
+    role             TEXT,
+    group_name       TEXT,
+    session          TEXT,
+    request          TEXT    NOT NULL,
+    attempt          INTEGER NOT NULL,
+    provider         TEXT    NOT NULL,
+    capability       TEXT    NOT NULL,
+    model            TEXT    NOT NULL,
+    description      TEXT    NOT NULL,
+    state            TEXT    NOT NULL,
+    scheme           TEXT    NOT NULL,
+    network          TEXT    NOT NULL,
+    asset            TEXT    NOT NULL,
+    from_address     TEXT    NOT NULL,
+    to_address       TEXT    NOT NULL,
+    amount_held      NOT NULL,
+    amount           ,
+    held_nano        INTEGER NOT NULL,
+    spent_nano       INTEGER,
+    transaction_hash TEXT,
+    nonce            TEXT    NOT NULL,
+    policy_version   INTEGER NOT NULL,
+    held_at          TEXT    NOT NULL,
+    ended_at         TEXT,
+    verified_at      TEXT
+);
+
+CREATE INDEX payments_by_agent ON payments (agent);
+
+-- The payments that are not at their end. seats is where each counts, in postcard.
+CREATE TABLE holds (
+    payment      TEXT    PRIMARY KEY,
+    agent        TEXT    NOT NULL,
+    provider     TEXT    NOT NULL,
+    state        TEXT    NOT NULL,
+    wallet_id    TEXT    NOT NULL,
+    network      TEXT    NOT NULL,
+    asset        TEXT    NOT NULL,
+    amount_held  NOT NULL,
+    held_nano    INTEGER NOT NULL,
+    held_at      TEXT    NOT NULL,
+    valid_before TEXT    NOT NULL,
+    seats        BLOB    NOT NULL
+) WITHOUT ROWID;
+
+-- Every budget that a policy ever named; those of the policy in force are active.
+CREATE TABLE budget_defs (
+    no          INTEGER PRIMARY KEY,
+    budget      TEXT    NOT NULL,
+    selector    TEXT    NOT NULL,
+    per         TEXT    NOT NULL,
+    limit_nano  INTEGER NOT NULL,
+    window_spec TEXT    NOT NULL,
+    span_ns     INTEGER NOT NULL,
+    active      INTEGER NOT NULL
+);
+
+-- What each account of each budget has seen, window by window; a rolling budget's windows are its
+-- buckets, dropped once they have left the span.
+CREATE TABLE budget_windows (
+    no           INTEGER NOT NULL,
+    subject      BLOB    NOT NULL,
+    from_ns      INTEGER NOT NULL,
+    until_ns     INTEGER NOT NULL,
+    whose        TEXT    NOT NULL,
+    window_from  TEXT    NOT NULL,
+    window_until TEXT    NOT NULL,
+    spent_nano   INTEGER NOT NULL,
+    held_nano    INTEGER NOT NULL,
+    PRIMARY KEY (no, subject, from_ns)
+) WITHOUT ROWID;
+
+-- Every account in force as of the last event: 4294967295 is the number of delegated budgets.
+CREATE VIEW budgets AS
+    SELECT budget, selector, per, whose, window_spec,
+           min(window_from) AS window_from, max(window_until) AS window_until, limit_nano,
+           sum(spent_nano) AS spent_nano, sum(held_nano) AS held_nano,
+           max(0, limit_nano - sum(spent_nano) - sum(held_nano)) AS left_nano
+    FROM budget_windows JOIN budget_defs USING (no), projection
+    WHERE active AND until_ns + span_ns > at_ns
+    GROUP BY no, subject
+    UNION ALL
+    SELECT 'delegation', 'agent/' || child, 'all', whose, 'lifetime',
+           window_from, until, limit_nano, spent_nano, held_nano,
+           max(0, limit_nano - spent_nano - held_nano)
+    FROM budget_windows JOIN delegations USING (subject), projection
+    WHERE no = 4294967295 AND delegations.until_ns > at_ns;
+
+-- The payee's side. state: accepted, unknown, due, served, released, dead, refunded.
+CREATE TABLE claims (
+    seq              INTEGER PRIMARY KEY,
+    nonce            TEXT    NOT NULL,
+    network          TEXT    NOT NULL,
+    asset            TEXT    NOT NULL,
+    from_address     TEXT    NOT NULL,
+    to_address       TEXT    NOT NULL,
+    amount           NOT NULL,
+    payment          TEXT,
+    provider         TEXT    NOT NULL,
+    capability       TEXT    NOT NULL,
+    model            TEXT    NOT NULL,
+    description      TEXT    NOT NULL,
+    state            TEXT    NOT NULL,
+    transaction_hash TEXT,
+    accepted_at      TEXT    NOT NULL,
+    settled_at       TEXT,
+    ended_at         TEXT,
+    input_units      INTEGER,
+    output_units     INTEGER,
+    answer_bytes     INTEGER,
+    compute_ms       INTEGER,
+    lost             ,
+    refund_hash      TEXT,
+    UNIQUE (nonce, from_address, asset, network)
+);
+
+CREATE TABLE gas (
+    seq              INTEGER PRIMARY KEY,
+    at               TEXT NOT NULL,
+    network          TEXT NOT NULL,
+    amount           NOT NULL,
+    transaction_hash TEXT NOT NULL
+);
+
+-- Double entry: each row takes from one account and gives to another.
+CREATE TABLE postings (
+    seq       INTEGER NOT NULL,
+    pair      INTEGER NOT NULL,
+    at        TEXT    NOT NULL,
+    credit    TEXT    NOT NULL,
+    debit     TEXT    NOT NULL,
+    commodity TEXT    NOT NULL,
+    amount    NOT NULL,
+    PRIMARY KEY (seq, pair)
+) WITHOUT ROWID;
+
+CREATE VIEW books AS
+    SELECT commodity, account, sum(debits) AS debits, sum(credits) AS credits
+    FROM (SELECT commodity, debit AS account, amount AS debits, 0 AS credits FROM postings
+          UNION ALL
+          SELECT commodity, credit, 0, amount FROM postings)
+    GROUP BY commodity, account;
