@@ -90,3 +90,6 @@ pub(crate) const CONNECTIONS_PER_PROVIDER: usize = 4;
 
 /// Providers that a client stays connected to; the one unused for longest makes room.
 pub(crate) const PROVIDERS_CONNECTED_MAX: usize = 256;
+
+/// Longest answer that a client reads as a stream, in bytes.
+pub(crate) const STREAMED_ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;

@@ -1,5 +1,25 @@
 //! The gRPC doors: conversions and transports. A door converts and calls; it decides nothing.
 
+mod client;
+mod connect;
 pub mod convert;
+mod directory;
+mod inference;
 mod limits;
+mod listen;
 pub mod pb;
+mod serve;
+pub mod status;
+mod trailers;
+pub mod x402;
+
+pub use client::GrpcPaidService;
+pub use connect::{GrpcConnector, Reach, check_endpoint, connect_one};
+pub use directory::{DirectoryDoor, GrpcDirectory, serve_directory};
+pub use inference::{InferenceDoor, serve_paid_service};
+pub use listen::{Address, ListenError, Listener, Origin, Peer};
+pub use serve::{Doors, ServeError};
+pub use trailers::{Trailers, WithTrailers};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! x402 in gRPC metadata: where offers, payments and settlements ride, and how long they may be.
+//!
+//! JSON of version 2 as base64 with padding; one value a key, one payment a call. Nothing here
+//! checks what an object promises. Source: docs/x402-grpc.md.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+use crate::domain::x402::wire::{
+    PaymentPayload, PaymentRequired, SettlementResponse, X402_VERSION,
+};
+use crate::edge::grpc::convert::Malformed;
+use crate::edge::grpc::limits::{
+    OFFER_IN_MESSAGE_MAX, OFFER_LEN_MAX, OFFER_TEXT_MAX, PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX,
+};
+
+/// Request metadata: the payment, as base64 of `PaymentPayload` JSON.
+pub const PAYMENT_SIGNATURE: &str = "payment-signature";
+
+/// The same under the name that an earlier proposal gave it; read, never written.
+pub const X402_PAYMENT: &str = "x402-payment";
+
+/// Trailer: the offer, as base64 of `PaymentRequired` JSON.
+pub const PAYMENT_REQUIRED: &str = "payment-required";
+
+/// Trailer: the offer as raw JSON, where it is long.
+pub const PAYMENT_REQUIRED_BIN: &str = "payment-required-bin";
+
+/// Trailer, and the head of a stream that settled first: base64 of `SettlementResponse` JSON.
+pub const PAYMENT_RESPONSE: &str = "payment-response";
+
+/// The payment in a call's metadata, if there is one.
+///
+/// # Errors
+/// [`Malformed`] for more than one payment under whatever names, for one that is too long, and for
+/// what is not a version 2 payload: a call that meant to pay is never served as one that did not.
+pub fn find_payment(metadata: &MetadataMap) -> Result<Option<PaymentPayload>, Malformed> {
+    let mut found = metadata
+        .get_all(PAYMENT_SIGNATURE)
+        .iter()
+        .map(|value| (PAYMENT_SIGNATURE, value))
+        .chain(metadata.get_all(X402_PAYMENT).iter().map(|value| (X402_PAYMENT, value)));
+    let Some((key, value)) = found.next() else {
+        return Ok(None);
+    };
+    if found.next().is_some() {
+        return Err(Malformed::new(key, "expected one payment a call"));
+    }
+    let text = value.to_str().map_err(|_| Malformed::new(key, "expected base64"))?;
+    let payment: PaymentPayload = decode(text, PAYMENT_TEXT_MAX, key)?;
+    check_version(payment.x402_version, key)?;
+    Ok(Some(payment))
+}
+
+/// Puts a payment into a call's metadata.
+///
+/// # Errors
+/// [`Malformed`] where it is longer than a payee reads.
+pub fn put_payment(metadata: &mut MetadataMap, payment: &PaymentPayload) -> Result<(), Malformed> {
+    put(metadata, PAYMENT_SIGNATURE, payment, PAYMENT_TEXT_MAX)
+}
+
+/// Puts an offer into trailers; the text is what the status message repeats while it is short.
+///
+/// # Errors
+/// [`Malformed`] where it is longer than a payer reads: [`OFFER_LEN_MAX`] bytes of JSON.
+pub(super) fn put_offer(
+    trailers: &mut MetadataMap,
+    offer: &PaymentRequired,
+) -> Result<Option<String>, Malformed> {
+    let json = to_json(offer);
+    if json.len() > OFFER_LEN_MAX {
+        return Err(too_long(PAYMENT_REQUIRED, OFFER_LEN_MAX));
+    }
+    let text = STANDARD.encode(&json);
+    if text.len() > OFFER_TEXT_MAX {
+        trailers.insert_bin(PAYMENT_REQUIRED_BIN, MetadataValue::from_bytes(&json));
+        return Ok(None);
+    }
+    trailers.insert(PAYMENT_REQUIRED, ascii(&text));
+    Ok((text.len() <= OFFER_IN_MESSAGE_MAX).then_some(text))
+}
+
+/// The offer in a refused call's trailers, or else in its status message, where payees that know no
+/// trailers put it.
+pub fn find_offer(trailers: &MetadataMap, message: &str) -> Option<PaymentRequired> {
+    let from_bytes = |json: &[u8]| {
+        (json.len() <= OFFER_LEN_MAX).then(|| serde_json::from_slice(json).ok()).flatten()
+    };
+    let from_text = |text: &str| {
+        let short = text.len() <= OFFER_LEN_MAX.saturating_mul(2);
+        short.then(|| STANDARD.decode(text).ok()).flatten().and_then(|json| from_bytes(&json))
+    };
+    trailers
+        .get(PAYMENT_REQUIRED)
+        .and_then(|value| from_text(value.to_str().ok()?))
+        .or_else(|| {
+            let json = trailers.get_bin(PAYMENT_REQUIRED_BIN)?.to_bytes().ok()?;
+            from_bytes(&json)
+        })
+        .or_else(|| from_text(message))
+        .filter(|offer: &PaymentRequired| offer.x402_version == X402_VERSION)
+}
+
+/// Puts what came of a settlement into metadata or trailers.
+///
+/// # Errors
+/// [`Malformed`] where it is longer than a payer reads.
+pub fn put_settlement(
+    metadata: &mut MetadataMap,
+    settlement: &SettlementResponse,
+) -> Result<(), Malformed> {
+    put(metadata, PAYMENT_RESPONSE, settlement, SETTLEMENT_TEXT_MAX)
+}
+
+/// What came of the settlement, where the payee said so legibly and once. A head that repeats its
+/// word in the trailers may repeat it exactly; two different words are none.
+pub fn find_settlement(metadata: &MetadataMap) -> Option<SettlementResponse> {
+    let mut words = metadata.get_all(PAYMENT_RESPONSE).iter();
+    let first = words.next()?;
+    if words.any(|word| word != first) {
+        return None;
+    }
+    decode(first.to_str().ok()?, SETTLEMENT_TEXT_MAX, PAYMENT_RESPONSE).ok()
+}
+
+/// Whether an object speaks version 2.
+fn check_version(version: u32, key: &str) -> Result<(), Malformed> {
+    if version == X402_VERSION {
+        Ok(())
+    } else {
+        Err(Malformed::new(key, format_args!("x402Version is {version}, expected {X402_VERSION}")))
+    }
+}
+
+fn put<T: Serialize>(
+    metadata: &mut MetadataMap,
+    key: &'static str,
+    object: &T,
+    most: usize,
+) -> Result<(), Malformed> {
+    let text = STANDARD.encode(to_json(object));
+    if text.len() > most {
+        return Err(too_long(key, most));
+    }
+    metadata.insert(key, ascii(&text));
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(text: &str, most: usize, key: &str) -> Result<T, Malformed> {
+    if text.len() > most {
+        return Err(too_long(key, most));
+    }
+    let json = STANDARD.decode(text).map_err(|_| Malformed::new(key, "expected base64"))?;
+    serde_json::from_slice(&json).map_err(|problem| Malformed::new(key, problem))
+}
+
+fn too_long(key: &str, most: usize) -> Malformed {
+    Malformed::new(key, format_args!("expected at most {most} bytes"))
+}
+
+fn to_json<T: Serialize>(object: &T) -> Vec<u8> {
+    serde_json::to_vec(object).expect("x402 objects have text keys and no failing values")
+}
+
+fn ascii(base64: &str) -> MetadataValue<tonic::metadata::Ascii> {
+    base64.parse().expect("base64 is printable ASCII")
+}
+
+#[cfg(test)]
+pub(super) mod tests;
