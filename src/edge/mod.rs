@@ -1,6 +1,7 @@
 //! Touches the world: sockets, files, clocks, keys, chains. Its rooms do not import each other.
 
 pub mod clock;
+pub mod config;
 pub mod grpc;
 pub mod journal;
 pub mod sandbox;

@@ -1,0 +1,158 @@
+//! The checked configuration: nothing here can be wrong in itself any more.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::id::Name;
+use crate::domain::policy::PolicyDocument;
+use crate::edge::config::network::NetworkSettings;
+use crate::edge::config::problem::Problem;
+use crate::edge::config::provider::{PayerHaggling, ProviderSettings};
+
+/// Everything that `bursar.toml` says, checked as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The unit of account: `USD`.
+    pub currency: String,
+    /// For calendar windows that name no zone of their own: an IANA name.
+    pub timezone: String,
+    /// Where the node listens.
+    pub server: Server,
+    /// Where the ledger lives.
+    pub ledger: LedgerFile,
+    /// Where keys and secrets live.
+    pub keys: KeyFiles,
+    /// By the operator's names.
+    pub networks: BTreeMap<Name, NetworkSettings>,
+    /// By the operator's names.
+    pub wallets: BTreeMap<Name, WalletSettings>,
+    /// Roles, budgets, rates and assets: what the journal keeps.
+    pub policy: PolicyDocument,
+    /// What this file's owner sells.
+    pub providers: BTreeMap<Name, ProviderSettings>,
+    /// Where providers are announced and found.
+    pub directory: DirectorySettings,
+    /// How quotes are answered; `None` takes the list price.
+    pub negotiation: Option<PayerHaggling>,
+    /// What may be found.
+    pub discovery: Discovery,
+    /// Logs.
+    pub telemetry: Telemetry,
+    /// What is legal, and wider than most people mean.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where something listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On loopback; port 0 takes any that is free.
+    Tcp(SocketAddr),
+    /// On a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where the node listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// For agents, and for the operator with the token.
+    pub listen: Listen,
+    /// How the operator proves itself.
+    pub operator: Access,
+    /// For Prometheus; `None` where it is off.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// How the operator proves itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whoever may open this socket is the operator.
+    pub socket: Option<PathBuf>,
+    /// Whoever may read this file is the operator.
+    pub token_file: PathBuf,
+}
+
+/// Where the ledger lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerFile {
+    /// The journal.
+    pub path: PathBuf,
+    /// A snapshot is kept each time that many events were written.
+    pub snapshot_every: u64,
+    /// How long requests are remembered; older ones are refused.
+    pub request_memory: Duration,
+}
+
+/// Where keys and secrets live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The folder of the keystore, the service key and the nonce secret.
+    pub folder: PathBuf,
+    /// What opens the keystore's files; without it the command asks.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// A wallet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalletSettings {
+    /// Where its key is.
+    pub key: KeySource,
+}
+
+/// Where a key is. Never the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeySource {
+    /// In the keystore, under this name.
+    Keystore(Name),
+    /// In this environment variable.
+    Env(String),
+}
+
+/// Where providers are announced and found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorySettings {
+    /// Where `bursar directory` listens.
+    pub listen: Listen,
+    /// Whether `bursar up` serves a directory too, beside everything else.
+    pub serve: bool,
+    /// Directories that are asked and announced to.
+    pub connect: Vec<String>,
+    /// How long an announcement lasts unless it is renewed.
+    pub lease: Duration,
+}
+
+/// What may be found.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// Whether providers on loopback and private addresses count.
+    pub allow_private: bool,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Which, in the words of `RUST_LOG`.
+    pub log: String,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// How logs look.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
