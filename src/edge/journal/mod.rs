@@ -16,9 +16,15 @@ mod projection;
 mod snapshots;
 mod store;
 mod turn;
+mod verify;
+mod views;
 mod writer;
 
 pub use store::{Options, Store};
+pub use verify::{BookRow, Damage, SnapshotCheck, VerifyReport, verify};
+pub use views::{
+    BudgetRow, ClaimRow, PAGE_MAX, Page, PaymentFilter, PaymentRow, RefusalRow, Views,
+};
 
 #[cfg(test)]
 mod tests;

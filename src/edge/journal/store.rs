@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::keeper::{Inbox, Job, Keeper};
 use super::turn::Turn;
+use super::views::Views;
 use super::writer::{Append, WAITING_MAX, Writer};
 use super::{chain, file, snapshots};
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
@@ -138,6 +139,11 @@ impl Store {
         self.inner.inbox.dropped()
     }
 
+    /// The readable tables.
+    pub fn views(&self) -> Views {
+        Views::over(self.inner.reader())
+    }
+
     /// Waits until the readable tables know all that is durable now; returns the last entry they know.
     ///
     /// # Errors
@@ -159,7 +165,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
-        let reader = self.inner.reader.clone().expect("the reader is there until the drop");
+        let reader = self.inner.reader();
         tokio::task::spawn_blocking(move || {
             work(&reader.lock().expect("no holder of the reader panics"))
         })
@@ -176,6 +182,12 @@ impl Store {
         let (done, answer) = oneshot::channel();
         self.inner.inbox.send(job(done)).await;
         answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Arc<Mutex<Connection>> {
+        self.reader.clone().expect("the reader is there until the drop")
     }
 }
 

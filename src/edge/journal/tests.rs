@@ -12,6 +12,7 @@ mod durable;
 mod projected;
 mod samples;
 mod snapshotted;
+mod verified;
 
 use std::path::PathBuf;
 use std::sync::Arc;

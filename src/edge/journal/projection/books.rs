@@ -28,7 +28,8 @@ pub(super) fn post(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlit
     Ok(())
 }
 
-const fn account(account: BookAccount) -> &'static str {
+/// The account's name.
+pub(in crate::edge::journal) const fn account(account: BookAccount) -> &'static str {
     match account {
         BookAccount::External => "external",
         BookAccount::Wallet => "wallet",

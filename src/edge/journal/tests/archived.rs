@@ -11,7 +11,7 @@ use crate::domain::policy::RuleCheck;
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, Archive, Decision, KeptAnswer};
 
-fn decision(n: u64) -> Decision {
+pub(super) fn decision(n: u64) -> Decision {
     Decision {
         payment: samples::payment(n),
         agent: samples::agent().id(),
@@ -63,7 +63,7 @@ fn answer(len: usize) -> KeptAnswer {
 }
 
 /// Until the keeper has written what was noted: it does before it does a later job.
-async fn noted(store: &Store) {
+pub(super) async fn noted(store: &Store) {
     store.keep_answer(AnswerKey::Bought(samples::payment(999)), answer(1), later(0)).await;
 }
 

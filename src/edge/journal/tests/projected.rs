@@ -27,7 +27,7 @@ fn when(seq: u64) -> Timestamp {
 }
 
 /// Two policies, a sub-agent, then payments and claims that go every way they can, by a fixed dice.
-fn story() -> Arc<[Entry]> {
+pub(super) fn story() -> Arc<[Entry]> {
     let mut events = vec![
         samples::policy(),
         samples::agent_added(),
@@ -143,7 +143,7 @@ fn claim_of(n: u64, way: u64) -> Vec<Event> {
     events
 }
 
-fn fold(entries: &[Entry]) -> Ledger {
+pub(super) fn fold(entries: &[Entry]) -> Ledger {
     let mut ledger = Ledger::new(Bounds::default());
     entries.iter().for_each(|entry| ledger.evolve(entry.at, &entry.event));
     ledger
