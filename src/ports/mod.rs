@@ -7,6 +7,7 @@ pub mod clock;
 pub mod directory;
 pub mod engine;
 pub mod entropy;
+pub mod history;
 pub mod holds;
 pub mod journal;
 pub mod paid_service;

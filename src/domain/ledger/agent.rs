@@ -1,8 +1,9 @@
 //! Agents, delegations and pauses as the ledger knows them.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::domain::id::{AgentId, DelegationId, GroupId, Name, RoleId, WalletId};
 use crate::domain::money::Nano;
@@ -12,6 +13,46 @@ use crate::domain::time::Timestamp;
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenHash(pub [u8; 32]);
+
+/// What proves that its bearer is an agent, or the operator: shown once, never kept, never logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// What a token begins with, so that one that leaks is found by who scans for it.
+    pub const PREFIX: &'static str = "brsk_";
+
+    /// The token of this randomness.
+    pub fn new(random: [u8; 32]) -> Self {
+        let hex = random.iter().fold(String::new(), |mut text, byte| {
+            // Writing into a text does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Self(format!("{}{hex}", Self::PREFIX))
+    }
+
+    /// A token as it was shown, by whoever bears it now; any text may be tried.
+    pub fn shown(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Its text, for the one time that it is shown.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is kept of it.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
 
 /// An agent: who it is, what it may do by its role, and from which wallet it pays.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

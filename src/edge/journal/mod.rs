@@ -11,6 +11,7 @@
 mod archive;
 mod chain;
 mod file;
+mod history;
 mod keeper;
 mod projection;
 mod snapshots;

@@ -9,6 +9,7 @@
 
 mod archived;
 mod durable;
+mod historic;
 mod projected;
 mod samples;
 mod snapshotted;
