@@ -110,6 +110,33 @@ pub enum RailError {
         /// As answered.
         found: u64,
     },
+    /// The node's chain began otherwise: another chain with the same number.
+    #[error("the chain behind {network} began with {found}, not with {expected}")]
+    WrongGenesis {
+        /// Which rail.
+        network: Network,
+        /// Block 0, as configured or as first seen.
+        expected: B256,
+        /// As answered.
+        found: B256,
+    },
+    /// The contract is not the token that is pinned: another EIP-712 domain, other decimals, or
+    /// none at all.
+    #[error("the contract of {asset} is not the token that is pinned")]
+    WrongAsset {
+        /// As configured.
+        asset: Asset,
+    },
+    /// Gas costs more than the configuration allows.
+    #[error("gas on {network} costs {fee_wei} wei, and at most {fee_wei_max} may be paid")]
+    FeesTooHigh {
+        /// Which rail.
+        network: Network,
+        /// What a unit costs now.
+        fee_wei: u128,
+        /// What it may cost.
+        fee_wei_max: u128,
+    },
     /// The gas account cannot pay for a transaction.
     #[error("the gas account {account} has {balance} of the {needed} that a settlement may need")]
     GasEmpty {
@@ -128,16 +155,22 @@ impl Fault for RailError {
             Self::Unreachable { .. } => "rail.unreachable",
             Self::Malformed { .. } => "rail.malformed",
             Self::WrongChain { .. } => "rail.wrong_chain",
+            Self::WrongGenesis { .. } => "rail.wrong_genesis",
+            Self::WrongAsset { .. } => "rail.wrong_asset",
+            Self::FeesTooHigh { .. } => "rail.fees_too_high",
             Self::GasEmpty { .. } => "rail.gas_empty",
         }
     }
 
     fn class(&self) -> Class {
         match self {
-            Self::Unreachable { .. } | Self::Malformed { .. } | Self::GasEmpty { .. } => {
-                Class::Later
+            Self::Unreachable { .. }
+            | Self::Malformed { .. }
+            | Self::FeesTooHigh { .. }
+            | Self::GasEmpty { .. } => Class::Later,
+            Self::WrongChain { .. } | Self::WrongGenesis { .. } | Self::WrongAsset { .. } => {
+                Class::Final
             }
-            Self::WrongChain { .. } => Class::Final,
         }
     }
 }

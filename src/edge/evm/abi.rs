@@ -1,0 +1,69 @@
+//! The token as the rail speaks to it.
+//! Source: EIP-3009, EIP-20, EIP-712.
+
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::sol_types::{SolCall, SolStruct, SolValue};
+
+use crate::domain::commitment::Commitment;
+use crate::ports::rail::Authorization;
+
+alloy::sol! {
+    event Transfer(address indexed from, address indexed to, uint256 value);
+    event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
+    event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
+
+    function balanceOf(address holder) external view returns (uint256);
+    function decimals() external view returns (uint8);
+    function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
+    function DOMAIN_SEPARATOR() external view returns (bytes32);
+    function transferWithAuthorization(
+        address from, address to, uint256 value, uint256 validAfter, uint256 validBefore,
+        bytes32 nonce, uint8 v, bytes32 r, bytes32 s
+    ) external;
+
+    struct TransferWithAuthorization {
+        address from; address to; uint256 value;
+        uint256 validAfter; uint256 validBefore; bytes32 nonce;
+    }
+}
+
+/// The call that settles `authorization`. The split signature is the form that every EIP-3009
+/// token has.
+pub(super) fn settle_call(authorization: &Authorization) -> Bytes {
+    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
+        authorization.commitment;
+    let signature = authorization.signature;
+    transferWithAuthorizationCall {
+        from: payer,
+        to: pay_to,
+        value: U256::from(amount_max.get()),
+        validAfter: U256::from(valid_after_s),
+        validBefore: U256::from(valid_before_s),
+        nonce,
+        v: if signature.v() { 28 } else { 27 },
+        r: signature.r().into(),
+        s: signature.s().into(),
+    }
+    .abi_encode()
+    .into()
+}
+
+/// Who signed `authorization`, for a token with this domain.
+pub(super) fn find_signer(
+    authorization: &Authorization,
+    domain_separator: B256,
+) -> Option<Address> {
+    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
+        authorization.commitment;
+    let content = TransferWithAuthorization {
+        from: payer,
+        to: pay_to,
+        value: U256::from(amount_max.get()),
+        validAfter: U256::from(valid_after_s),
+        validBefore: U256::from(valid_before_s),
+        nonce,
+    }
+    .eip712_hash_struct();
+    let digest = keccak256(("\x19\x01", domain_separator, content).abi_encode_packed());
+    authorization.signature.recover_address_from_prehash(&digest).ok()
+}

@@ -1,0 +1,214 @@
+//! What the chain shows: everything behind one answer is read at one final block's hash.
+//! Source: threats.md 5.4, first row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256};
+use alloy::rpc::types::{Filter, Log, TransactionReceipt};
+use alloy::sol_types::{SolEvent, eip712_domain};
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::domain::asset::{Asset, AssetInfo, Network};
+use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::ports::rail::{Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers};
+
+use super::config::EvmConfig;
+use super::node::{Head, Node, Trouble};
+use super::read::{self, Trace, amount, decode};
+use super::{abi, search};
+
+/// How many transfers one answer holds, give or take those of its last range.
+const TRANSFERS_MAX: usize = 10_000;
+
+/// How many receipts are asked for at a time.
+const RECEIPTS_AT_ONCE: usize = 8;
+
+/// A chain as a witness. Clones share the connection.
+#[derive(Clone)]
+pub struct Evm {
+    pub(super) node: Arc<Node>,
+}
+
+impl Evm {
+    /// Connects to the node, and checks that chain, genesis and every token are those that `config`
+    /// names.
+    ///
+    /// # Errors
+    /// [`RailError::WrongChain`], [`RailError::WrongGenesis`], [`RailError::WrongAsset`]; no answer.
+    pub async fn connect(config: &EvmConfig) -> Result<Self, RailError> {
+        let node = Node::connect(config).await?;
+        let newest = node.latest().await.map_err(|it| it.on(config.network))?;
+        for info in config.assets.iter().filter(|info| info.asset.network == config.network) {
+            check_asset(&node, info, newest.hash).await?;
+        }
+        Ok(Self { node: Arc::new(node) })
+    }
+
+    /// The hash of block 0: which chain this is, beyond its number.
+    pub fn genesis(&self) -> B256 {
+        self.node.genesis()
+    }
+
+    fn trouble(&self) -> impl Fn(Trouble) -> RailError + use<> {
+        let network = self.node.network();
+        move |trouble| trouble.on(network)
+    }
+
+    /// The newest final block, of the chain that this was connected to.
+    async fn final_block(&self) -> Result<Head, RailError> {
+        // The block first: were the chain swapped in between, the check would see the new one.
+        let block = self.node.final_block().await.map_err(self.trouble())?;
+        self.node.check_chain().await?;
+        Ok(block)
+    }
+}
+
+#[async_trait]
+impl Evidence for Evm {
+    async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
+        let block = self.final_block().await?;
+        let nonce = nonce_at(&self.node, commitment, &block).await.map_err(self.trouble())?;
+        Ok(Sighting { nonce, block: block.hash, block_time_s: block.time_s() })
+    }
+
+    async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
+        let block = self.final_block().await?;
+        let amount = self.node.balance_of(asset, holder, block.hash).await;
+        Ok(Holding { amount: amount.map_err(self.trouble())?, block: block.number() })
+    }
+
+    async fn transfers(
+        &self,
+        asset: Asset,
+        holder: Address,
+        after: u64,
+    ) -> Result<Transfers, RailError> {
+        let last = self.final_block().await?.number();
+        let moved = transfers(&self.node, asset, holder, after, last).await;
+        moved.map_err(self.trouble())
+    }
+
+    fn network(&self) -> Network {
+        self.node.network()
+    }
+}
+
+/// Whether the contract is the token that is pinned: a token that changed its domain or its
+/// decimals is not what the registry says it is.
+async fn check_asset(node: &Node, info: &AssetInfo, block: B256) -> Result<(), RailError> {
+    let contract = info.asset.contract;
+    let pinned = eip712_domain! {
+        name: info.eip712_name.clone(),
+        version: info.eip712_version.clone(),
+        chain_id: info.asset.network.chain_id(),
+        verifying_contract: contract,
+    };
+    let found = tokio::try_join!(
+        node.view(contract, abi::DOMAIN_SEPARATORCall {}, block),
+        node.view(contract, abi::decimalsCall {}, block),
+    );
+    match found {
+        Ok(found) if found == (pinned.separator(), info.decimals) => Ok(()),
+        // A contract that has no such views is not the token either.
+        Ok(_) | Err(Trouble::Nonsense(_) | Trouble::Refused(_)) => {
+            Err(RailError::WrongAsset { asset: info.asset })
+        }
+        Err(silent @ Trouble::Silent(_)) => Err(silent.on(node.network())),
+    }
+}
+
+/// What the chain up to `block` shows of a nonce.
+pub(super) async fn nonce_at(
+    node: &Node,
+    commitment: &Commitment,
+    block: &Head,
+) -> Result<NonceState, Trouble> {
+    let key = commitment.key();
+    if !node.is_spent(&key, block.hash).await? {
+        return Ok(NonceState::Unused);
+    }
+    let Some(log) = search::find_end(node, &key, block.number()).await? else {
+        return Ok(NonceState::UsedWithoutTrace);
+    };
+    let (transaction, block) = (search::transaction(&log)?, search::block(&log)?);
+    // The log names the transaction; what that transaction did is in its receipt.
+    let Some(receipt) = node.receipt(transaction).await? else {
+        return Ok(NonceState::UsedWithoutTrace);
+    };
+    if receipt.block_hash != log.block_hash {
+        return Ok(NonceState::UsedWithoutTrace);
+    }
+    Ok(match read::trace(&receipt, commitment) {
+        Trace::Used(amount) => NonceState::Used { transaction, amount, block },
+        Trace::Canceled => NonceState::Canceled { transaction },
+        Trace::None => NonceState::UsedWithoutTrace,
+    })
+}
+
+async fn transfers(
+    node: &Node,
+    asset: Asset,
+    holder: Address,
+    after: u64,
+    last: u64,
+) -> Result<Transfers, Trouble> {
+    let first = after.saturating_add(1);
+    let all = Filter::new().address(asset.contract).event_signature(abi::Transfer::SIGNATURE_HASH);
+    let filters = [all.clone().topic1(holder.into_word()), all.topic2(holder.into_word())];
+    let found = search::find_all(node, &filters, first, last, TRANSFERS_MAX).await?;
+    let keys = keys(node, asset, &found.logs).await?;
+    let mut moved = Vec::with_capacity(found.logs.len());
+    for log in &found.logs {
+        let event = decode::<abi::Transfer>(&log.inner)
+            .ok_or_else(|| Trouble::nonsense("a Transfer that does not decode"))?;
+        let key = keys.get(&(log.block_number, log.log_index)).copied().flatten();
+        moved.push(Transfer {
+            from: event.from,
+            to: event.to,
+            amount: amount(event.value)?,
+            transaction: search::transaction(log)?,
+            block: search::block(log)?,
+            key,
+        });
+    }
+    Ok(Transfers { moved, up_to: found.up_to.max(after) })
+}
+
+/// A log's place on the chain: its block and its position there.
+type Place = (Option<u64>, Option<u64>);
+
+/// For each transfer in `logs`, the authorization that moved it: the receipts tell, because the
+/// event that names the nonce comes before the transfer.
+async fn keys(
+    node: &Node,
+    asset: Asset,
+    logs: &[Log],
+) -> Result<BTreeMap<Place, Option<AuthorizationKey>>, Trouble> {
+    let mut transactions: Vec<B256> = logs.iter().filter_map(|log| log.transaction_hash).collect();
+    transactions.dedup();
+    let receipts: Vec<Option<TransactionReceipt>> =
+        stream::iter(transactions.into_iter().map(|hash| node.receipt(hash)))
+            .buffered(RECEIPTS_AT_ONCE)
+            .try_collect()
+            .await?;
+    let mut keys = BTreeMap::new();
+    for receipt in receipts.into_iter().flatten() {
+        let mut used: Option<abi::AuthorizationUsed> = None;
+        for log in receipt.logs().iter().filter(|log| log.address() == asset.contract) {
+            if let Some(event) = decode::<abi::AuthorizationUsed>(&log.inner) {
+                used = Some(event);
+            } else if let Some(event) = decode::<abi::Transfer>(&log.inner) {
+                let used = used.take().filter(|used| used.authorizer == event.from);
+                let key = used.map(|used| AuthorizationKey {
+                    asset,
+                    payer: used.authorizer,
+                    nonce: used.nonce,
+                });
+                keys.insert((log.block_number, log.log_index), key);
+            }
+        }
+    }
+    Ok(keys)
+}

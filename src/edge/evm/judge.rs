@@ -1,0 +1,57 @@
+//! Says why an authorization did not settle through us, by the chain's own word.
+
+use crate::ports::rail::{Authorization, NonceState, RefusedBy, Settlement};
+
+use super::abi;
+use super::evidence::nonce_at;
+use super::node::{Head, Node, Trouble};
+
+/// What is true of an authorization that our own transaction did not settle.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is settled, by whomever: somebody else may have sent it first.
+    Settled(Settlement),
+    /// It did not settle.
+    Refused(RefusedBy),
+    /// Its nonce is spent, and nothing was found that says by what.
+    Untraced,
+}
+
+/// Judges `authorization` as of `block`; `now_s` is the wall clock.
+pub(super) async fn judge(
+    node: &Node,
+    authorization: &Authorization,
+    block: &Head,
+    now_s: u64,
+) -> Result<Verdict, Trouble> {
+    let commitment = &authorization.commitment;
+    match nonce_at(node, commitment, block).await? {
+        NonceState::Unused => {}
+        NonceState::Used { transaction, amount, .. } if amount == commitment.amount_max => {
+            return Ok(Verdict::Settled(Settlement::Settled { transaction, amount }));
+        }
+        NonceState::Used { .. } => return Ok(Verdict::Refused(RefusedBy::NonceUsed)),
+        NonceState::Canceled { .. } => return Ok(Verdict::Refused(RefusedBy::Canceled)),
+        NonceState::UsedWithoutTrace => return Ok(Verdict::Untraced),
+    }
+    // In the order in which the contract looks, so that the first reason is the one it had.
+    let reason = if block.time_s() <= commitment.valid_after_s {
+        RefusedBy::NotYetValid
+    } else if block.time_s().max(now_s) >= commitment.valid_before_s {
+        RefusedBy::Expired
+    } else {
+        let contract = commitment.asset.contract;
+        let (domain, balance) = tokio::try_join!(
+            node.view(contract, abi::DOMAIN_SEPARATORCall {}, block.hash),
+            node.balance_of(commitment.asset, commitment.payer, block.hash),
+        )?;
+        if abi::find_signer(authorization, domain) != Some(commitment.payer) {
+            RefusedBy::BadSignature
+        } else if balance < commitment.amount_max {
+            RefusedBy::InsufficientFunds
+        } else {
+            RefusedBy::Reverted
+        }
+    };
+    Ok(Verdict::Refused(reason))
+}

@@ -1,0 +1,25 @@
+//! The `evm` rail: pays by EIP-3009 on a token of an EVM chain, over Ethereum's JSON-RPC, and reads
+//! what the chain shows. The sandbox is one more chain to it.
+//!
+//! - A node is never trusted to be the right one: chain id and genesis are checked at start and
+//!   again behind each piece of evidence.
+//! - Evidence is read at one final block's hash. Events decide, never the flag that the contract
+//!   keeps, and a log that is not found proves nothing.
+//! - One sender per gas account, one settlement at a time, each awaited at the chain's own pace.
+//!   Whatever may have been sent is never answered with an error, only with `Unknown`.
+//!
+//! It holds no payer's key and signs no payment: only gas transactions, with the key it is given.
+
+mod abi;
+mod config;
+mod evidence;
+mod judge;
+mod node;
+mod read;
+mod search;
+mod sender;
+mod settler;
+
+pub use config::{EvmConfig, Finality, SettlerConfig};
+pub use evidence::Evm;
+pub use settler::{EvmSettler, GasSigner};

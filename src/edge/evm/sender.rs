@@ -1,0 +1,407 @@
+//! The one who sends: one gas account, one transaction at a time, each awaited.
+//!
+//! The authorization's own nonce settles it at most once on the chain, so a transaction that is
+//! sent again can cost gas but never move the money twice. What is remembered here only saves gas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::eips::Encodable2718;
+use alloy::eips::eip2930::AccessList;
+use alloy::primitives::{B256, Bytes, TxKind, U64, U256};
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
+use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement};
+
+use super::abi;
+use super::config::SettlerConfig;
+use super::judge::{Verdict, judge};
+use super::node::{Node, Trouble};
+use super::read::{self, Trace};
+use super::settler::GasSigner;
+
+/// How often one transaction is sent anew for a reason that a new nonce or a new price cures.
+const TRIES_MAX: u32 = 3;
+
+/// How many transactions may be sent and unseen. A node that mines none is given no more.
+const PENDING_MAX: usize = 16;
+
+/// How often one of them is made dearer.
+const PRICES_MAX: usize = 8;
+
+/// How long a price of gas is taken to hold.
+const FEES_FRESH: Duration = Duration::from_secs(5);
+
+/// The shortest and the longest pause between two looks for a receipt.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+
+/// What a unit of gas may cost, in wei.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fees {
+    pub(super) most: u128,
+    tip: u128,
+}
+
+impl Fees {
+    /// What the next blocks may ask for: twice what the last one did.
+    pub(super) async fn ask(node: &Node, fee_wei_max: u128) -> Result<Self, RailError> {
+        let network = node.network();
+        let (head, tip) =
+            tokio::try_join!(node.latest(), node.ask::<_, U256>("eth_maxPriorityFeePerGas", ()))
+                .map_err(|it| it.on(network))?;
+        let tip = tip.saturating_to::<u128>();
+        let fee_wei = head.base_fee().saturating_add(tip);
+        if fee_wei > fee_wei_max {
+            return Err(RailError::FeesTooHigh { network, fee_wei, fee_wei_max });
+        }
+        Ok(Self { most: fee_wei.saturating_add(head.base_fee()).min(fee_wei_max), tip })
+    }
+
+    /// The least that a node takes in the place of a transaction at these fees: an eighth more.
+    fn dearer(self) -> Self {
+        let more = |fee: u128| fee.saturating_add(fee.div_ceil(8)).saturating_add(1);
+        Self { most: more(self.most), tip: more(self.tip) }
+    }
+}
+
+/// A transaction that was sent and not yet seen in a block.
+#[derive(Clone, Debug)]
+struct Pending {
+    key: AuthorizationKey,
+    nonce: u64,
+    gas_limit: u64,
+    input: Bytes,
+    fees: Fees,
+    raw: Bytes,
+    /// One for each price it was sent at; at most one of them is ever mined.
+    hashes: Vec<B256>,
+}
+
+/// How a node took a transaction.
+enum Taken {
+    /// It has it, or may have it.
+    Perhaps,
+    /// It has not, and a new nonce or price may help.
+    Again,
+}
+
+pub(super) struct Sender {
+    pub(super) node: Arc<Node>,
+    pub(super) signer: GasSigner,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) config: SettlerConfig,
+    next_nonce: Option<u64>,
+    fees: Option<(Timestamp, Fees)>,
+    pending: Vec<Pending>,
+    /// How long receipts have taken lately: the chain's own pace.
+    pace: Duration,
+}
+
+impl Sender {
+    pub(super) fn new(
+        node: Arc<Node>,
+        signer: GasSigner,
+        clock: Arc<dyn Clock>,
+        config: SettlerConfig,
+    ) -> Self {
+        let pace = Duration::from_millis(500);
+        Self { node, signer, clock, config, next_nonce: None, fees: None, pending: vec![], pace }
+    }
+
+    /// Settles `authorization`, or says why it does not settle. An error means that nothing was
+    /// sent.
+    pub(super) async fn settle(
+        &mut self,
+        authorization: &Authorization,
+    ) -> Result<Settlement, RailError> {
+        let key = authorization.commitment.key();
+        if let Some(place) = self.pending.iter().position(|one| one.key == key) {
+            let pending = self.pending.remove(place);
+            let pending = self.send_again(pending).await;
+            return Ok(self.finish(authorization, pending).await);
+        }
+        self.push_on().await?;
+        let input = abi::settle_call(authorization);
+        let request = TransactionRequest::default()
+            .from(self.signer.address())
+            .to(key.asset.contract)
+            .input(input.clone().into());
+        // The estimate runs the settlement: one that would revert is not sent.
+        let gas = match self.node.ask::<_, U64>("eth_estimateGas", (request,)).await {
+            Ok(gas) => gas.to::<u64>(),
+            Err(refused @ Trouble::Refused(_)) => {
+                return self.explain(authorization, refused).await;
+            }
+            Err(other) => return Err(other.on(self.node.network())),
+        };
+        // A quarter more: another payment may change what slots cost in between.
+        let gas_limit = gas.saturating_add(gas.div_ceil(4));
+        let pending = self.send(key, gas_limit, input).await?;
+        Ok(self.finish(authorization, pending).await)
+    }
+
+    /// Why the node would not run the settlement; nothing was sent.
+    async fn explain(
+        &self,
+        authorization: &Authorization,
+        refused: Trouble,
+    ) -> Result<Settlement, RailError> {
+        let network = self.node.network();
+        let reverted = matches!(&refused, Trouble::Refused(error) if is_revert(error));
+        let verdict = self.judge(authorization).await.map_err(|it| it.on(network))?;
+        match verdict {
+            Verdict::Settled(Settlement::Settled { transaction, amount }) => {
+                Ok(match self.wait(&[transaction]).await {
+                    Some(_) => Settlement::Settled { transaction, amount },
+                    None => Settlement::Unknown { transaction: Some(transaction) },
+                })
+            }
+            Verdict::Settled(other) => Ok(other),
+            Verdict::Untraced => Ok(Settlement::Unknown { transaction: None }),
+            Verdict::Refused(RefusedBy::Reverted) if !reverted => Err(refused.on(network)),
+            Verdict::Refused(reason) => Ok(Settlement::Refused(reason)),
+        }
+    }
+
+    async fn judge(&self, authorization: &Authorization) -> Result<Verdict, Trouble> {
+        let head = self.node.latest().await?;
+        judge(&self.node, authorization, &head, self.clock.now().as_secs()).await
+    }
+
+    /// Sends a new transaction, and returns when the node has it or may have it.
+    async fn send(
+        &mut self,
+        key: AuthorizationKey,
+        gas_limit: u64,
+        input: Bytes,
+    ) -> Result<Pending, RailError> {
+        let network = self.node.network();
+        for _ in 0..TRIES_MAX {
+            let (nonce, fees) = (self.nonce().await?, self.fees().await?);
+            let (raw, hash) = self.sign(&key, nonce, gas_limit, input.clone(), fees).await?;
+            match self.node.ask::<_, B256>("eth_sendRawTransaction", (raw.clone(),)).await {
+                Ok(_) => {}
+                Err(Trouble::Refused(error)) => match taken(&error.message) {
+                    Some(Taken::Perhaps) => {}
+                    Some(Taken::Again) => {
+                        (self.next_nonce, self.fees) = (None, None);
+                        // Too low may be our own success, told late.
+                        let known = self.node.ask::<_, Option<serde_json::Value>>(
+                            "eth_getTransactionByHash",
+                            (hash,),
+                        );
+                        let known = known.await.ok().flatten();
+                        if known.is_none() {
+                            continue;
+                        }
+                    }
+                    None if error.message.contains("insufficient funds") => {
+                        return Err(self.gas_empty(gas_limit, fees).await?);
+                    }
+                    None => return Err(Trouble::Refused(error).on(network)),
+                },
+                // No answer is no refusal: from here on the outcome is unknown until it is seen.
+                Err(Trouble::Silent(_) | Trouble::Nonsense(_)) => {}
+            }
+            self.next_nonce = Some(nonce.saturating_add(1));
+            return Ok(Pending { key, nonce, gas_limit, input, fees, raw, hashes: vec![hash] });
+        }
+        let problem = "it takes no transaction of the gas account".to_owned();
+        Err(RailError::Unreachable { network, problem })
+    }
+
+    /// Awaits a transaction that may have been sent, and says what came of it.
+    async fn finish(&mut self, authorization: &Authorization, pending: Pending) -> Settlement {
+        let sent = self.clock.now();
+        let last = pending.hashes.last().copied();
+        let Some(receipt) = self.wait(&pending.hashes).await else {
+            self.pending.push(pending);
+            return Settlement::Unknown { transaction: last };
+        };
+        let took = self.clock.now().since(sent);
+        self.pace =
+            self.pace.saturating_mul(3).saturating_add(took).checked_div(4).unwrap_or_default();
+        let transaction = receipt.transaction_hash;
+        let expected = authorization.commitment.amount_max;
+        if let Trace::Used(amount) = read::trace(&receipt, &authorization.commitment)
+            && amount == expected
+        {
+            return Settlement::Settled { transaction, amount };
+        }
+        // Ours failed. Somebody else's may have come first, and then it is paid all the same.
+        match self.judge(authorization).await {
+            Ok(Verdict::Settled(settled)) => settled,
+            Ok(Verdict::Refused(reason)) => Settlement::Refused(reason),
+            Ok(Verdict::Untraced) | Err(_) => {
+                Settlement::Unknown { transaction: Some(transaction) }
+            }
+        }
+    }
+
+    /// The receipt of whichever of `hashes` was mined, once enough blocks stand on it; nothing when
+    /// the patience ends first.
+    async fn wait(&self, hashes: &[B256]) -> Option<TransactionReceipt> {
+        let until = self.clock.now().after(self.config.wait_max);
+        let longest =
+            self.pace.checked_div(4).unwrap_or_default().clamp(LOOK_EVERY.0, LOOK_EVERY.1);
+        let mut pause = LOOK_EVERY.0;
+        loop {
+            for hash in hashes {
+                // A look that fails is made again: the receipt is not less there.
+                if let Ok(Some(receipt)) = self.node.receipt(*hash).await
+                    && self.is_deep(&receipt).await
+                {
+                    return Some(receipt);
+                }
+            }
+            let now = self.clock.now();
+            if now >= until {
+                return None;
+            }
+            self.clock.sleep_until(now.after(pause).min(until)).await;
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// Whether enough blocks stand on the receipt's.
+    async fn is_deep(&self, receipt: &TransactionReceipt) -> bool {
+        let Some(block) = receipt.block_number else { return false };
+        if self.config.confirmations == 0 {
+            return true;
+        }
+        let newest = self.node.latest().await.map(|head| head.number());
+        newest.is_ok_and(|newest| newest.saturating_sub(block) >= self.config.confirmations)
+    }
+
+    /// Gets earlier transactions out of the way: a later one is not mined before them.
+    async fn push_on(&mut self) -> Result<(), RailError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let network = self.node.network();
+        let mined = self.count("latest").await.map_err(|it| it.on(network))?;
+        self.pending.retain(|one| one.nonce >= mined);
+        if self.pending.len() >= PENDING_MAX {
+            let problem = format!("{PENDING_MAX} transactions wait to be mined");
+            return Err(RailError::Unreachable { network, problem });
+        }
+        for pending in std::mem::take(&mut self.pending) {
+            let pending = self.send_again(pending).await;
+            self.pending.push(pending);
+        }
+        Ok(())
+    }
+
+    /// Sends a transaction again, dearer where the price of gas has risen above its own. Whatever
+    /// the node says to that, the first sending still stands.
+    async fn send_again(&mut self, mut pending: Pending) -> Pending {
+        self.fees = None;
+        if let Ok(now) = self.fees().await
+            && now.most > pending.fees.most
+            && pending.hashes.len() < PRICES_MAX
+        {
+            let least = pending.fees.dearer();
+            let fees = Fees { most: now.most.max(least.most), tip: now.tip.max(least.tip) };
+            let Pending { key, nonce, gas_limit, ref input, .. } = pending;
+            if fees.most <= self.config.fee_wei_max
+                && let Ok((raw, hash)) =
+                    self.sign(&key, nonce, gas_limit, input.clone(), fees).await
+            {
+                pending.hashes.push(hash);
+                (pending.raw, pending.fees) = (raw, fees);
+            }
+        }
+        let raw = pending.raw.clone();
+        drop(self.node.ask::<_, B256>("eth_sendRawTransaction", (raw,)).await);
+        pending
+    }
+
+    async fn sign(
+        &self,
+        key: &AuthorizationKey,
+        nonce: u64,
+        gas_limit: u64,
+        input: Bytes,
+        fees: Fees,
+    ) -> Result<(Bytes, B256), RailError> {
+        let network = self.node.network();
+        let mut transaction = TxEip1559 {
+            chain_id: network.chain_id(),
+            nonce,
+            gas_limit,
+            max_fee_per_gas: fees.most,
+            max_priority_fee_per_gas: fees.tip,
+            to: TxKind::Call(key.asset.contract),
+            value: U256::ZERO,
+            access_list: AccessList::default(),
+            input,
+        };
+        let signature = self.signer.sign_transaction(&mut transaction).await.map_err(|_| {
+            let problem = "the gas account's key did not sign".to_owned();
+            RailError::Unreachable { network, problem }
+        })?;
+        let signed = TxEnvelope::from(transaction.into_signed(signature));
+        Ok((signed.encoded_2718().into(), *signed.tx_hash()))
+    }
+
+    async fn nonce(&mut self) -> Result<u64, RailError> {
+        if let Some(nonce) = self.next_nonce {
+            return Ok(nonce);
+        }
+        self.count("pending").await.map_err(|it| it.on(self.node.network()))
+    }
+
+    /// How many transactions the gas account has made.
+    async fn count(&self, tag: &'static str) -> Result<u64, Trouble> {
+        let account = self.signer.address();
+        let count: U64 = self.node.ask("eth_getTransactionCount", (account, tag)).await?;
+        Ok(count.to())
+    }
+
+    async fn fees(&mut self) -> Result<Fees, RailError> {
+        let now = self.clock.now();
+        if let Some((asked, fees)) = self.fees
+            && now.since(asked) < FEES_FRESH
+        {
+            return Ok(fees);
+        }
+        let fees = Fees::ask(&self.node, self.config.fee_wei_max).await?;
+        self.fees = Some((now, fees));
+        Ok(fees)
+    }
+
+    async fn gas_empty(&self, gas_limit: u64, fees: Fees) -> Result<RailError, RailError> {
+        let account = self.signer.address();
+        let balance: U256 = self
+            .node
+            .ask("eth_getBalance", (account, "latest"))
+            .await
+            .map_err(|it| it.on(self.node.network()))?;
+        let needed = fees.most.saturating_mul(gas_limit.into());
+        Ok(RailError::GasEmpty { account, balance: balance.saturating_to(), needed })
+    }
+}
+
+/// How a node that answered a sending with this message took it; nothing where it did not, and
+/// trying again would not help.
+fn taken(message: &str) -> Option<Taken> {
+    let message = message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["already known", "already imported", "replacement transaction underpriced"]) {
+        Some(Taken::Perhaps)
+    } else if says(&["nonce too low", "nonce too high", "underpriced", "less than block base fee"])
+    {
+        Some(Taken::Again)
+    } else {
+        None
+    }
+}
+
+/// Whether the node's error is a revert. Source: geth answers code 3; others say so in words.
+pub(super) fn is_revert(error: &alloy::rpc::json_rpc::ErrorPayload) -> bool {
+    error.code == 3 || error.message.to_lowercase().contains("revert")
+}

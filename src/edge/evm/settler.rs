@@ -1,0 +1,209 @@
+//! The settler's face: callers wait in a line for the one sender.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alloy::network::TxSigner;
+use alloy::primitives::{Address, Bytes, Signature, U256};
+use alloy::rpc::types::TransactionRequest;
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::domain::asset::Network;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
+use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement, Settler};
+
+use super::abi;
+use super::config::SettlerConfig;
+use super::evidence::Evm;
+use super::judge::{Verdict, judge};
+use super::node::{Node, Trouble};
+use super::sender::{Fees, Sender};
+
+/// The key of a gas account. It signs what moves gas, never a payment.
+pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
+
+/// How many settlements may wait in line; whoever comes next waits for a place in it.
+const LINE_MAX: usize = 1024;
+
+/// What one settlement may use, in gas: more than any EIP-3009 token was seen to.
+const SETTLEMENT_GAS: u128 = 120_000;
+
+/// How long a look at the gas account holds.
+const GAUGE_FRESH: Duration = Duration::from_secs(5);
+
+struct Job {
+    authorization: Authorization,
+    answer: oneshot::Sender<Result<Settlement, RailError>>,
+}
+
+/// Settles on one chain from one gas account. Dropped, it finishes what is in line.
+pub struct EvmSettler {
+    node: Arc<Node>,
+    account: Address,
+    clock: Arc<dyn Clock>,
+    config: SettlerConfig,
+    gauge: Mutex<Option<Gauge>>,
+    line: mpsc::Sender<Job>,
+    sender: JoinHandle<()>,
+}
+
+/// What the gas account had when it was looked at.
+#[derive(Copy, Clone)]
+struct Gauge {
+    seen: Timestamp,
+    balance: u128,
+    needed: u128,
+    low: bool,
+}
+
+impl EvmSettler {
+    /// Takes up settling on `chain` from `signer`'s account, which must be able to pay for one
+    /// settlement at least.
+    ///
+    /// # Errors
+    /// [`RailError::GasEmpty`], [`RailError::FeesTooHigh`]; no answer.
+    pub async fn start(
+        chain: &Evm,
+        signer: GasSigner,
+        clock: Arc<dyn Clock>,
+        config: SettlerConfig,
+    ) -> Result<Self, RailError> {
+        let (line, waiting) = mpsc::channel(LINE_MAX);
+        let sender = Sender::new(chain.node.clone(), signer.clone(), clock.clone(), config);
+        let settler = Self {
+            node: chain.node.clone(),
+            account: signer.address(),
+            clock,
+            config,
+            gauge: Mutex::new(None),
+            line,
+            sender: tokio::spawn(work(sender, waiting)),
+        };
+        settler.check_ready().await?;
+        Ok(settler)
+    }
+
+    /// The gas account.
+    pub fn account(&self) -> Address {
+        self.account
+    }
+
+    /// Takes no more, and returns when what is in line is done or `within` has passed; what is left
+    /// then is unknown to its callers.
+    pub async fn stop(self, within: Duration) {
+        let Self { line, mut sender, clock, .. } = self;
+        drop(line);
+        let until = clock.now().after(within);
+        tokio::select! {
+            biased;
+            _ = &mut sender => {}
+            () = clock.sleep_until(until) => sender.abort(),
+        }
+    }
+
+    fn check_network(&self, authorization: &Authorization) -> Result<(), RailError> {
+        let (expected, asked) = (self.node.network(), authorization.commitment.asset.network);
+        if asked == expected {
+            return Ok(());
+        }
+        Err(RailError::WrongChain { expected, found: asked.chain_id() })
+    }
+
+    /// Looks at the gas account, and raises the alarm when it has become low.
+    async fn look_at_gas(&self, before: Option<Gauge>) -> Result<Gauge, RailError> {
+        let network = self.node.network();
+        let balance = async {
+            let ask = self.node.ask::<_, U256>("eth_getBalance", (self.account, "latest"));
+            ask.await.map_err(|it| it.on(network))
+        };
+        let fees = Fees::ask(&self.node, self.config.fee_wei_max);
+        let (balance, fees) = tokio::try_join!(balance, fees)?;
+        let balance: u128 = balance.saturating_to();
+        let needed = fees.most.saturating_mul(SETTLEMENT_GAS);
+        let low = balance < needed.saturating_mul(self.config.settlements_low.into());
+        if low && !before.is_some_and(|before| before.low) {
+            let account = self.account;
+            tracing::warn!(%network, %account, balance, needed, "gas account low");
+        }
+        Ok(Gauge { seen: self.clock.now(), balance, needed, low })
+    }
+}
+
+/// Settles what is in line, one after the other, until nobody can join it any more.
+async fn work(mut sender: Sender, mut waiting: mpsc::Receiver<Job>) {
+    while let Some(Job { authorization, answer }) = waiting.recv().await {
+        // Whoever asked may have gone; what was sent is sent all the same.
+        drop(answer.send(sender.settle(&authorization).await));
+    }
+}
+
+#[async_trait]
+impl Settler for EvmSettler {
+    async fn verify(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        self.check_network(authorization)?;
+        let network = self.node.network();
+        let request = TransactionRequest::default()
+            .from(self.account)
+            .to(authorization.commitment.asset.contract)
+            .input(abi::settle_call(authorization).into());
+        let refused = match self.node.ask::<_, Bytes>("eth_call", (request, "latest")).await {
+            Ok(_) => return Ok(Ok(())),
+            Err(refused @ Trouble::Refused(_)) => refused,
+            Err(other) => return Err(other.on(network)),
+        };
+        let reverted =
+            matches!(&refused, Trouble::Refused(error) if super::sender::is_revert(error));
+        let head = self.node.latest().await.map_err(|it| it.on(network))?;
+        let verdict = judge(&self.node, authorization, &head, self.clock.now().as_secs()).await;
+        match verdict.map_err(|it| it.on(network))? {
+            // Settled by somebody else already: settling it now says so.
+            Verdict::Settled(_) => Ok(Ok(())),
+            Verdict::Refused(RefusedBy::Reverted) if !reverted => Err(refused.on(network)),
+            Verdict::Refused(reason) => Ok(Err(reason)),
+            Verdict::Untraced => {
+                let problem = "the nonce is spent, and its log was not found".to_owned();
+                Err(RailError::Unreachable { network, problem })
+            }
+        }
+    }
+
+    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
+        self.check_network(authorization)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Job { authorization: *authorization, answer };
+        let network = self.node.network();
+        self.line.send(job).await.map_err(|_| {
+            let problem = "the sender has stopped".to_owned();
+            RailError::Unreachable { network, problem }
+        })?;
+        answered.await.unwrap_or(Ok(Settlement::Unknown { transaction: None }))
+    }
+
+    async fn check_ready(&self) -> Result<(), RailError> {
+        let before = *self.gauge.lock().expect("no holder of the gauge panics");
+        let fresh = before.filter(|gauge| self.clock.now().since(gauge.seen) < GAUGE_FRESH);
+        let gauge = match fresh {
+            Some(gauge) => gauge,
+            None => {
+                let gauge = self.look_at_gas(before).await?;
+                *self.gauge.lock().expect("no holder of the gauge panics") = Some(gauge);
+                gauge
+            }
+        };
+        let Gauge { balance, needed, .. } = gauge;
+        if balance < needed {
+            return Err(RailError::GasEmpty { account: self.account, balance, needed });
+        }
+        Ok(())
+    }
+
+    fn network(&self) -> Network {
+        self.node.network()
+    }
+}

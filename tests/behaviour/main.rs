@@ -1,0 +1,14 @@
+//! What Bursar does, seen from outside: each test is a sentence.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr,
+    clippy::as_conversions,
+    reason = "tests fail by panicking"
+)]
+
+mod chain;
+mod evm;
+mod evm_faults;
