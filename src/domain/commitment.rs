@@ -32,6 +32,15 @@ pub enum TransferMethod {
     Eip3009,
 }
 
+impl TransferMethod {
+    /// Its name on the wire. Source: x402 scheme `exact` on EVM, `assetTransferMethod`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eip3009 => "eip3009",
+        }
+    }
+}
+
 /// What a signature covers. Everything the signer needs, so that a crash changes no byte of it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Commitment {

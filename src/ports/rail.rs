@@ -10,6 +10,7 @@ pub use crate::domain::commitment::Authorization;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::money::Amount;
+use crate::domain::x402::code::PaymentCode;
 
 /// What the rail says of an authorization that was asked to settle.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +48,21 @@ pub enum RefusedBy {
     BadSignature,
     /// The contract reverted for another reason (paused, blacklisted).
     Reverted,
+}
+
+impl RefusedBy {
+    /// What the payer is told, by the specification's code.
+    pub const fn wire(self) -> PaymentCode {
+        match self {
+            Self::InsufficientFunds => PaymentCode::InsufficientFunds,
+            // The contract makes no difference between the two.
+            Self::Canceled | Self::NonceUsed => PaymentCode::NonceUsed,
+            Self::Expired => PaymentCode::ValidBefore,
+            Self::NotYetValid => PaymentCode::ValidAfter,
+            Self::BadSignature => PaymentCode::Signature,
+            Self::Reverted => PaymentCode::TransactionState,
+        }
+    }
 }
 
 /// What one final block shows of a nonce. All reads behind one answer are pinned to that block.

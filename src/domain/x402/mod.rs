@@ -1,4 +1,30 @@
 //! x402: requirements, payloads, receipts, EIP-712 digests, and every check in order.
+//!
+//! Pure: what has to be known of the time comes in as an argument, what a chain says comes in later,
+//! and nothing here holds a key.
 
+pub mod check;
+pub mod code;
+pub mod digest;
+pub mod error;
+pub mod identifier;
+pub mod listing;
+pub mod offer;
+pub mod offer_receipt;
+pub mod payload;
+pub mod quote;
+pub mod read;
 pub mod receipt;
+pub mod requirements;
+pub mod settlement;
+pub mod signature;
+pub mod token;
 pub mod wire;
+
+pub use check::check_payment;
+pub use code::PaymentCode;
+pub use error::PaymentError;
+pub use token::{TokenDomain, TokenDomains};
+
+#[cfg(test)]
+mod tests;

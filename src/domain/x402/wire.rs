@@ -21,9 +21,10 @@ pub struct Resource {
     pub mime_type: Option<String>,
 }
 
-/// One way to pay.
+/// One way to pay. A field that is not known here is refused: it could change the price for a reader
+/// that knows it. Source: threats.md P06.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PaymentRequirements {
     /// `exact`.
     pub scheme: String,

@@ -1,0 +1,117 @@
+//! Every check of an `exact` payment by EIP-3009 that needs no chain, cheapest first.
+
+use crate::domain::commitment::Authorization;
+use crate::domain::x402::error::PaymentError;
+use crate::domain::x402::payload::read_exact;
+use crate::domain::x402::requirements::Requirement;
+use crate::domain::x402::signature::recover;
+use crate::domain::x402::wire::{PaymentPayload, X402_VERSION};
+
+/// An authorization that ends sooner than this is refused, in seconds: it could end before it settles.
+/// Source: threats.md B01 (what the reference programs do).
+pub const SETTLE_MARGIN_S: u64 = 6;
+
+/// How far a payer's clock may run ahead, in seconds, before its authorizations look too long.
+pub const CLOCK_SKEW_MAX_S: u64 = 60;
+
+/// What a payee asked for, at the time of the check.
+#[derive(Copy, Clone, Debug)]
+pub struct Demand<'a> {
+    /// The resource that is paid for.
+    pub resource: &'a str,
+    /// The ways in which it may be paid: what was offered, and nothing else.
+    pub offered: &'a [Requirement<'a>],
+    /// Seconds since the epoch.
+    pub now_s: u64,
+}
+
+/// The authorization of a payment that meets `demand`: what remains is the chain's to say (balance,
+/// nonce), and the payee's own memory (bound to which request).
+///
+/// # Errors
+/// The first [`PaymentError`] in the order of cost: version, scheme, network, the accepted requirements
+/// as a whole, the resource, the form of the payload, recipient, value, times, and the signature last.
+/// Source: x402 v2 section 6.1.2.
+pub fn check_payment(
+    payload: &PaymentPayload,
+    demand: &Demand<'_>,
+) -> Result<Authorization, PaymentError> {
+    if payload.x402_version != X402_VERSION {
+        return Err(PaymentError::Version { found: Some(payload.x402_version.into()) });
+    }
+    let requirement = find_accepted(payload, demand.offered)?;
+    if requirement.amount.is_zero() {
+        return Err(PaymentError::Zero);
+    }
+    if payload.resource.as_ref().is_some_and(|resource| resource.url != demand.resource) {
+        return Err(PaymentError::Resource);
+    }
+    let authorization = read_exact(&payload.payload, &requirement.pay_by)?;
+    check_authorization(&authorization, requirement, demand.now_s)?;
+    Ok(authorization)
+}
+
+/// Whether `authorization` pays what `requirement` asks, now and by the payer's own signature.
+///
+/// # Errors
+/// [`PaymentError::Recipient`], [`PaymentError::Value`] above as below, [`PaymentError::Zero`],
+/// [`PaymentError::Expired`] within [`SETTLE_MARGIN_S`], [`PaymentError::TooLong`],
+/// [`PaymentError::Early`], [`PaymentError::Signature`].
+pub fn check_authorization(
+    authorization: &Authorization,
+    requirement: &Requirement<'_>,
+    now_s: u64,
+) -> Result<(), PaymentError> {
+    let signed = &authorization.commitment;
+    let asked = &requirement.pay_by;
+    if signed.asset != asked.asset || signed.method != asked.method {
+        return Err(PaymentError::NotOffered);
+    }
+    if signed.pay_to != asked.pay_to {
+        return Err(PaymentError::Recipient { expected: asked.pay_to, found: signed.pay_to });
+    }
+    if signed.amount_max != requirement.amount {
+        let (expected, found) = (requirement.amount, signed.amount_max);
+        return Err(PaymentError::Value { expected, found });
+    }
+    if signed.amount_max.is_zero() {
+        return Err(PaymentError::Zero);
+    }
+    let valid_before_s = signed.valid_before_s;
+    if valid_before_s < now_s.saturating_add(SETTLE_MARGIN_S) {
+        return Err(PaymentError::Expired { valid_before_s, now_s });
+    }
+    let latest_s = now_s.saturating_add(asked.timeout_s).saturating_add(CLOCK_SKEW_MAX_S);
+    if valid_before_s > latest_s {
+        return Err(PaymentError::TooLong { valid_before_s, latest_s });
+    }
+    // The contract wants `now > validAfter`: equal is early. Source: EIP-3009.
+    if signed.valid_after_s >= now_s {
+        return Err(PaymentError::Early { valid_after_s: signed.valid_after_s, now_s });
+    }
+    let recovered = recover(requirement.token.transfer_digest(signed), &authorization.signature);
+    if recovered == Some(signed.payer) {
+        Ok(())
+    } else {
+        Err(PaymentError::Signature { from: signed.payer, recovered })
+    }
+}
+
+/// The offered requirement that the payer accepted; the closest miss says what was wrong.
+fn find_accepted<'a>(
+    payload: &PaymentPayload,
+    offered: &'a [Requirement<'a>],
+) -> Result<&'a Requirement<'a>, PaymentError> {
+    let accepted = &payload.accepted;
+    if let Some(found) = offered.iter().find(|requirement| requirement.is_accepted(accepted)) {
+        return Ok(found);
+    }
+    if !offered.iter().any(|requirement| requirement.pay_by.scheme.as_str() == accepted.scheme) {
+        return Err(PaymentError::Scheme);
+    }
+    let network = accepted.network.parse();
+    if !offered.iter().any(|requirement| Ok(requirement.pay_by.asset.network) == network) {
+        return Err(PaymentError::Network);
+    }
+    Err(PaymentError::NotOffered)
+}

@@ -1,0 +1,163 @@
+//! The error codes that x402 programs say to each other. Three vocabularies are in use; the
+//! specification's is spoken here, and all three are understood.
+
+use crate::domain::fault::Class;
+
+/// What was wrong with a payment, by its code on the wire.
+///
+/// Source: x402 v2 section 9; scheme `exact` on EVM; threats.md section 2.0.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PaymentCode {
+    /// The payment is not in its form.
+    Payload,
+    /// Another version of the protocol.
+    Version,
+    /// The scheme is not taken.
+    Scheme,
+    /// The network is not taken.
+    Network,
+    /// The requirements are not in their form, or not those that were offered.
+    Requirements,
+    /// Paid to somebody else.
+    Recipient,
+    /// Not the amount that was asked.
+    Value,
+    /// Its time has not come.
+    ValidAfter,
+    /// Its time has passed, or nearly.
+    ValidBefore,
+    /// The signature is not the payer's.
+    Signature,
+    /// The payer has less than the amount.
+    InsufficientFunds,
+    /// The nonce was used before.
+    NonceUsed,
+    /// The same payment is being settled already.
+    Duplicate,
+    /// A transaction was sent, and nobody knows yet.
+    Pending,
+    /// The transaction failed, or was refused.
+    TransactionState,
+    /// The payer has not allowed Permit2 to move the token.
+    AllowanceRequired,
+    /// The facilitator failed while it verified.
+    VerifyFailed,
+    /// The facilitator failed while it settled: the outcome is open.
+    SettleFailed,
+}
+
+/// Every code with its name in the specification and its names elsewhere. Where the specification has
+/// none, the name that its authors' own programs use comes first.
+const NAMES: [(PaymentCode, &str, &[&str]); 18] = {
+    use PaymentCode::*;
+    [
+        (Payload, "invalid_payload", &["invalid_format", "unsupported_payload_type"]),
+        (Version, "invalid_x402_version", &["unsupported_x402_version"]),
+        (Scheme, "unsupported_scheme", &["invalid_scheme", "invalid_exact_evm_scheme"]),
+        (
+            Network,
+            "invalid_network",
+            &["invalid_exact_evm_network_mismatch", "chain_id_mismatch", "unsupported_chain"],
+        ),
+        (
+            Requirements,
+            "invalid_payment_requirements",
+            &[
+                "accepted_requirements_mismatch",
+                "asset_mismatch",
+                "invalid_exact_evm_missing_eip712_domain",
+                "invalid_exact_evm_token_name_mismatch",
+                "invalid_exact_evm_token_version_mismatch",
+                "extension_echo_mismatch",
+            ],
+        ),
+        (
+            Recipient,
+            "invalid_exact_evm_payload_recipient_mismatch",
+            &["invalid_exact_evm_recipient_mismatch", "recipient_mismatch"],
+        ),
+        (
+            Value,
+            "invalid_exact_evm_payload_authorization_value_mismatch",
+            &[
+                "invalid_exact_evm_authorization_value",
+                "invalid_exact_evm_payload_authorization_value",
+                "invalid_payment_amount",
+            ],
+        ),
+        (
+            ValidAfter,
+            "invalid_exact_evm_payload_authorization_valid_after",
+            &["invalid_payment_early"],
+        ),
+        (
+            ValidBefore,
+            "invalid_exact_evm_payload_authorization_valid_before",
+            &["invalid_payment_expired"],
+        ),
+        (
+            Signature,
+            "invalid_exact_evm_payload_signature",
+            &["invalid_exact_evm_signature", "invalid_signature"],
+        ),
+        (InsufficientFunds, "insufficient_funds", &["invalid_exact_evm_insufficient_balance"]),
+        (NonceUsed, "invalid_exact_evm_nonce_already_used", &["nonce_already_used"]),
+        (Duplicate, "duplicate_settlement", &[]),
+        (Pending, "settlement_pending", &[]),
+        (
+            TransactionState,
+            "invalid_transaction_state",
+            &["transaction_simulation", "invalid_exact_evm_transaction_failed"],
+        ),
+        (AllowanceRequired, "permit2_allowance_required", &["PERMIT2_ALLOWANCE_REQUIRED"]),
+        (VerifyFailed, "unexpected_verify_error", &[]),
+        (SettleFailed, "unexpected_settle_error", &["unexpected_error"]),
+    ]
+};
+
+impl PaymentCode {
+    /// Every code.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(code, ..)| *code)
+    }
+
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        NAMES
+            .iter()
+            .find(|(code, ..)| *code == self)
+            .map(|(_, name, _)| *name)
+            .expect("every code has a name")
+    }
+
+    /// The code that is called `text` in any of the three vocabularies.
+    pub fn from_any(text: &str) -> Option<Self> {
+        NAMES
+            .iter()
+            .find(|(_, name, others)| *name == text || others.contains(&text))
+            .map(|(code, ..)| *code)
+    }
+
+    /// Whether trying again can help, for the one who paid.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::ValidAfter | Self::InsufficientFunds | Self::VerifyFailed => Class::Later,
+            // Something may have been sent: the rail has to be asked before anything else is paid.
+            Self::NonceUsed
+            | Self::Duplicate
+            | Self::Pending
+            | Self::TransactionState
+            | Self::SettleFailed => Class::InDoubt,
+            Self::Payload
+            | Self::Version
+            | Self::Scheme
+            | Self::Network
+            | Self::Requirements
+            | Self::Recipient
+            | Self::Value
+            | Self::ValidBefore
+            | Self::Signature
+            | Self::AllowanceRequired => Class::Final,
+        }
+    }
+}

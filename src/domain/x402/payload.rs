@@ -1,0 +1,123 @@
+//! The payload of scheme `exact` by EIP-3009: its JSON and the typed authorization.
+
+use alloy::primitives::{Address, B256, hex};
+use serde_json::{Map, Value, json};
+
+use crate::domain::commitment::{Authorization, Commitment};
+use crate::domain::id::PaymentId;
+use crate::domain::money::{Amount, AmountError};
+use crate::domain::quote::PayBy;
+use crate::domain::x402::error::{Message, PaymentError};
+use crate::domain::x402::identifier;
+use crate::domain::x402::requirements::{GRPC_MIME_TYPE, read_address, read_requirements};
+use crate::domain::x402::signature;
+use crate::domain::x402::wire::{PaymentPayload, PaymentRequirements, Resource, X402_VERSION};
+
+/// The authorization in a payment, for the network and the asset that it says it accepted.
+///
+/// # Errors
+/// [`PaymentError`] for `accepted` as [`read_requirements`], [`PaymentError::Field`] for a field that
+/// is missing, not in its one spelling, or unknown, [`PaymentError::ValueTooLarge`].
+pub fn read_authorization(payload: &PaymentPayload) -> Result<Authorization, PaymentError> {
+    let (way, _) = read_requirements(&payload.accepted, Message::Payload)?;
+    read_exact(&payload.payload, &way)
+}
+
+/// The same, where `accepted` was already found to be `way`.
+pub(super) fn read_exact(
+    payload: &Map<String, Value>,
+    way: &PayBy,
+) -> Result<Authorization, PaymentError> {
+    let wrong = |field| PaymentError::Field { message: Message::Payload, field };
+    let fields = match payload.get("authorization") {
+        // What nobody here reads could mean something to another reader of the same payment.
+        Some(Value::Object(fields)) if fields.len() == 6 && payload.len() == 2 => fields,
+        _ => return Err(wrong("payload.authorization")),
+    };
+    let text = |key: &str, field| fields.get(key).and_then(Value::as_str).ok_or(wrong(field));
+    let address = |key: &str, field| read_address(text(key, field)?).ok_or(wrong(field));
+    let time = |key: &str, field| read_time(text(key, field)?).ok_or(wrong(field));
+
+    let payer = address("from", "payload.authorization.from")?;
+    let pay_to = address("to", "payload.authorization.to")?;
+    let amount_max: Amount = match text("value", "payload.authorization.value")?.parse() {
+        Ok(amount) => amount,
+        Err(AmountError::TooLarge) => return Err(PaymentError::ValueTooLarge),
+        Err(AmountError::NotCanonical) => return Err(wrong("payload.authorization.value")),
+    };
+    let nonce = read_hash(text("nonce", "payload.authorization.nonce")?)
+        .ok_or(wrong("payload.authorization.nonce"))?;
+    let commitment = Commitment {
+        scheme: way.scheme,
+        method: way.method,
+        asset: way.asset,
+        payer,
+        pay_to,
+        amount_max,
+        valid_after_s: time("validAfter", "payload.authorization.validAfter")?,
+        valid_before_s: time("validBefore", "payload.authorization.validBefore")?,
+        nonce,
+    };
+    let signed =
+        payload.get("signature").and_then(Value::as_str).ok_or(wrong("payload.signature"))?;
+    // A signature that is none is a wrong one: the specification has a code for that.
+    let signature = signature::from_text(signed)
+        .ok_or(PaymentError::Signature { from: payer, recovered: None })?;
+    Ok(Authorization { commitment, signature })
+}
+
+/// The payment that carries `authorization`. `accepted` is what was offered, verbatim; `extensions`
+/// are the offer's, echoed, and the payment's name is put into them.
+pub fn payment_payload(
+    resource: Option<Resource>,
+    accepted: PaymentRequirements,
+    authorization: &Authorization,
+    extensions: Option<Map<String, Value>>,
+    payment: Option<PaymentId>,
+) -> PaymentPayload {
+    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
+        authorization.commitment;
+    let payload = Map::from_iter([
+        ("signature".to_owned(), Value::from(signature::to_text(&authorization.signature))),
+        (
+            "authorization".to_owned(),
+            json!({
+                "from": payer.to_string(),
+                "to": pay_to.to_string(),
+                "value": amount_max.to_string(),
+                "validAfter": valid_after_s.to_string(),
+                "validBefore": valid_before_s.to_string(),
+                "nonce": nonce.to_string(),
+            }),
+        ),
+    ]);
+    let extensions = match payment {
+        Some(payment) => Some(identifier::with_payment(extensions.unwrap_or_default(), payment)),
+        None => extensions,
+    };
+    PaymentPayload { x402_version: X402_VERSION, resource, accepted, payload, extensions }
+}
+
+/// A gRPC method as a resource.
+pub fn grpc_resource(url: &str) -> Resource {
+    Resource { url: url.to_owned(), description: None, mime_type: Some(GRPC_MIME_TYPE.to_owned()) }
+}
+
+/// Who pays, by a payment that may not have been checked: for rate limits, never for money.
+pub fn find_payer(payload: &PaymentPayload) -> Option<Address> {
+    read_address(payload.payload.get("authorization")?.get("from")?.as_str()?)
+}
+
+/// Seconds since the epoch in their one spelling.
+fn read_time(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    (canonical && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// A hash by its text: `0x` and 64 hexadecimal digits.
+pub(super) fn read_hash(text: &str) -> Option<B256> {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 64)?;
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    Some(B256::from(bytes))
+}

@@ -1,0 +1,123 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::fault::Fault;
+use crate::domain::x402::offer::{Asked, check_offer};
+use crate::domain::x402::offer_receipt::{
+    Artifact, OfferPayload, ReceiptPayload, find_offers, find_receipt, offers_extension,
+    receipt_extension,
+};
+use crate::domain::x402::requirements::payment_required;
+use crate::domain::x402::wire::{PaymentRequired, PaymentRequirements};
+
+fn offer() -> PaymentRequired {
+    payment_required(&quote(), &order(), &TOKENS, None).unwrap()
+}
+
+fn asked() -> Asked<'static> {
+    Asked { resource: RESOURCE, timeout_max_s: 120, amount: Some(Amount::new(1000)) }
+}
+
+#[test]
+fn a_payer_signs_for_what_it_asked_and_no_longer_than_it_wants() {
+    let offer = offer();
+    let payable = check_offer(&offer, &asked(), &TOKENS).unwrap();
+    assert_eq!(payable.len(), 1);
+    assert_eq!((payable[0].requirement, payable[0].index), (requirement(), 0));
+    let brief = Asked { timeout_max_s: 45, ..asked() };
+    let payable = check_offer(&offer, &brief, &TOKENS).unwrap();
+    assert_eq!(payable[0].requirement.pay_by.timeout_s, 45);
+}
+
+#[test]
+fn what_cannot_be_paid_is_skipped_and_what_is_odd_is_refused() {
+    let mut foreign = offer();
+    let solana = PaymentRequirements {
+        network: "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp".to_owned(),
+        ..foreign.accepts[0].clone()
+    };
+    foreign.accepts.insert(0, solana);
+    assert_eq!(check_offer(&foreign, &asked(), &TOKENS).unwrap()[0].index, 1);
+
+    type Edit = fn(&mut PaymentRequired);
+    let edits: [(Edit, &str); 16] = [
+        (|o| o.x402_version = 1, "x402.version"),
+        (|o| o.resource.url.push('s'), "x402.resource"),
+        (|o| o.accepts[0].scheme = "upto".to_owned(), "x402.scheme"),
+        (|o| o.accepts[0].network = "base".to_owned(), "x402.network"),
+        (|o| o.accepts[0].network = "eip155:8453".to_owned(), "x402.unknown_asset"),
+        (|o| o.accepts[0].asset = PAYER.to_string(), "x402.unknown_asset"),
+        (|o| o.accepts[0].asset = "USD".to_owned(), "x402.field"),
+        (|o| o.accepts[0].pay_to = "merchant".to_owned(), "x402.field"),
+        (|o| o.accepts[0].amount = "0".to_owned(), "x402.zero"),
+        (|o| o.accepts[0].amount = "-5".to_owned(), "x402.field"),
+        (|o| o.accepts[0].amount = "1001".to_owned(), "x402.value"),
+        (|o| o.accepts[0].max_timeout_seconds = 0, "x402.timeout"),
+        (|o| o.accepts[0].extra = None, "x402.token_domain"),
+        (|o| extra(o)["name"] = json!("USD Coin"), "x402.token_domain"),
+        (|o| extra(o)["version"] = json!("1"), "x402.token_domain"),
+        (|o| o.accepts.clear(), "x402.field"),
+    ];
+    for (at, (edit, code)) in edits.into_iter().enumerate() {
+        let mut changed = offer();
+        edit(&mut changed);
+        let refused = check_offer(&changed, &asked(), &TOKENS).unwrap_err();
+        assert_eq!(refused.code(), code, "edit {at}");
+    }
+}
+
+fn extra(offer: &mut PaymentRequired) -> &mut serde_json::Map<String, Value> {
+    offer.accepts[0].extra.as_mut().unwrap()
+}
+
+#[test]
+fn b04_no_time_limit_makes_a_payer_panic_or_sign_for_longer() {
+    for seconds in [1, 60, 1 << 53, (1 << 53) + 1, u64::MAX] {
+        let mut offer = offer();
+        offer.accepts[0].max_timeout_seconds = seconds;
+        let payable = check_offer(&offer, &asked(), &TOKENS).unwrap();
+        assert!(payable[0].requirement.pay_by.timeout_s <= 120);
+    }
+}
+
+#[test]
+fn an_order_without_a_price_or_a_known_asset_is_not_offered() {
+    let dear = Quote { terms: PriceTerms { flat: Amount::MAX, ..terms() }, ..quote() };
+    assert_eq!(payment_required(&dear, &order(), &TOKENS, None), None);
+    let tokens = TokenDomains::default();
+    assert_eq!(payment_required(&quote(), &order(), &tokens, None), None);
+}
+
+#[test]
+fn strangers_verify_offers_and_receipts_in_their_own_form() {
+    let payload = OfferPayload::of_quote(&quote(), &requirement());
+    let signature = sign(SERVICE_KEY, payload.digest());
+    let artifact = Artifact::new(payload.clone(), &signature, Some(0));
+    assert_eq!(artifact.offered_by(), Some(SERVICE));
+    let mut offer = offer();
+    let extensions = offer.extensions.as_mut().unwrap();
+    extensions
+        .insert("offer-receipt".to_owned(), offers_extension(std::slice::from_ref(&artifact)));
+    let found = find_offers(extensions);
+    assert_eq!(found.as_slice(), std::slice::from_ref(&artifact));
+    assert!(found[0].payload.is_for(&offer.accepts[0], RESOURCE));
+    assert!(!found[0].payload.is_for(&offer.accepts[0], "grpc://else"));
+    assert!(!payload.is_over(NOW_S + 300));
+    assert!(payload.is_over(NOW_S + 301));
+    assert!(!OfferPayload { valid_until: 0, ..payload.clone() }.is_over(u64::MAX));
+
+    // A24: another field under the same signature, and another format.
+    let cheaper = OfferPayload { amount: "1".to_owned(), ..payload };
+    assert!(!cheaper.is_for(&offer.accepts[0], RESOURCE));
+    assert_ne!(Artifact::new(cheaper, &signature, None).offered_by(), Some(SERVICE));
+    let jws = Artifact { format: "jws".to_owned(), ..artifact };
+    assert_eq!(jws.offered_by(), None);
+
+    let payload = ReceiptPayload::of_receipt(&receipt());
+    let artifact = Artifact::new(payload.clone(), &sign(SERVICE_KEY, payload.digest()), None);
+    let extensions =
+        serde_json::Map::from_iter([("offer-receipt".to_owned(), receipt_extension(&artifact))]);
+    let found = find_receipt(&extensions).unwrap();
+    assert_eq!(found.received_by(), Some(SERVICE));
+    assert_eq!(find_offers(&extensions), []);
+}

@@ -1,0 +1,235 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::domain::fault::Fault;
+use crate::domain::x402::code::PaymentCode;
+use crate::domain::x402::error::{Message, PaymentError};
+use crate::domain::x402::read::*;
+use crate::domain::x402::requirements::payment_required;
+use crate::domain::x402::settlement::{Settled, not_settled, read_settlement, settled};
+
+fn offer_json() -> String {
+    let offer = payment_required(&quote(), &order(), &TOKENS, None).unwrap();
+    String::from_utf8(to_json(&offer)).unwrap()
+}
+
+fn payload_json() -> String {
+    String::from_utf8(to_json(&payload())).unwrap()
+}
+
+#[test]
+fn objects_are_read_as_they_were_written() {
+    let offer =
+        payment_required(&quote(), &order(), &TOKENS, Some(PaymentCode::Signature)).unwrap();
+    assert_eq!(offer.error.as_deref(), Some("invalid_exact_evm_payload_signature"));
+    let read = parse_payment_required(
+        &decode_text(encode_text(&offer).as_bytes(), Message::Required).unwrap(),
+    );
+    assert_eq!(read.unwrap(), offer);
+    assert_eq!(parse_payment_payload(payload_json().as_bytes()).unwrap(), payload());
+    let transfer = Settled { transaction: B256::repeat_byte(1), amount: Amount::new(1000) };
+    let response = settled(&commitment(), &transfer);
+    assert_eq!(parse_settlement(&to_json(&response)).unwrap(), response);
+    assert_eq!(read_settlement(&response, &commitment()), Ok(transfer));
+}
+
+#[test]
+fn base64_has_one_form() {
+    for (text, good) in [
+        (&b"e30="[..], true),
+        (b"e30", false),
+        (b"e31=", false),
+        (b"e30=\n", false),
+        (b" e30=", false),
+        (b"e30==", false),
+        (b"e3-_", false),
+        (b"e3=0", false),
+        (b"\xff\xff\xff\xff", false),
+        (b"", true),
+    ] {
+        let read = decode_text(text, Message::Payload);
+        assert_eq!(read.is_ok(), good, "{text:?}");
+    }
+    let long = vec![b'A'; 1024 * 1024];
+    let refused = decode_text(&long, Message::Payload).unwrap_err();
+    assert_eq!(refused.code(), "x402.too_large");
+    assert_eq!(refused.wire(), PaymentCode::Payload);
+    assert!(decode_text(&vec![b'A'; OBJECT_LEN_MAX / 3 * 4], Message::Payload).is_ok());
+}
+
+fn code(json: &str) -> &'static str {
+    parse_payment_payload(json.as_bytes()).unwrap_err().code()
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused_at_any_depth() {
+    let json = payload_json();
+    assert!(parse_payment_payload(json.as_bytes()).is_ok());
+    for (from, to) in [
+        (r#""x402Version":2"#, r#""x402Version":2,"x402Version":2"#),
+        (r#""value":"1000""#, r#""value":"1","value":"1000""#),
+        (r#""value":"1000""#, r#""value":"1","val\u0075e":"1000""#),
+        (r#""name":"USDC""#, r#""name":"USDC","name":"USDC""#),
+        (r#""required":false"#, r#""required":true,"required":false"#),
+        (r#""x402Version":2"#, r#""unknown":[{"a":1,"a":1}],"x402Version":2"#),
+    ] {
+        assert!(json.contains(from), "{from}");
+        assert_eq!(code(&json.replacen(from, to, 1)), "x402.duplicate_key", "{to}");
+    }
+    // The same key in two objects is no key twice.
+    let twice = json.replacen(r#""x402Version":2"#, r#""u":[{"a":1},{"a":1}],"x402Version":2"#, 1);
+    assert!(parse_payment_payload(twice.as_bytes()).is_ok());
+}
+
+#[test]
+fn only_version_2_is_read() {
+    let json = payload_json();
+    for (version, found) in [
+        ("1", Some(1)),
+        ("3", Some(3)),
+        ("\"2\"", None),
+        ("2.0", None),
+        ("-0", None),
+        ("[2]", None),
+    ] {
+        let other = json.replacen(r#""x402Version":2"#, &format!(r#""x402Version":{version}"#), 1);
+        let refused = parse_payment_payload(other.as_bytes()).unwrap_err();
+        assert_eq!(refused, PaymentError::Version { found }, "{version}");
+        assert_eq!(refused.wire().as_str(), "invalid_x402_version");
+    }
+    for without in ["{}", "[]", "2", "null", r#"{"payload":{"x402Version":2}}"#] {
+        assert_eq!(code(without), "x402.version", "{without}");
+    }
+}
+
+#[test]
+fn size_and_depth_are_bounded_before_anything_is_built() {
+    let nested = |depth: usize| {
+        let deep = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        payload_json().replacen(r#""x402Version":2"#, &format!(r#""u":{deep},"x402Version":2"#), 1)
+    };
+    assert!(parse_payment_payload(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+    assert_eq!(code(&nested(DEPTH_MAX)), "x402.too_deep");
+    assert_eq!(code(&nested(20_000)), "x402.too_deep");
+    assert_eq!(code(&"[".repeat(OBJECT_LEN_MAX)), "x402.too_deep");
+    assert_eq!(code(&" ".repeat(OBJECT_LEN_MAX + 1)), "x402.too_large");
+    let wide = format!("[{}1]", "1,".repeat(30_000));
+    assert_eq!(code(&wide), "x402.version");
+}
+
+#[test]
+fn shapes_are_strict_where_they_carry_a_price() {
+    let json = payload_json();
+    for (from, to) in [
+        (r#""scheme":"exact""#, r#""scheme":"exact","discount":"10""#),
+        (r#""amount":"1000""#, r#""amount":1000"#),
+        (r#""maxTimeoutSeconds":60"#, r#""maxTimeoutSeconds":60.0"#),
+        (r#""maxTimeoutSeconds":60"#, r#""maxTimeoutSeconds":1e400"#),
+        (r#""maxTimeoutSeconds":60"#, r#""maxTimeoutSeconds":-1"#),
+        (r#""maxTimeoutSeconds":60"#, r#""maxTimeoutSeconds":"60""#),
+        (r#""maxTimeoutSeconds":60"#, r#""maxTimeoutSeconds":060"#),
+        (r#""maxTimeoutSeconds":60"#, r#""maxTimeoutSeconds":NaN"#),
+        (r#""maxTimeoutSeconds":60,"#, ""),
+        (r#""value":"1000""#, r#""value":"\ud800""#),
+    ] {
+        assert!(json.contains(from), "{from}");
+        assert_eq!(code(&json.replacen(from, to, 1)), "x402.malformed", "{to}");
+    }
+    assert_eq!(code(&format!("\u{feff}{json}")), "x402.malformed");
+    assert_eq!(code(&format!("{json}{{}}")), "x402.malformed");
+    // What is not known and carries no price passes.
+    let more = json.replacen(r#""x402Version":2"#, r#""x402Version":2,"vendor":{"a":[1]}"#, 1);
+    assert!(parse_payment_payload(more.as_bytes()).is_ok());
+}
+
+#[test]
+fn texts_that_mislead_are_dropped_and_urls_that_do_are_refused() {
+    let json = offer_json();
+    let dressed = json.replacen("text.generate by", "text\u{202E}generate by", 1);
+    let read = parse_payment_required(dressed.as_bytes()).unwrap();
+    assert_eq!(read.resource.description, None);
+    for url in ["", "grpc://a b", "grpc://\\u0000", "grpc://\u{200B}a", "grpc://é"] {
+        let other = json.replacen(RESOURCE, url, 1);
+        let refused = parse_payment_required(other.as_bytes()).unwrap_err();
+        assert_eq!((refused.code(), refused.wire()), ("x402.field", PaymentCode::Requirements));
+    }
+    let empty = json!({ "x402Version": 2, "resource": { "url": RESOURCE }, "accepts": [] });
+    let refused = parse_payment_required(empty.to_string().as_bytes()).unwrap_err();
+    assert_eq!(refused.code(), "x402.field");
+}
+
+#[test]
+fn only_a_json_true_is_a_settlement() {
+    let good = json!({
+        "success": true, "transaction": B256::repeat_byte(1).to_string(),
+        "network": "eip155:84532", "payer": PAYER.to_string().to_lowercase(),
+    });
+    let read = |value: &serde_json::Value| {
+        parse_settlement(value.to_string().as_bytes())
+            .and_then(|response| read_settlement(&response, &commitment()))
+    };
+    assert_eq!(read(&good).unwrap().amount, Amount::new(1000));
+    for (key, value, expected) in [
+        ("success", json!("true"), "x402.malformed"),
+        ("success", json!(1), "x402.malformed"),
+        ("success", json!(null), "x402.malformed"),
+        ("success", json!(false), "x402.refused"),
+        ("transaction", json!(""), "x402.field"),
+        ("transaction", json!("0x1234"), "x402.field"),
+        ("network", json!("eip155:8453"), "x402.network"),
+        ("payer", json!(PAY_TO.to_string()), "x402.field"),
+        ("amount", json!("999"), "x402.value"),
+        ("amount", json!("1001"), "x402.value"),
+        ("amount", json!(""), "x402.field"),
+    ] {
+        let mut changed = good.clone();
+        changed[key] = value.clone();
+        assert_eq!(read(&changed).unwrap_err().code(), expected, "{key} {value}");
+    }
+    for (reason, code) in [
+        (PaymentCode::Pending, PaymentCode::Pending),
+        (PaymentCode::NonceUsed, PaymentCode::NonceUsed),
+    ] {
+        let response = not_settled(&commitment(), reason, None);
+        assert_eq!(response.transaction, "");
+        let read = read_settlement(&response, &commitment());
+        assert_eq!(read, Err(PaymentError::Refused(code)));
+    }
+    let silent = crate::domain::x402::wire::SettlementResponse {
+        error_reason: Some("flux".to_owned()),
+        ..not_settled(&commitment(), PaymentCode::Pending, None)
+    };
+    let read = read_settlement(&silent, &commitment());
+    assert_eq!(read, Err(PaymentError::Refused(PaymentCode::SettleFailed)));
+}
+
+#[test]
+fn p08_no_prefix_and_no_corrupted_byte_panics() {
+    for json in [payload_json(), offer_json()] {
+        for end in 0..json.len() {
+            assert!(parse_payment_payload(&json.as_bytes()[..end]).is_err());
+            assert!(parse_payment_required(&json.as_bytes()[..end]).is_err());
+        }
+        let mut bytes = json.into_bytes();
+        for at in 0..bytes.len() {
+            for bit in [1, 0x20, 0x80] {
+                bytes[at] ^= bit;
+                // Either is fine, as long as it is an answer.
+                let _ = parse_payment_payload(&bytes);
+                let _ = parse_payment_required(&bytes);
+                bytes[at] ^= bit;
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        let _ = decode_text(&bytes, Message::Payload);
+        let _ = parse_payment_payload(&bytes);
+        let _ = parse_payment_required(&bytes);
+        let _ = parse_settlement(&bytes);
+    }
+}
