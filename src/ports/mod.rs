@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod history;
 pub mod holds;
 pub mod journal;
+pub mod memory_rail;
 pub mod paid_service;
 pub mod rail;
 pub mod signer;

@@ -1,6 +1,9 @@
 //! Acts: keeps the ledger, pays, serves, limits, reconciles. Async over ports, and nothing else.
 
+pub mod directory;
+pub mod limits;
 pub mod operator;
+pub mod payer;
 pub mod reconcile;
 pub mod rules;
 pub mod tasks;

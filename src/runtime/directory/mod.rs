@@ -1,0 +1,13 @@
+//! Discovery on both sides: the registry that providers announce to, the announcer that renews a
+//! listing, and the payer's book of what it found and measured itself. Ranking never overrides policy.
+
+mod announcer;
+mod book;
+mod registry;
+
+pub use announcer::{Announcer, Lister};
+pub use book::{Bargains, Book};
+pub use registry::{LISTINGS_MAX, Registry};
+
+#[cfg(test)]
+mod tests;

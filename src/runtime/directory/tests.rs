@@ -1,0 +1,1 @@
+//! Listings under leases, found and ranked.

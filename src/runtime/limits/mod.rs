@@ -1,0 +1,222 @@
+//! How fast and how many at once: rates by governor, concurrency by guarded counters.
+//!
+//! The narrow key is looked at first, so that who is over its own limit spends nobody else's. Memory
+//! only: a restart forgets it. It knows no prices; money per minute is a budget of the ledger.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use alloy::primitives::Address;
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+
+use crate::domain::fault::{Class, Fault};
+use crate::domain::id::{AgentId, ProviderId, RoleId};
+use crate::domain::policy::Rates;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
+
+/// Keys that are remembered at most; beyond that the one idle for longest is forgotten.
+pub const KEYS_MAX: usize = 65_536;
+
+/// What is limited.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// One agent's payments.
+    Agent(AgentId),
+    /// Those of all agents of a role.
+    Role(RoleId),
+    /// Everybody's payments to one provider.
+    Provider(ProviderId),
+    /// What one address buys, at a payee.
+    Payer(Address),
+    /// What one network peer asks, at a payee.
+    Peer(IpAddr),
+}
+
+impl Key {
+    /// What kind of key it is, for refusals and metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "agent",
+            Self::Role(_) => "role",
+            Self::Provider(_) => "provider",
+            Self::Payer(_) => "payer",
+            Self::Peer(_) => "peer",
+        }
+    }
+}
+
+/// Too fast, or too many at once.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Limited {
+    /// More calls in a minute than allowed.
+    #[error("at most {per_minute} calls a minute for one {}, try again in {retry_after_ms} ms", .key.kind())]
+    Rate {
+        /// Whose.
+        key: Key,
+        /// The bound.
+        per_minute: u32,
+        /// When the next call fits.
+        retry_after_ms: u64,
+    },
+    /// More calls at once than allowed.
+    #[error("at most {bound} calls at once for one {}", .key.kind())]
+    Concurrency {
+        /// Whose.
+        key: Key,
+        /// The bound.
+        bound: u32,
+    },
+}
+
+impl Limited {
+    /// Whose limit it was.
+    pub const fn key(&self) -> Key {
+        match self {
+            Self::Rate { key, .. } | Self::Concurrency { key, .. } => *key,
+        }
+    }
+
+    /// When trying again can help, where that is known.
+    pub const fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Rate { retry_after_ms, .. } => Some(*retry_after_ms),
+            Self::Concurrency { .. } => None,
+        }
+    }
+}
+
+impl Fault for Limited {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Rate { .. } => "limits.rate",
+            Self::Concurrency { .. } => "limits.concurrency",
+        }
+    }
+
+    fn class(&self) -> Class {
+        Class::Later
+    }
+}
+
+/// Leave to run, given back when dropped.
+#[derive(Debug, Default)]
+pub struct Admission(Vec<Arc<AtomicU32>>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        for running in &self.0 {
+            running.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The ports' clock as governor wants it.
+#[derive(Clone)]
+struct Ticks(Arc<dyn Clock>);
+
+impl GovernorClock for Ticks {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.now().as_nanos())
+    }
+}
+
+type Direct = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Nanos>>;
+
+/// One key's limits as they stand.
+struct Kept {
+    per_minute: Option<u32>,
+    rate: Option<Arc<Direct>>,
+    running: Arc<AtomicU32>,
+    used_at: Timestamp,
+}
+
+/// Every key's limits.
+pub struct Limits {
+    ticks: Ticks,
+    kept: Mutex<BTreeMap<Key, Kept>>,
+}
+
+impl Limits {
+    /// Limits by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { ticks: Ticks(clock), kept: Mutex::default() }
+    }
+
+    /// Lets one call run under every one of `keys`, the narrowest first.
+    ///
+    /// # Errors
+    /// [`Limited`] by the first key that is over its limit. Wider keys are not counted then.
+    pub fn admit(&self, keys: &[(Key, Rates)]) -> Result<Admission, Limited> {
+        let mut admission = Admission::default();
+        // Counters first, because they can be given back; rates cannot.
+        for (key, rates) in keys {
+            let (running, _) = self.find(*key, rates);
+            let before = running.fetch_add(1, Ordering::AcqRel);
+            admission.0.push(running);
+            if let Some(bound) = rates.concurrency.filter(|bound| before >= *bound) {
+                return Err(Limited::Concurrency { key: *key, bound });
+            }
+        }
+        for (key, rates) in keys {
+            self.check_rate(*key, rates)?;
+        }
+        Ok(admission)
+    }
+
+    fn check_rate(&self, key: Key, rates: &Rates) -> Result<(), Limited> {
+        let Some(per_minute) = rates.calls_per_minute else { return Ok(()) };
+        let minute_ms = 60_000;
+        let never = Limited::Rate { key, per_minute, retry_after_ms: minute_ms };
+        let (_, rate) = self.find(key, rates);
+        let rate = rate.ok_or(never)?;
+        rate.check().map_err(|not_until| {
+            let wait = not_until.wait_time_from(self.ticks.now());
+            let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            Limited::Rate { key, per_minute, retry_after_ms }
+        })
+    }
+
+    fn find(&self, key: Key, rates: &Rates) -> (Arc<AtomicU32>, Option<Arc<Direct>>) {
+        let now = self.ticks.0.now();
+        let mut kept = self.kept.lock().expect("no holder of the limits panics");
+        if kept.len() >= KEYS_MAX && !kept.contains_key(&key) {
+            forget_idlest(&mut kept);
+        }
+        let found = kept.entry(key).or_insert_with(|| Kept {
+            per_minute: None,
+            rate: None,
+            running: Arc::default(),
+            used_at: now,
+        });
+        if found.per_minute != rates.calls_per_minute {
+            found.per_minute = rates.calls_per_minute;
+            let quota = rates.calls_per_minute.and_then(NonZeroU32::new).map(Quota::per_minute);
+            let direct =
+                |quota| Arc::new(RateLimiter::direct_with_clock(quota, self.ticks.clone()));
+            found.rate = quota.map(direct);
+        }
+        found.used_at = now;
+        (Arc::clone(&found.running), found.rate.clone())
+    }
+}
+
+/// Forgets the key that was idle for longest and runs nothing.
+fn forget_idlest(kept: &mut BTreeMap<Key, Kept>) {
+    let idle = kept.iter().filter(|(_, kept)| kept.running.load(Ordering::Acquire) == 0);
+    if let Some(key) = idle.min_by_key(|(_, kept)| kept.used_at).map(|(key, _)| *key) {
+        kept.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! From a durable hold to a capture: sign, call, check the receipt, take what was held.
+
+use alloy::primitives::B256;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use crate::domain::commitment::Authorization;
+use crate::domain::fault::Fault;
+use crate::domain::id::{Name, PaymentId};
+use crate::domain::ledger::Command;
+use crate::domain::ledger::hold::{CaptureProof, VoidProof};
+use crate::domain::money::{Amount, Money};
+use crate::domain::x402::payload;
+use crate::domain::x402::receipt::{Expected, check_receipt};
+use crate::domain::x402::requirements::Requirement;
+use crate::domain::x402::wire::PaymentPayload;
+use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
+use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
+use crate::runtime::payer::offers::Candidate;
+use crate::runtime::payer::pay::Standing;
+use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
+
+/// Where the answer goes. A caller that has gone away changes nothing about the payment.
+pub(super) type Pieces = mpsc::Sender<Result<Bought, PayError>>;
+
+/// How a paid call ended.
+enum Ended {
+    /// With a closing; what was answered is kept where it is small enough.
+    Whole { closing: Box<Closing>, kept: Box<KeptAnswer> },
+    /// Without one: nobody knows what the payee took.
+    Broken(PayError),
+}
+
+impl Payer {
+    /// Carries a payment from its hold to its end, and tells whoever listens.
+    pub(super) async fn carry(&self, standing: Standing, pieces: &Pieces) {
+        let payment = standing.payment;
+        let signed = self.parts.signer.authorize(payment).await;
+        let (commitment, signature) = match signed {
+            Ok(signed) => signed,
+            Err(error) => {
+                self.void(payment).await;
+                let _ = pieces.send(Err(PayError::NotSigned { payment, error })).await;
+                return;
+            }
+        };
+        let authorization = Authorization { commitment, signature };
+        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
+        let ended = tokio::select! {
+            biased;
+            ended = self.call(&standing, &authorization, pieces) => ended,
+            () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
+                payment,
+                problem: "no answer in time".to_owned(),
+            }),
+        };
+        self.finish(&standing, ended, pieces).await;
+    }
+
+    /// Gives a hold back that the signer never saw. Where it did, the ledger refuses, and the hold
+    /// waits for the chain like any other.
+    async fn void(&self, payment: PaymentId) {
+        let (proof, boot) = (VoidProof::NeverSigned, self.parts.treasury.boot());
+        let voided = self.parts.treasury.execute(Command::Void { payment, proof, boot }).await;
+        if let Err(refused) = voided {
+            tracing::warn!(%payment, code = refused.code(), "hold not voided");
+        }
+    }
+
+    fn paid_call(&self, standing: &Standing, authorization: &Authorization) -> PaidCall {
+        PaidCall {
+            order: standing.wish.order.clone(),
+            quote: Some(standing.candidate.quote.clone()),
+            content_type: standing.wish.content_type.clone(),
+            body: standing.wish.body.clone(),
+            payment: Some(self.payload(standing, authorization)),
+            peer: None,
+            streamed: standing.wish.streamed,
+        }
+    }
+
+    fn payload(&self, standing: &Standing, authorization: &Authorization) -> PaymentPayload {
+        let candidate = &standing.candidate;
+        let Candidate { pay_by, amount, token, .. } = candidate;
+        let requirement = Requirement { pay_by: *pay_by, amount: *amount, token };
+        let resource = payload::grpc_resource(&candidate.quote.quote.resource);
+        let accepted = requirement.to_wire();
+        payload::payment_payload(
+            Some(resource),
+            accepted,
+            authorization,
+            None,
+            Some(standing.payment),
+        )
+    }
+
+    async fn call(
+        &self,
+        standing: &Standing,
+        authorization: &Authorization,
+        pieces: &Pieces,
+    ) -> Ended {
+        let provider = standing.candidate.quote.quote.provider.clone();
+        let began = self.parts.clock.now();
+        let call = self.paid_call(standing, authorization);
+        let answer = match standing.candidate.service.infer(call).await {
+            Ok(answer) => answer,
+            Err(error) => return self.broken(standing, provider, error),
+        };
+        let latency = self.parts.clock.now().since(began);
+        self.parts.book.answered(&provider, latency);
+        self.pass_on(standing, provider, answer, pieces).await
+    }
+
+    /// Passes pieces on as they come, and keeps what is small enough to be kept.
+    async fn pass_on(
+        &self,
+        standing: &Standing,
+        provider: Name,
+        mut answer: Answer,
+        pieces: &Pieces,
+    ) -> Ended {
+        let (content_type, model) = (answer.content_type.clone(), answer.model.clone());
+        let begin = Bought::Begin {
+            provider: provider.clone(),
+            content_type: content_type.clone(),
+            model: model.clone(),
+        };
+        let _ = pieces.send(Ok(begin)).await;
+        let mut body = Some(BytesMut::new());
+        while let Some(piece) = answer.pieces.next().await {
+            match piece {
+                Ok(Piece::Chunk(chunk)) => {
+                    keep(&mut body, &chunk);
+                    let _ = pieces.send(Ok(Bought::Chunk(chunk))).await;
+                }
+                Ok(Piece::Done(closing)) => {
+                    let kept = Box::new(KeptAnswer {
+                        content_type,
+                        model,
+                        body: body.map(BytesMut::freeze),
+                        usage: closing.usage,
+                        receipt: closing.receipt.clone(),
+                    });
+                    return Ended::Whole { closing, kept };
+                }
+                Err(error) => return self.broken(standing, provider, error),
+            }
+        }
+        let payment = standing.payment;
+        let problem = "the answer broke off".to_owned();
+        Ended::Broken(PayError::InDoubt { payment, problem })
+    }
+
+    /// A signature has left: whatever the payee says of it, only the chain can say that it is void.
+    fn broken(&self, standing: &Standing, provider: Name, error: ServiceError) -> Ended {
+        self.parts.book.failed(&provider);
+        let payment = standing.payment;
+        Ended::Broken(match error {
+            ServiceError::Unknown(problem) => PayError::InDoubt { payment, problem },
+            ServiceError::Due => {
+                PayError::InDoubt { payment, problem: "paid and not served yet".to_owned() }
+            }
+            error => PayError::Provider { payment, provider, error: Box::new(error) },
+        })
+    }
+
+    async fn finish(&self, standing: &Standing, ended: Ended, pieces: &Pieces) {
+        match ended {
+            Ended::Whole { closing, kept } => {
+                let outcome = self.capture(standing, &closing).await;
+                let bill = bill(standing, &closing, outcome);
+                let at = self.parts.clock.now();
+                let key = AnswerKey::Bought(standing.payment);
+                self.parts.archive.keep_answer(key, *kept, at).await;
+                let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
+            }
+            Ended::Broken(error) => {
+                self.doubt(standing.payment).await;
+                let _ = pieces.send(Err(error)).await;
+            }
+        }
+    }
+
+    /// Takes what was held, on a receipt that checks out. Anything less leaves the outcome open.
+    async fn capture(&self, standing: &Standing, closing: &Closing) -> Outcome {
+        let payment = standing.payment;
+        match read_receipt(standing, closing) {
+            Some((amount, transaction)) => {
+                let proof = CaptureProof::Receipt;
+                let capture = Command::Capture { payment, amount, transaction, proof };
+                match self.parts.treasury.execute(capture).await {
+                    Ok(_) => Outcome::Captured,
+                    Err(refused) => {
+                        tracing::error!(%payment, %refused, "capture refused");
+                        Outcome::Unknown
+                    }
+                }
+            }
+            None => {
+                self.doubt(payment).await;
+                Outcome::Unknown
+            }
+        }
+    }
+
+    pub(super) async fn doubt(&self, payment: PaymentId) {
+        // A refusal here means that reconciliation was faster: the outcome is known by then.
+        let _ = self.parts.treasury.execute(Command::Doubt { payment }).await;
+        tracing::warn!(%payment, "payment in doubt");
+    }
+}
+
+fn keep(body: &mut Option<BytesMut>, chunk: &Bytes) {
+    let fits = |kept: &BytesMut| kept.len().saturating_add(chunk.len()) <= ANSWER_LEN_MAX;
+    match body {
+        Some(kept) if fits(kept) => kept.extend_from_slice(chunk),
+        _ => *body = None,
+    }
+}
+
+/// What a receipt that checks out says was charged, and by which transfer.
+fn read_receipt(standing: &Standing, closing: &Closing) -> Option<(Amount, B256)> {
+    let signed = closing.receipt.as_ref()?;
+    let quote = &standing.candidate.quote;
+    let payment = standing.payment;
+    let expected = Expected {
+        payment,
+        commitment: &standing.commitment,
+        provider: &quote.quote.provider,
+        resource: &quote.quote.resource,
+        service_key: quote.service_key,
+    };
+    match check_receipt(signed, &expected) {
+        Ok(()) => {
+            signed.receipt.transaction.map(|transaction| (signed.receipt.amount, transaction))
+        }
+        Err(problem) => {
+            tracing::warn!(%payment, code = problem.code(), "receipt refused");
+            None
+        }
+    }
+}
+
+fn bill(standing: &Standing, closing: &Closing, outcome: Outcome) -> Bill {
+    Bill {
+        payment: standing.payment,
+        provider: standing.candidate.quote.quote.provider.clone(),
+        outcome,
+        charged: Money { amount: standing.candidate.amount, asset: standing.commitment.asset },
+        nano: standing.candidate.nano,
+        usage: closing.usage,
+        receipt: closing.receipt.clone(),
+        repeated: false,
+    }
+}

@@ -1,0 +1,202 @@
+//! The payer's path: order, find, quote, policy, hold, sign, call, check the receipt, capture.
+//!
+//! Nothing is signed before a durable hold, and from the hold on an owned task carries the payment to
+//! its end, whether or not the caller stays. The same request again is the same payment.
+
+mod call;
+mod error;
+mod offers;
+mod pay;
+mod repeat;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
+use crate::domain::money::{Money, Nano};
+use crate::domain::negotiation::PayerStrategy;
+use crate::domain::order::{Order, Usage};
+use crate::domain::x402::receipt::SignedReceipt;
+use crate::ports::archive::Archive;
+use crate::ports::clock::Clock;
+use crate::ports::paid_service::Connector;
+use crate::ports::signer::Signer;
+use crate::runtime::directory::Book;
+use crate::runtime::limits::Limits;
+use crate::runtime::rules::Rules;
+use crate::runtime::tasks::Tasks;
+use crate::runtime::treasury::Treasury;
+
+pub use error::PayError;
+
+/// Largest body of a request, in bytes.
+pub const BODY_LEN_MAX: usize = 1024 * 1024;
+
+/// Pieces of an answer that may wait for a slow caller.
+const PIECES_MAX: usize = 64;
+
+/// Providers asked for a quote at most.
+const PROVIDERS_ASKED_MAX: usize = 4;
+
+/// What an agent asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Who asks, by its credential.
+    pub agent: AgentId,
+    /// The caller's name for it: the same again is the same payment.
+    pub request: RequestId,
+    /// The span of work it belongs to.
+    pub session: Option<Name>,
+    /// What is wanted.
+    pub order: Order,
+    /// The body's content type.
+    pub content_type: String,
+    /// The body.
+    pub body: Bytes,
+    /// Only up to this price, in the unit of account.
+    pub price_max: Option<Nano>,
+    /// Only from this provider.
+    pub provider: Option<Name>,
+    /// Whether the answer is wanted as it is made.
+    pub streamed: bool,
+}
+
+/// A payment under way, and its answer as it comes.
+#[derive(Debug)]
+pub struct Purchase {
+    /// The payment.
+    pub payment: PaymentId,
+    /// The answer: [`Bought::Begin`], chunks, [`Bought::Done`]; or an error.
+    pub pieces: mpsc::Receiver<Result<Bought, PayError>>,
+}
+
+/// A piece of what was bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bought {
+    /// Before the first chunk.
+    Begin {
+        /// Who answers.
+        provider: Name,
+        /// The answer's content type.
+        content_type: String,
+        /// Model name and weights' hash.
+        model: String,
+    },
+    /// Some of the answer.
+    Chunk(Bytes),
+    /// The end.
+    Done(Box<Bill>),
+}
+
+/// What it came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bill {
+    /// The payment.
+    pub payment: PaymentId,
+    /// Who was paid.
+    pub provider: Name,
+    /// Whether the charge is certain.
+    pub outcome: Outcome,
+    /// What was charged; for an open outcome what stays held.
+    pub charged: Money,
+    /// What that counts in budgets.
+    pub nano: Nano,
+    /// What was used.
+    pub usage: Usage,
+    /// The payee's signed word.
+    pub receipt: Option<SignedReceipt>,
+    /// Whether this is the answer to an earlier, same request.
+    pub repeated: bool,
+}
+
+/// How sure a charge is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Captured.
+    Captured,
+    /// Nobody knows yet: it stays held, counts as spent, and is reconciled with the chain.
+    Unknown,
+}
+
+/// How the payer goes about it.
+#[derive(Clone, Debug)]
+pub struct PayerSettings {
+    /// How long a quote may take.
+    pub quote_timeout: Duration,
+    /// How long a paid call may take in all.
+    pub call_timeout: Duration,
+    /// The longest an authorization lives, whatever a payee asks for.
+    pub authorization_life_max: Duration,
+    /// How to answer quotes; `None` takes the list price.
+    pub negotiation: Option<PayerStrategy>,
+}
+
+impl Default for PayerSettings {
+    fn default() -> Self {
+        Self {
+            quote_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(60),
+            authorization_life_max: Duration::from_secs(120),
+            negotiation: None,
+        }
+    }
+}
+
+/// What a payer is made of.
+pub struct PayerParts {
+    /// The ledger's only writer.
+    pub treasury: Treasury,
+    /// What is remembered beside the ledger.
+    pub archive: Arc<dyn Archive>,
+    /// Who sells, and what was measured of them.
+    pub book: Arc<Book>,
+    /// Finds the service behind an endpoint.
+    pub connector: Arc<dyn Connector>,
+    /// The keys.
+    pub signer: Arc<dyn Signer>,
+    /// Rates and concurrency.
+    pub limits: Arc<Limits>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How to go about it.
+    pub settings: PayerSettings,
+}
+
+/// Pays. Clones are the same payer.
+#[derive(Clone)]
+pub struct Payer {
+    parts: Arc<PayerParts>,
+    rules: Rules,
+    tasks: Tasks,
+    /// Payments that this process carries right now; whoever repeats their request waits for them.
+    in_flight: Arc<Mutex<BTreeMap<PaymentId, watch::Receiver<bool>>>>,
+}
+
+impl Payer {
+    /// A payer of these parts.
+    pub fn new(parts: PayerParts) -> Self {
+        Self {
+            rules: Rules::new(parts.treasury.clone()),
+            parts: Arc::new(parts),
+            tasks: Tasks::default(),
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// How many payments this process carries right now.
+    pub fn running(&self) -> usize {
+        self.tasks.running()
+    }
+
+    /// Takes no more payments, and waits until those under way have ended.
+    pub async fn drain(&self) {
+        self.tasks.drain().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

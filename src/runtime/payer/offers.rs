@@ -1,0 +1,182 @@
+//! Find, quote, negotiate, compare: which signed offer is the best that may be paid.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::domain::asset::AssetRegistry;
+use crate::domain::id::Name;
+use crate::domain::listing::{Query, SignedListing};
+use crate::domain::money::{Amount, Nano};
+use crate::domain::negotiation::{Move, Table};
+use crate::domain::order::Order;
+use crate::domain::pricing::price;
+use crate::domain::quote::{PayBy, SignedQuote};
+use crate::domain::x402::TokenDomain;
+use crate::domain::x402::quote::check_listed_quote;
+use crate::ports::paid_service::{Ask, PaidService, Quoted};
+use crate::runtime::payer::error::QuoteProblem;
+use crate::runtime::payer::{PROVIDERS_ASKED_MAX, PayError, Payer, Wish};
+
+/// A signed offer that checks out, and how to take it.
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub quote: SignedQuote,
+    pub service: Arc<dyn PaidService>,
+    /// The way of paying that was chosen among those offered.
+    pub pay_by: PayBy,
+    /// The EIP-712 domain that is pinned for its asset.
+    pub token: TokenDomain,
+    /// The price of the order's stated maxima, in atomic units.
+    pub amount: Amount,
+    /// The same in the unit of account.
+    pub nano: Nano,
+}
+
+impl Payer {
+    /// The offers that could be paid, cheapest first, then fastest by the payer's own measure.
+    pub(super) async fn find_offers(
+        &self,
+        wish: &Wish,
+        assets: &AssetRegistry,
+    ) -> Result<Vec<Candidate>, PayError> {
+        let order = &wish.order;
+        let query = Query {
+            capability: order.capability.clone(),
+            model: order.model.clone(),
+            price_max: None,
+            networks: Vec::new(),
+        };
+        let book = &self.parts.book;
+        let found = book.find(&query).await;
+        let mut listings = found.map_err(|error| PayError::NoDirectory(error.to_string()))?;
+        if let Some(only) = &wish.provider {
+            listings.retain(|signed| signed.listing.provider == *only);
+        }
+        let ranked = book.rank(listings, order, assets);
+        let asked = ranked.into_iter().take(PROVIDERS_ASKED_MAX);
+        let answers = join_all(asked.map(|listing| self.ask(listing, order, assets))).await;
+        let mut candidates = Vec::new();
+        let mut first_problem = None;
+        for answer in answers {
+            match answer {
+                Ok(candidate) => candidates.push(candidate),
+                Err(problem) => {
+                    first_problem.get_or_insert(problem);
+                }
+            }
+        }
+        candidates.sort_by_key(|candidate| {
+            let provider = candidate.quote.quote.provider.clone();
+            (candidate.nano, book.latency(&provider), provider)
+        });
+        match (candidates.is_empty(), first_problem) {
+            (false, _) => Ok(candidates),
+            (true, Some((provider, problem))) => Err(PayError::NoQuote { provider, problem }),
+            (true, None) => Err(PayError::NoProvider {
+                capability: order.capability.clone(),
+                model: order.model.clone(),
+            }),
+        }
+    }
+
+    async fn ask(
+        &self,
+        listing: SignedListing,
+        order: &Order,
+        assets: &AssetRegistry,
+    ) -> Result<Candidate, (Name, QuoteProblem)> {
+        let provider = listing.listing.provider.clone();
+        let asked = self.ask_in_time(&listing, order, assets).await;
+        if asked.is_err() {
+            self.parts.book.failed(&provider);
+        }
+        asked.map_err(|problem| (provider, problem))
+    }
+
+    async fn ask_in_time(
+        &self,
+        listing: &SignedListing,
+        order: &Order,
+        assets: &AssetRegistry,
+    ) -> Result<Candidate, QuoteProblem> {
+        let until = self.parts.clock.now().after(self.parts.settings.quote_timeout);
+        let endpoint = &listing.listing.endpoint;
+        tokio::select! {
+            biased;
+            candidate = async {
+                let service = self.parts.connector.connect(endpoint).await;
+                let service = service.map_err(QuoteProblem::Service)?;
+                self.negotiate(service, listing, order, assets).await
+            } => candidate,
+            () = self.parts.clock.sleep_until(until) => Err(QuoteProblem::TimedOut),
+        }
+    }
+
+    /// Takes a quote, and answers it by the configured strategy until one side has had enough. Each
+    /// quote on the way is checked; the best one checked is what may be paid.
+    async fn negotiate(
+        &self,
+        service: Arc<dyn PaidService>,
+        listing: &SignedListing,
+        order: &Order,
+        assets: &AssetRegistry,
+    ) -> Result<Candidate, QuoteProblem> {
+        let ask = Ask { order: order.clone(), counter: None };
+        let mut quoted = service.quote(ask).await.map_err(QuoteProblem::Service)?;
+        let mut best = self.check_quote(&service, listing, order, assets, &quoted)?;
+        let Some(strategy) = self.parts.settings.negotiation else { return Ok(best) };
+        let mut table = Table {
+            list: quoted.quote.quote.terms,
+            quoted: quoted.quote.quote.terms,
+            verdict: quoted.verdict,
+            round: 0,
+        };
+        loop {
+            let counter = match strategy.next(&table) {
+                Move::Counter(counter) => counter,
+                Move::Take => return Ok(best),
+                Move::Leave => return Err(QuoteProblem::NotAgreed),
+            };
+            let ask = Ask { order: order.clone(), counter: Some(counter) };
+            // A payee that will not bargain any more still stands by the quote before.
+            let Ok(next) = service.quote(ask).await else { return Ok(best) };
+            quoted = next;
+            let checked = self.check_quote(&service, listing, order, assets, &quoted)?;
+            tracing::debug!(
+                provider = %quoted.quote.quote.provider,
+                round = counter.round,
+                verdict = ?quoted.verdict,
+                amount = %checked.amount,
+                "counter-offer answered"
+            );
+            self.parts.book.bargained(&quoted.quote.quote.provider, quoted.verdict);
+            if checked.nano <= best.nano {
+                best = checked;
+            }
+            table.quoted = quoted.quote.quote.terms;
+            table.verdict = quoted.verdict;
+            table.round = counter.round;
+        }
+    }
+
+    fn check_quote(
+        &self,
+        service: &Arc<dyn PaidService>,
+        listing: &SignedListing,
+        order: &Order,
+        assets: &AssetRegistry,
+        quoted: &Quoted,
+    ) -> Result<Candidate, QuoteProblem> {
+        let signed = &quoted.quote;
+        check_listed_quote(signed, listing, order, self.parts.clock.now())?;
+        let amount = price(&signed.quote.terms, order).ok_or(QuoteProblem::PriceOutOfRange)?;
+        // The first way of paying, in the payee's order, whose asset is pinned here.
+        let ways = signed.quote.pay_by.iter();
+        let mut payable = ways.filter_map(|way| assets.find(way.asset).map(|info| (*way, info)));
+        let (pay_by, info) = payable.next().ok_or(QuoteProblem::UnknownAsset)?;
+        let nano = info.rate.to_nano(amount).ok_or(QuoteProblem::PriceOutOfRange)?;
+        let (service, token) = (Arc::clone(service), TokenDomain::of(info));
+        Ok(Candidate { quote: signed.clone(), service, pay_by, token, amount, nano })
+    }
+}

@@ -1,0 +1,361 @@
+//! From a wish to a durable hold.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::commitment::{Commitment, Scheme};
+use crate::domain::fault::Fault;
+use crate::domain::id::{Fingerprint, PaymentId, ProviderId};
+use crate::domain::ledger::agent::Agent;
+use crate::domain::ledger::budget::BudgetCheck;
+use crate::domain::ledger::command::HoldAsk;
+use crate::domain::ledger::requests::{Remembered, RequestState};
+use crate::domain::ledger::{Command, Event, Refusal, Rejection};
+use crate::domain::policy::{self, Offer, Role, RuleCheck};
+use crate::domain::x402::digest;
+use crate::ports::archive::Decision;
+use crate::ports::signer::SignerError;
+use crate::runtime::limits::{Admission, Key};
+use crate::runtime::payer::offers::Candidate;
+use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
+use crate::runtime::rules::InForce;
+use crate::runtime::treasury::Refused;
+
+/// Tries at a hold when the policy changes between decision and hold.
+const HOLD_TRIES_MAX: u32 = 3;
+
+/// Seconds that an authorization is valid before now, by the chain's clock: a chain's time may lag.
+const VALID_AFTER_S: u64 = 0;
+
+/// A wish with everything that was looked up for it.
+pub(super) struct Prepared {
+    pub wish: Wish,
+    pub agent: Agent,
+    pub payment: PaymentId,
+    pub attempt: u32,
+    pub fingerprint: Fingerprint,
+}
+
+/// A payment that a durable hold stands behind.
+pub(super) struct Standing {
+    pub wish: Wish,
+    pub payment: PaymentId,
+    pub candidate: Candidate,
+    pub commitment: Commitment,
+    /// Kept while the provider works for it.
+    #[expect(dead_code, reason = "its drop is its use")]
+    pub admission: Admission,
+}
+
+impl Payer {
+    /// Pays for `wish`, or gives the answer of the same request before.
+    ///
+    /// # Errors
+    /// [`PayError`]; without a payment in it nothing was held.
+    pub async fn pay(&self, wish: Wish) -> Result<Purchase, PayError> {
+        if wish.body.len() > BODY_LEN_MAX {
+            return Err(PayError::BodyTooLarge { len: wish.body.len(), max: BODY_LEN_MAX });
+        }
+        let prepared = match self.prepare(wish).await? {
+            Prepare::Fresh(prepared) => prepared,
+            Prepare::Repeated(prepared) => return self.repeat(*prepared).await,
+        };
+        let rules = self.rules.current().await.map_err(|refused| stopped(&prepared, refused))?;
+        let role = find_role(&rules, &prepared.agent)?;
+        let agent = &prepared.agent;
+        let keys =
+            [(Key::Agent(agent.id()), role.rates), (Key::Role(agent.role_id()), role.role_rates)];
+        let admission = self.parts.limits.admit(&keys)?;
+        let candidates = self.find_offers(&prepared.wish, &rules.policy.assets).await?;
+        self.start(*prepared, rules, candidates, admission).await
+    }
+
+    async fn prepare(&self, wish: Wish) -> Result<Prepare, PayError> {
+        let fingerprint = fingerprint(&wish);
+        let (id, request) = (wish.agent, wish.request);
+        let looked = self.parts.treasury.read(move |ledger| {
+            let seen = ledger.requests().find(id, request).copied();
+            (ledger.find_agent(id).cloned(), seen)
+        });
+        let first = PaymentId::derive(id, request, 0);
+        let refuse = |refused| PayError::Refused { payment: first, refused: Box::new(refused) };
+        let (agent, seen) = looked.await.map_err(refuse)?;
+        let unknown = || refuse(rejected(Rejection::UnknownAgent(id)));
+        let agent = agent.ok_or_else(unknown)?;
+        let (payment, attempt, taken) = match seen {
+            None => (first, 0, false),
+            Some(Remembered { payment, fingerprint: before, .. }) if before != fingerprint => {
+                let conflict = Rejection::RequestConflict { request, payment };
+                return Err(PayError::Refused { payment, refused: Box::new(rejected(conflict)) });
+            }
+            Some(Remembered { payment, state: RequestState::Taken, .. }) => (payment, 0, true),
+            Some(Remembered { state: RequestState::Free { next }, .. }) => {
+                (PaymentId::derive(id, request, next), next, false)
+            }
+        };
+        let prepared = Box::new(Prepared { wish, agent, payment, attempt, fingerprint });
+        Ok(if taken { Prepare::Repeated(prepared) } else { Prepare::Fresh(prepared) })
+    }
+
+    /// Chooses, holds, and leaves the rest to an owned task.
+    async fn start(
+        &self,
+        prepared: Prepared,
+        mut rules: InForce,
+        candidates: Vec<Candidate>,
+        admission: Admission,
+    ) -> Result<Purchase, PayError> {
+        let payment = prepared.payment;
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        let (held_sender, held) = oneshot::channel();
+        let payer = self.clone();
+        let carried = async move {
+            let _running = admission;
+            let Some(flight) = payer.take_off(payment) else {
+                // The same request is being carried by another task of this process.
+                let _ = held_sender.send(Ok(false));
+                return;
+            };
+            let standing = payer.hold(prepared, &mut rules, candidates).await;
+            match standing {
+                Ok(standing) => {
+                    let _ = held_sender.send(Ok(true));
+                    payer.carry(standing, &sender).await;
+                }
+                Err(error) => {
+                    let _ = held_sender.send(Err(error));
+                }
+            }
+            payer.land(payment, &flight);
+        };
+        if !self.tasks.start(carried) {
+            return Err(PayError::Draining);
+        }
+        match held.await {
+            Ok(Ok(true)) => Ok(Purchase { payment, pieces }),
+            Ok(Ok(false)) => Err(PayError::InDoubt {
+                payment,
+                problem: "the same request is being paid at this moment: ask again".to_owned(),
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(PayError::Draining),
+        }
+    }
+
+    /// Marks a payment as carried by this process; `None` where it is already.
+    pub(super) fn take_off(&self, payment: PaymentId) -> Option<watch::Sender<bool>> {
+        let mut in_flight = self.in_flight.lock().expect("no holder of the flights panics");
+        if in_flight.contains_key(&payment) {
+            return None;
+        }
+        let (flight, landed) = watch::channel(false);
+        in_flight.insert(payment, landed);
+        Some(flight)
+    }
+
+    pub(super) fn land(&self, payment: PaymentId, flight: &watch::Sender<bool>) {
+        self.in_flight.lock().expect("no holder of the flights panics").remove(&payment);
+        flight.send_replace(true);
+    }
+
+    /// Decides and holds, again where the policy changed in between.
+    async fn hold(
+        &self,
+        prepared: Prepared,
+        rules: &mut InForce,
+        candidates: Vec<Candidate>,
+    ) -> Result<Standing, PayError> {
+        let mut tries = 0;
+        loop {
+            tries = u32::saturating_add(tries, 1);
+            let (candidate, checks) = self.choose(&prepared, rules, &candidates)?;
+            let admission = self.admit_provider(rules, &candidate)?;
+            let commitment = self.commit(&prepared, &candidate)?;
+            let ask =
+                hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
+            match self.parts.treasury.execute(Command::Hold(Box::new(ask))).await {
+                Ok(done) => {
+                    self.note(&prepared, rules, Ok(&done.event), checks, done.checks);
+                    let Prepared { wish, payment, .. } = prepared;
+                    return Ok(Standing { wish, payment, candidate, commitment, admission });
+                }
+                Err(refused) => {
+                    let stale = matches!(refused.rejection(), Some(Rejection::StalePolicy { .. }));
+                    if stale && tries < HOLD_TRIES_MAX {
+                        let read = self.rules.current().await;
+                        *rules = read.map_err(|refused| stopped(&prepared, refused))?;
+                        continue;
+                    }
+                    let budgets = match &refused {
+                        Refused::Rejected(refusal) => refusal.checks.clone(),
+                        Refused::Stopped { .. } => Vec::new(),
+                    };
+                    self.note(&prepared, rules, Err(&refused), checks, budgets);
+                    return Err(stopped(&prepared, refused));
+                }
+            }
+        }
+    }
+
+    /// The first candidate that the caller's bound and the role let pass.
+    fn choose(
+        &self,
+        prepared: &Prepared,
+        rules: &InForce,
+        candidates: &[Candidate],
+    ) -> Result<(Candidate, Vec<RuleCheck>), PayError> {
+        let role = find_role(rules, &prepared.agent)?;
+        let mut first_error = None;
+        for candidate in candidates {
+            let price_max = prepared.wish.price_max.filter(|max| candidate.nano > *max);
+            if let Some(price_max) = price_max {
+                first_error.get_or_insert(PayError::TooDear { price: candidate.nano, price_max });
+                continue;
+            }
+            let offer = Offer {
+                order: &prepared.wish.order,
+                provider: &candidate.quote.quote.provider,
+                model: &candidate.quote.quote.model,
+                pay_to: candidate.pay_by.pay_to,
+                asset: candidate.pay_by.asset,
+                scheme: candidate.pay_by.scheme,
+                amount: candidate.amount,
+                nano: candidate.nano,
+            };
+            match policy::decide(&role, &offer) {
+                Ok(checks) => return Ok((candidate.clone(), checks)),
+                Err(denied) => {
+                    if first_error.is_none() {
+                        self.note(prepared, rules, Err(&denied), denied.rules.clone(), Vec::new());
+                        let (payment, denied) = (prepared.payment, Box::new(denied));
+                        first_error = Some(PayError::Denied { payment, denied });
+                    }
+                }
+            }
+        }
+        let order = &prepared.wish.order;
+        Err(first_error.unwrap_or_else(|| PayError::NoProvider {
+            capability: order.capability.clone(),
+            model: order.model.clone(),
+        }))
+    }
+
+    /// Everybody's rate at one provider: the widest key, looked at last.
+    fn admit_provider(
+        &self,
+        rules: &InForce,
+        candidate: &Candidate,
+    ) -> Result<Admission, PayError> {
+        let provider = &candidate.quote.quote.provider;
+        let rates = rules.policy.provider_rates.get(provider);
+        let keys = rates.map(|rates| (Key::Provider(ProviderId::named(provider)), *rates));
+        Ok(self.parts.limits.admit(keys.as_slice())?)
+    }
+
+    fn commit(&self, prepared: &Prepared, candidate: &Candidate) -> Result<Commitment, PayError> {
+        let wallet = prepared.agent.wallet_id();
+        let payer = self.parts.signer.address(wallet).ok_or(PayError::NotSigned {
+            payment: prepared.payment,
+            error: SignerError::NoKey(wallet),
+        })?;
+        let pay_by = &candidate.pay_by;
+        let life_max_s = self.parts.settings.authorization_life_max.as_secs();
+        let life_s = pay_by.timeout_s.min(life_max_s);
+        Ok(Commitment {
+            scheme: pay_by.scheme,
+            method: pay_by.method,
+            asset: pay_by.asset,
+            payer,
+            pay_to: pay_by.pay_to,
+            amount_max: match pay_by.scheme {
+                Scheme::Exact => candidate.amount,
+            },
+            valid_after_s: VALID_AFTER_S,
+            valid_before_s: self.parts.clock.now().as_secs().saturating_add(life_s),
+            nonce: self.parts.signer.nonce(wallet, prepared.payment),
+        })
+    }
+
+    /// Remembers why the decision fell as it did, for `bursar why`.
+    fn note(
+        &self,
+        prepared: &Prepared,
+        rules: &InForce,
+        decided: Result<&Event, &dyn Fault>,
+        checks: Vec<RuleCheck>,
+        budgets: Vec<BudgetCheck>,
+    ) {
+        self.parts.archive.note(Decision {
+            payment: prepared.payment,
+            agent: prepared.wish.agent,
+            request: prepared.wish.request,
+            at: self.parts.clock.now(),
+            policy_version: rules.version,
+            refused: decided.err().map(|fault| fault.code().to_owned()),
+            reason: decided.err().map(ToString::to_string),
+            rules: checks,
+            budgets,
+        });
+    }
+}
+
+enum Prepare {
+    Fresh(Box<Prepared>),
+    Repeated(Box<Prepared>),
+}
+
+fn find_role(rules: &InForce, agent: &Agent) -> Result<Arc<Role>, PayError> {
+    let role = rules.policy.find_role(&agent.role).cloned();
+    role.map(Arc::new).ok_or_else(|| PayError::UnknownRole { role: agent.role.clone() })
+}
+
+fn stopped(prepared: &Prepared, refused: Refused) -> PayError {
+    PayError::Refused { payment: prepared.payment, refused: Box::new(refused) }
+}
+
+fn rejected(rejection: Rejection) -> Refused {
+    Refused::Rejected(Box::new(Refusal::from(rejection)))
+}
+
+/// What a request says, condensed: everything that decides what is bought and for how much.
+fn fingerprint(wish: &Wish) -> Fingerprint {
+    let order = serde_json::to_vec(&wish.order).expect("an order has text keys only");
+    let price_max = wish.price_max.map_or(u64::MAX, crate::domain::money::Nano::get).to_be_bytes();
+    let provider = wish.provider.as_ref().map_or("", |name| name.as_str());
+    let session = wish.session.as_ref().map_or("", |name| name.as_str());
+    Fingerprint::of(&[
+        &order,
+        wish.content_type.as_bytes(),
+        &wish.body,
+        &price_max,
+        provider.as_bytes(),
+        session.as_bytes(),
+    ])
+}
+
+fn hold_ask(
+    prepared: &Prepared,
+    rules: &InForce,
+    candidate: &Candidate,
+    commitment: Commitment,
+    boot: u64,
+) -> HoldAsk {
+    let quote = &candidate.quote.quote;
+    HoldAsk {
+        agent: prepared.wish.agent,
+        payment: prepared.payment,
+        request: prepared.wish.request,
+        attempt: prepared.attempt,
+        fingerprint: prepared.fingerprint,
+        commitment,
+        nano: candidate.nano,
+        session: prepared.wish.session.clone(),
+        provider: quote.provider.clone(),
+        capability: quote.capability.clone(),
+        model: quote.model.clone(),
+        quote: digest::quote_hash(quote),
+        policy_version: rules.version,
+        boot,
+    }
+}

@@ -1,0 +1,136 @@
+//! The same request again: the same payment, the same answer, never a second price.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::domain::id::{Name, PaymentId};
+use crate::domain::ledger::hold::{Hold, HoldState};
+use crate::domain::money::{Money, Nano};
+use crate::ports::archive::{AnswerKey, KeptAnswer};
+use crate::runtime::limits::Admission;
+use crate::runtime::payer::pay::{Prepared, Standing};
+use crate::runtime::payer::{Bill, Bought, Outcome, PIECES_MAX, PayError, Payer, Purchase};
+
+impl Payer {
+    /// Answers a request whose payment exists: waits for it, presents it again, or reads it back.
+    pub(super) async fn repeat(&self, prepared: Prepared) -> Result<Purchase, PayError> {
+        let payment = prepared.payment;
+        self.wait_for(payment).await?;
+        let looked = self.parts.treasury.read(move |ledger| ledger.find_hold(payment).cloned());
+        let refuse = |refused| PayError::Refused { payment, refused: Box::new(refused) };
+        match looked.await.map_err(refuse)? {
+            Some(hold) if !matches!(hold.state, HoldState::Captured { .. }) => {
+                self.present_again(prepared, hold).await
+            }
+            captured_or_closed => self.read_back(payment, captured_or_closed).await,
+        }
+    }
+
+    /// Waits while another task of this process carries the payment.
+    async fn wait_for(&self, payment: PaymentId) -> Result<(), PayError> {
+        let flight = {
+            let in_flight = self.in_flight.lock().expect("no holder of the flights panics");
+            in_flight.get(&payment).cloned()
+        };
+        let Some(mut landed) = flight else { return Ok(()) };
+        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
+        tokio::select! {
+            biased;
+            _ = landed.wait_for(|landed| *landed) => Ok(()),
+            () = self.parts.clock.sleep_until(until) => Err(PayError::InDoubt {
+                payment,
+                problem: "the same request is still being paid".to_owned(),
+            }),
+        }
+    }
+
+    /// Presents the very same authorization again: after a crash or a lost answer the payee knows it,
+    /// and serves what was paid. Nothing new is signed: the bytes are those of before.
+    async fn present_again(&self, prepared: Prepared, hold: Hold) -> Result<Purchase, PayError> {
+        let payment = prepared.payment;
+        let in_doubt = |problem: &str| PayError::InDoubt { payment, problem: problem.to_owned() };
+        if self.parts.clock.now().as_secs() >= hold.held.commitment.valid_before_s {
+            return Err(in_doubt("its time limit has passed, and the chain has not spoken yet"));
+        }
+        let mut wish = prepared.wish;
+        wish.provider = Some(hold.held.provider.clone());
+        let rules = self.rules.current().await;
+        let rules =
+            rules.map_err(|refused| PayError::Refused { payment, refused: Box::new(refused) })?;
+        let offers = self.find_offers(&wish, &rules.policy.assets).await;
+        let offers = offers.map_err(|error| in_doubt(&error.to_string()))?;
+        let commitment = hold.held.commitment;
+        let same = offers.into_iter().find(|candidate| {
+            candidate.amount == commitment.amount_max
+                && candidate.pay_by.pay_to == commitment.pay_to
+                && candidate.pay_by.asset == commitment.asset
+        });
+        let Some(candidate) = same else {
+            return Err(in_doubt("the provider's terms have changed since"));
+        };
+        let Some(flight) = self.take_off(payment) else {
+            return Err(in_doubt("the same request is being paid at this moment"));
+        };
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        let admission = Admission::default();
+        let standing = Standing { wish, payment, candidate, commitment, admission };
+        let payer = self.clone();
+        let carried = async move {
+            payer.carry(standing, &sender).await;
+            payer.land(payment, &flight);
+        };
+        if self.tasks.start(carried) {
+            Ok(Purchase { payment, pieces })
+        } else {
+            Err(PayError::Draining)
+        }
+    }
+
+    /// The kept answer of a payment that is captured.
+    async fn read_back(
+        &self,
+        payment: PaymentId,
+        captured: Option<Hold>,
+    ) -> Result<Purchase, PayError> {
+        let kept = self.parts.archive.find_answer(AnswerKey::Bought(payment)).await;
+        let Some(KeptAnswer { content_type, model, body: Some(body), usage, receipt }) = kept
+        else {
+            return Err(PayError::AnswerGone { payment });
+        };
+        let Some(receipt) = receipt else { return Err(PayError::AnswerGone { payment }) };
+        let provider = receipt.receipt.provider.clone();
+        let money = Money { amount: receipt.receipt.amount, asset: receipt.receipt.asset };
+        let nano = captured.map_or(Nano::ZERO, |hold| hold.held.nano);
+        let bill = Bill {
+            payment,
+            provider: provider.clone(),
+            outcome: Outcome::Captured,
+            charged: money,
+            nano,
+            usage,
+            receipt: Some(receipt),
+            repeated: true,
+        };
+        Ok(whole(payment, provider, (content_type, model), body, bill))
+    }
+}
+
+/// An answer that is there already, as pieces.
+fn whole(
+    payment: PaymentId,
+    provider: Name,
+    (content_type, model): (String, String),
+    body: Bytes,
+    bill: Bill,
+) -> Purchase {
+    let (sender, pieces) = mpsc::channel(3);
+    let all = [
+        Bought::Begin { provider, content_type, model },
+        Bought::Chunk(body),
+        Bought::Done(Box::new(bill)),
+    ];
+    for piece in all {
+        sender.try_send(Ok(piece)).expect("the channel has room for three");
+    }
+    Purchase { payment, pieces }
+}

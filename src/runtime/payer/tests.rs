@@ -1,0 +1,1 @@
+//! One payment at a time.
