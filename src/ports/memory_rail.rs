@@ -182,7 +182,10 @@ impl State {
 
 #[async_trait]
 impl Settler for MemoryRail {
-    async fn verify(&self, authorization: &Authorization) -> Result<Result<(), RefusedBy>, RailError> {
+    async fn verify(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
         self.check_answers()?;
         let now_s = self.clock.now().as_secs();
         Ok(self.with(|state| state.check(authorization, now_s)))
