@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::id::Name;
+use crate::domain::negotiation::PayerStrategy;
 use crate::domain::policy::PolicyDocument;
 use crate::edge::config::network::NetworkSettings;
 use crate::edge::config::problem::Problem;
-use crate::edge::config::provider::{PayerHaggling, ProviderSettings};
+use crate::edge::config::provider::ProviderSettings;
 
 /// Everything that `bursar.toml` says, checked as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Config {
     /// Where providers are announced and found.
     pub directory: DirectorySettings,
     /// How quotes are answered; `None` takes the list price.
-    pub negotiation: Option<PayerHaggling>,
+    pub negotiation: Option<PayerStrategy>,
     /// What may be found.
     pub discovery: Discovery,
     /// Logs.

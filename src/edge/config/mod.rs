@@ -29,7 +29,7 @@ pub use known::{Known, SANDBOX_USDC};
 pub use money::{parse_money, parse_span};
 pub use network::{EvmSettings, Finality, NetworkSettings};
 pub use problem::{Kind, Problem};
-pub use provider::{PayTo, PayeeHaggling, PayerHaggling, ProviderSettings};
+pub use provider::{PayTo, ProviderSettings};
 pub use sandbox::default_sandbox_file;
 
 use reader::{Section, Source};

@@ -8,6 +8,7 @@ use alloy::primitives::{Address, Signature};
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::id::Name;
 use crate::domain::money::Amount;
+use crate::domain::negotiation::{PayeeTerms, PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::policy::Rates;
 use crate::domain::quote::PriceTerms;
 use crate::edge::config::checked::Listen;
@@ -17,9 +18,6 @@ use crate::edge::config::node::{Wallets, tcp};
 use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::{Item, Section};
-
-/// Most rounds that either side plays.
-const ROUNDS_MAX: u64 = 8;
 
 /// What the rest of the file said.
 #[derive(Copy, Clone)]
@@ -41,12 +39,8 @@ pub struct ProviderSettings {
     pub capability: Name,
     /// Which model.
     pub model: Name,
-    /// The list price, in atomic units of `asset`.
-    pub price: PriceTerms,
-    /// The lowest price it goes to, nowhere above the list price.
-    pub floor: PriceTerms,
-    /// How it bargains; `None` takes no counter-offer.
-    pub haggling: Option<PayeeHaggling>,
+    /// List price, floor and how it bargains, in atomic units of `asset`.
+    pub terms: PayeeTerms,
     /// In what it is paid, and on which network.
     pub asset: Asset,
     /// Who is paid.
@@ -81,32 +75,6 @@ pub enum PayTo {
     },
 }
 
-/// How a payee answers counter-offers.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct PayeeHaggling {
-    /// Counter-offers that are answered; later ones get the last price again.
-    pub rounds_max: u8,
-    /// The part of the way from list price to floor that goes without a promise, in percent.
-    pub discount_percent: u8,
-    /// From this many promised calls on it goes the whole way.
-    pub volume_min: u32,
-    /// From this part of its concurrency on it gives no discount, in percent.
-    pub busy_percent: u8,
-}
-
-/// How a payer answers quotes.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct PayerHaggling {
-    /// The first counter-offer, in percent of the quote.
-    pub open_percent: u8,
-    /// The last, in percent of the first quote: above it the quote is taken as it is.
-    pub accept_percent: u8,
-    /// Counter-offers at most.
-    pub rounds_max: u8,
-    /// Calls that are promised in return.
-    pub volume: u32,
-}
-
 pub(super) fn read_providers(
     root: &Section<'_>,
     facts: &Facts<'_, '_>,
@@ -136,10 +104,24 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         Some(item) => item.table().and_then(|table| read_terms(&table, facts, asset.as_ref())),
         None => price,
     };
-    if let (Some(price), Some(floor), Some(item)) = (price, floor, &floor_item) {
-        check_floor(item, price, floor);
-    }
-    let haggling = section.find("haggling").map(|item| read_payee_haggling(&item.table()?));
+    let rounds_max = rounds(section, 3);
+    let volume_discount = read_discount(&section.section("volume_discount"));
+    let terms = || {
+        let (list, floor) = (price?, floor?);
+        let terms =
+            PayeeTerms { list, floor, volume_discount: volume_discount?, rounds_max: rounds_max? };
+        match terms.check() {
+            Ok(()) => Some(terms),
+            Err(error) => {
+                let right = "each part of the floor at or below that of `price`";
+                match &floor_item {
+                    Some(item) => item.wrong(Kind::BadValue, error.to_string(), right),
+                    None => section.wrong(Kind::BadValue, error.to_string(), right),
+                }
+            }
+        }
+    };
+    let terms = terms();
     let pay_to = read_pay_to(section, facts);
     let count = |key, default| match section.find(key) {
         Some(item) => item.integer_within(1, u64::from(u32::MAX)),
@@ -158,9 +140,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         engine: engine?,
         capability: capability?,
         model: model?,
-        price: price?,
-        floor: floor?,
-        haggling: haggling.map_or(Some(None), |haggling| haggling.map(Some))?,
+        terms: terms?,
         asset: asset?.asset,
         pay_to: pay_to?,
         input_max: input_max?,
@@ -225,16 +205,6 @@ fn read_amount(
     item.wrong(Kind::BadValue, what, "a price in whole atomic units")
 }
 
-fn check_floor(item: &Item<'_>, price: PriceTerms, floor: PriceTerms) {
-    let above = floor.flat > price.flat
-        || floor.per_1k_input > price.per_1k_input
-        || floor.per_1k_output > price.per_1k_output;
-    if above {
-        let what = "the floor is above the list price".to_owned();
-        item.wrong::<()>(Kind::BadValue, what, "each part at or below that of `price`");
-    }
-}
-
 fn read_pay_to(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<PayTo> {
     let item = section.required("pay_to", "pay_to = \"wallet/NAME\"")?;
     let delegation = section.find("delegation");
@@ -256,46 +226,46 @@ fn read_pay_to(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<PayTo> {
     Some(PayTo::Address { address, delegation })
 }
 
-/// The value under `key` from `least` to `most`, or the default.
-fn small(section: &Section<'_>, key: &'static str, bounds: (u64, u64), default: u8) -> Option<u8> {
+/// Thousandths: at most all.
+fn permille(section: &Section<'_>, key: &'static str, default: u16) -> Option<u16> {
     match section.find(key) {
-        Some(item) => {
-            item.integer_within(bounds.0, bounds.1).and_then(|number| u8::try_from(number).ok())
-        }
+        Some(item) => item.integer_within(0, 1000).and_then(|number| u16::try_from(number).ok()),
         None => Some(default),
     }
 }
 
-fn volume(section: &Section<'_>, key: &'static str, default: u32) -> Option<u32> {
-    section.find(key).map_or(Some(default), |item| item.count())
-}
-
-fn read_payee_haggling(table: &Section<'_>) -> Option<PayeeHaggling> {
-    let rounds_max = small(table, "rounds_max", (1, ROUNDS_MAX), 3);
-    let discount_percent = small(table, "discount_percent", (0, 100), 50);
-    let volume_min = volume(table, "volume_min", 100);
-    let busy_percent = small(table, "busy_percent", (0, 100), 75);
-    table.end();
-    Some(PayeeHaggling {
-        rounds_max: rounds_max?,
-        discount_percent: discount_percent?,
-        volume_min: volume_min?,
-        busy_percent: busy_percent?,
+fn rounds(section: &Section<'_>, default: u8) -> Option<u8> {
+    let most = u64::from(ROUNDS_MAX);
+    section.find("rounds_max").map_or(Some(default), |item| {
+        item.integer_within(0, most).and_then(|number| u8::try_from(number).ok())
     })
 }
 
-pub(super) fn read_negotiation(section: &Section<'_>) -> Option<PayerHaggling> {
-    let open_percent = small(section, "open_percent", (1, 100), 70);
-    let accept_percent = small(section, "accept_percent", (1, 100), 95);
-    let rounds_max = small(section, "rounds_max", (1, ROUNDS_MAX), 3);
-    let volume = volume(section, "volume", 0);
+fn read_discount(table: &Section<'_>) -> Option<VolumeDiscount> {
+    let calls = table.find("calls").map_or(Some(0), |item| item.count());
+    let each = permille(table, "permille", 0);
+    let permille_max = permille(table, "permille_max", 1000);
+    table.end();
+    if !table.is_there() {
+        return Some(VolumeDiscount::default());
+    }
+    Some(VolumeDiscount { calls: calls?, permille: each?, permille_max: permille_max? })
+}
+
+pub(super) fn read_negotiation(section: &Section<'_>) -> Option<PayerStrategy> {
+    let target = permille(section, "target_permille_of_list", 700);
+    let step = permille(section, "step_permille", 100);
+    let limit = permille(section, "limit_permille_of_list", 1000);
+    let rounds_max = rounds(section, 3);
+    let volume = section.find("volume").map_or(Some(0), |item| item.count());
     section.end();
     if !section.is_there() {
         return None;
     }
-    Some(PayerHaggling {
-        open_percent: open_percent?,
-        accept_percent: accept_percent?,
+    Some(PayerStrategy {
+        target_permille_of_list: target?,
+        step_permille: step?,
+        limit_permille_of_list: limit?,
         rounds_max: rounds_max?,
         volume: volume?,
     })

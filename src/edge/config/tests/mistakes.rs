@@ -16,73 +16,66 @@ pub fn kinds(text: &str) -> Vec<(usize, Kind)> {
     problems.iter().map(|problem| (problem.line, problem.kind)).collect()
 }
 
+const FILES: &[(&str, &[(usize, Kind)])] = &[
+    ("[server]\nlisten = \"0.0.0.0:8402\"", &[(8, Kind::NotLoopback)]),
+    (
+        "[server]\nlisten = \"192.168.1.4:1\"\nmetrics = \"[::]:9\"",
+        &[(8, Kind::NotLoopback), (9, Kind::NotLoopback)],
+    ),
+    ("[server]\nlisten = \"8402\"", &[(8, Kind::BadValue)]),
+    ("[server]\nlisten = 8402", &[(8, Kind::WrongType)]),
+    ("[ledger]\npath = \"~/x.db\"", &[(8, Kind::BadValue)]),
+    ("[ledger]\nrequest_memory = \"30\"", &[(8, Kind::BadValue)]),
+    ("[ledger]\nrequest_memory = \"0d\"", &[(8, Kind::BadValue)]),
+    ("[ledger]\nsnapshot_every = 0", &[(8, Kind::BadValue)]),
+    ("[network.base]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"", &[(7, Kind::Mainnet)]),
+    (
+        "[network.x]\nkind = \"evm\"\nchain = \"eip155:999999\"\nrpc = \"http://127.0.0.1:1\"",
+        &[(7, Kind::Mainnet)],
+    ),
+    ("[network.x]\nkind = \"sandbox\"\nchain = \"eip155:8453\"", &[(9, Kind::Mainnet)]),
+    ("[network.x]\nkind = \"sandbox\"", &[(7, Kind::Duplicate)]),
+    ("[network.base-sepolia]\nkind = \"evm\"", &[(7, Kind::NoEvidence)]),
+    (
+        "[network.base-sepolia]\nkind = \"evm\"\nrpc = \"https://sepolia.base.org\"",
+        &[(9, Kind::NotLoopback)],
+    ),
+    (
+        "[network.base-sepolia]\nkind = \"evm\"\nrpc = \"http://u:p@127.0.0.1:1\"",
+        &[(9, Kind::BadValue)],
+    ),
+    (
+        "[network.base]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"\nchain = \"eip155:84532\"",
+        &[(10, Kind::BadValue)],
+    ),
+    ("[network.x]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"", &[(7, Kind::MissingKey)]),
+    ("[network.x]\nkind = \"solana\"", &[(8, Kind::BadValue)]),
+    (
+        "[network.x]\nkind = \"sandbox\"\nchain = \"eip155:1337\"\ngas_account = \"mian\"",
+        &[(10, Kind::UnknownName)],
+    ),
+    ("[wallet.two]\nkey = \"keystore:main\"", &[(8, Kind::Duplicate)]),
+    ("[wallet.two]\nkey = \"0xabc\"", &[(8, Kind::BadValue)]),
+    ("[wallet.two]\nkey = \"env:lower\"", &[(8, Kind::BadValue)]),
+    ("[wallet.two]", &[(7, Kind::MissingKey)]),
+    ("[wallet.\"a b\"]\nkey = \"keystore:x\"", &[(7, Kind::BadValue)]),
+    (
+        "[asset.X]\nnetwork = \"sandbox\"\ncontract = \"0x70997970c51812DC3A010C7d01b50e0d17dc79C8\"",
+        &[(7, Kind::MissingKey), (7, Kind::MissingKey), (7, Kind::MissingKey), (9, Kind::BadValue)],
+    ),
+    (
+        "[directory]\nconnect = [\"http://10.0.0.1:1\", \"ftp://127.0.0.1\"]",
+        &[(8, Kind::NotLoopback), (8, Kind::NotLoopback)],
+    ),
+    ("[negotiation]\nrounds_max = 9", &[(8, Kind::BadValue)]),
+    ("[telemetry]\nformat = \"xml\"\nlog = \"a=b=c\"", &[(8, Kind::BadValue), (9, Kind::BadValue)]),
+    ("[discovery]\nallow_private = \"yes\"", &[(8, Kind::WrongType)]),
+    ("[ledger\npath = 3", &[(7, Kind::Syntax)]),
+];
+
 #[test]
 fn each_mistake_is_reported_at_its_line() {
-    let cases: &[(&str, &[(usize, Kind)])] = &[
-        ("[server]\nlisten = \"0.0.0.0:8402\"", &[(8, Kind::NotLoopback)]),
-        (
-            "[server]\nlisten = \"192.168.1.4:1\"\nmetrics = \"[::]:9\"",
-            &[(8, Kind::NotLoopback), (9, Kind::NotLoopback)],
-        ),
-        ("[server]\nlisten = \"8402\"", &[(8, Kind::BadValue)]),
-        ("[server]\nlisten = 8402", &[(8, Kind::WrongType)]),
-        ("[ledger]\npath = \"~/x.db\"", &[(8, Kind::BadValue)]),
-        ("[ledger]\nrequest_memory = \"30\"", &[(8, Kind::BadValue)]),
-        ("[ledger]\nrequest_memory = \"0d\"", &[(8, Kind::BadValue)]),
-        ("[ledger]\nsnapshot_every = 0", &[(8, Kind::BadValue)]),
-        ("[network.base]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"", &[(7, Kind::Mainnet)]),
-        (
-            "[network.x]\nkind = \"evm\"\nchain = \"eip155:999999\"\nrpc = \"http://127.0.0.1:1\"",
-            &[(7, Kind::Mainnet)],
-        ),
-        ("[network.x]\nkind = \"sandbox\"\nchain = \"eip155:8453\"", &[(9, Kind::Mainnet)]),
-        ("[network.x]\nkind = \"sandbox\"", &[(7, Kind::Duplicate)]),
-        ("[network.base-sepolia]\nkind = \"evm\"", &[(7, Kind::NoEvidence)]),
-        (
-            "[network.base-sepolia]\nkind = \"evm\"\nrpc = \"https://sepolia.base.org\"",
-            &[(9, Kind::NotLoopback)],
-        ),
-        (
-            "[network.base-sepolia]\nkind = \"evm\"\nrpc = \"http://u:p@127.0.0.1:1\"",
-            &[(9, Kind::BadValue)],
-        ),
-        (
-            "[network.base]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"\nchain = \"eip155:84532\"",
-            &[(10, Kind::BadValue)],
-        ),
-        ("[network.x]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"", &[(7, Kind::MissingKey)]),
-        ("[network.x]\nkind = \"solana\"", &[(8, Kind::BadValue)]),
-        (
-            "[network.x]\nkind = \"sandbox\"\nchain = \"eip155:1337\"\ngas_account = \"mian\"",
-            &[(10, Kind::UnknownName)],
-        ),
-        ("[wallet.two]\nkey = \"keystore:main\"", &[(8, Kind::Duplicate)]),
-        ("[wallet.two]\nkey = \"0xabc\"", &[(8, Kind::BadValue)]),
-        ("[wallet.two]\nkey = \"env:lower\"", &[(8, Kind::BadValue)]),
-        ("[wallet.two]", &[(7, Kind::MissingKey)]),
-        ("[wallet.\"a b\"]\nkey = \"keystore:x\"", &[(7, Kind::BadValue)]),
-        (
-            "[asset.X]\nnetwork = \"sandbox\"\ncontract = \"0x70997970c51812DC3A010C7d01b50e0d17dc79C8\"",
-            &[
-                (7, Kind::MissingKey),
-                (7, Kind::MissingKey),
-                (7, Kind::MissingKey),
-                (9, Kind::BadValue),
-            ],
-        ),
-        (
-            "[directory]\nconnect = [\"http://10.0.0.1:1\", \"ftp://127.0.0.1\"]",
-            &[(8, Kind::NotLoopback), (8, Kind::NotLoopback)],
-        ),
-        ("[negotiation]\nrounds_max = 9", &[(8, Kind::BadValue)]),
-        (
-            "[telemetry]\nformat = \"xml\"\nlog = \"a=b=c\"",
-            &[(8, Kind::BadValue), (9, Kind::BadValue)],
-        ),
-        ("[discovery]\nallow_private = \"yes\"", &[(8, Kind::WrongType)]),
-        ("[ledger\npath = 3", &[(7, Kind::Syntax)]),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in FILES {
         assert_eq!(kinds(&format!("{HEAD}\n{text}")), *expected, "{text}");
     }
     assert_eq!(

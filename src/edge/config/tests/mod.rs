@@ -124,7 +124,8 @@ model = "bursar-lm"
 network = "base"
 price = { call = "0.001 USD", output_1k = "0.002 USD" }
 floor = { call = "0.0005 USD", output_1k = "0.002 USD" }
-haggling = { rounds_max = 2, discount_percent = 40, volume_min = 10, busy_percent = 50 }
+rounds_max = 2
+volume_discount = { calls = 10, permille = 50, permille_max = 200 }
 pay_to = "wallet/main"
 concurrency = 2
 payer_rates = { calls_per_minute = 30 }
@@ -141,8 +142,9 @@ connect = ["http://[::1]:8404"]
 lease = "2m"
 
 [negotiation]
-open_percent = 60
-accept_percent = 90
+target_permille_of_list = 600
+limit_permille_of_list = 900
+step_permille = 50
 rounds_max = 2
 volume = 50
 
@@ -179,12 +181,12 @@ fn every_key_of_a_whole_file_arrives() {
     assert_eq!((devnet.settlements_low, devnet.fee_gwei_max), (10, 50));
     assert_eq!(devnet.genesis.unwrap()[0], 1);
     let provider = &config.providers[&name("my-llm")];
-    assert_eq!(provider.price.flat, Amount::new(1_000));
-    assert_eq!(provider.floor.flat, Amount::new(500));
+    assert_eq!(provider.terms.list.flat, Amount::new(1_000));
+    assert_eq!(provider.terms.floor.flat, Amount::new(500));
     assert_eq!(provider.pay_to, PayTo::Wallet(name("main")));
     assert_eq!(provider.payer_rates.calls_per_minute, Some(30));
     assert_eq!(provider.asset.network, Network::Eip155(8453));
-    assert_eq!(provider.haggling.unwrap().volume_min, 10);
+    assert_eq!(provider.terms.volume_discount.permille_max, 200);
     assert_eq!(config.directory.connect, ["http://[::1]:8404"]);
     assert_eq!(config.negotiation.unwrap().volume, 50);
     assert!(config.discovery.allow_private && !config.directory.serve);
