@@ -5,4 +5,5 @@ pub mod config;
 pub mod evm;
 pub mod grpc;
 pub mod journal;
+pub mod keys;
 pub mod sandbox;

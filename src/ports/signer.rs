@@ -1,14 +1,21 @@
 //! Keys never leave the signer: it is asked by payment id, not by digest.
 
-use alloy::primitives::{Address, Signature};
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256, Signature, keccak256};
+use alloy::signers::SignerSync;
+use alloy::signers::local::{PrivateKeySigner, Secp256k1Signer};
 use async_trait::async_trait;
 
+use crate::domain::asset::AssetRegistry;
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
-use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::quote::{Quote, SignedQuote};
+use crate::domain::x402::TokenDomains;
+use crate::domain::x402::digest::{quote_hash, receipt_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
-use crate::ports::holds::NotSignable;
+use crate::ports::holds::{Holds, NotSignable, Released};
 
 /// Why nothing was signed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +62,7 @@ pub trait Signer: Send + Sync {
     fn address(&self, wallet: WalletId) -> Option<Address>;
 
     /// The on-chain nonce for `payment`: a keyed function that only this signer can compute.
-    fn nonce(&self, wallet: WalletId, payment: PaymentId) -> alloy::primitives::B256;
+    fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256;
 }
 
 /// Signs what a provider says: quotes and receipts, by the service key.
@@ -66,4 +73,89 @@ pub trait ServiceSigner: Send + Sync {
     fn sign_quote(&self, quote: Quote) -> SignedQuote;
     /// The receipt under the service key.
     fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt;
+}
+
+/// Signs with keys that follow from a seed: the in-memory twin. Not for keys that guard money.
+pub struct SeededSigner {
+    holds: Arc<dyn Holds>,
+    tokens: TokenDomains,
+    seed: u64,
+}
+
+impl SeededSigner {
+    /// The keys of `seed`: every wallet has one. Asks `holds` before each signature.
+    pub fn new(holds: Arc<dyn Holds>, assets: &AssetRegistry, seed: u64) -> Self {
+        Self { holds, tokens: TokenDomains::new(assets), seed }
+    }
+
+    /// The address that `wallet` has under `seed`, before there is a signer.
+    pub fn address_of(seed: u64, wallet: WalletId) -> Address {
+        seeded_key(seed, wallet.as_bytes()).address()
+    }
+}
+
+#[async_trait]
+impl Signer for SeededSigner {
+    async fn authorize(&self, payment: PaymentId) -> Result<(Commitment, Signature), SignerError> {
+        let Released { wallet, commitment, permit: _permit } = self.holds.release(payment).await?;
+        let key = seeded_key(self.seed, wallet.as_bytes());
+        if key.address() != commitment.payer {
+            return Err(SignerError::NoKey(wallet));
+        }
+        let domain = self.tokens.find(commitment.asset);
+        let domain = domain.ok_or(SignerError::UnknownAsset(payment))?;
+        Ok((commitment, sign(&key, domain.transfer_digest(&commitment))))
+    }
+
+    fn address(&self, wallet: WalletId) -> Option<Address> {
+        Some(Self::address_of(self.seed, wallet))
+    }
+
+    fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256 {
+        let seed = self.seed.to_be_bytes();
+        keccak256([seed.as_slice(), wallet.as_bytes(), payment.as_bytes()].concat())
+    }
+}
+
+/// Signs what a provider says with a key that follows from a seed: the in-memory twin.
+pub struct SeededServiceSigner(Secp256k1Signer);
+
+impl SeededServiceSigner {
+    /// The service key of `seed` for the provider called `provider`.
+    pub fn new(seed: u64, provider: &Name) -> Self {
+        Self(seeded_key(seed, provider.as_str().as_bytes()))
+    }
+
+    /// The signature over any word of a service: a listing's digest, say.
+    pub fn sign(&self, digest: B256) -> Signature {
+        sign(&self.0, digest)
+    }
+}
+
+impl ServiceSigner for SeededServiceSigner {
+    fn address(&self) -> Address {
+        self.0.address()
+    }
+
+    fn sign_quote(&self, quote: Quote) -> SignedQuote {
+        let signature = self.sign(quote_hash(&quote));
+        SignedQuote { quote, service_key: self.0.address(), signature }
+    }
+
+    fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt {
+        let signature = self.sign(receipt_digest(&receipt));
+        SignedReceipt { receipt, service_key: self.0.address(), signature }
+    }
+}
+
+fn seeded_key(seed: u64, whose: &[u8]) -> Secp256k1Signer {
+    let bytes = keccak256([b"bursar seeded key".as_slice(), &seed.to_be_bytes(), whose].concat());
+    // Not alloy's default: its own curve code is many times slower.
+    PrivateKeySigner::from_bytes(&bytes)
+        .expect("a hash is above the curve's order once in 2^128")
+        .into_secp256k1()
+}
+
+fn sign(key: &Secp256k1Signer, digest: B256) -> Signature {
+    key.sign_hash_sync(&digest).expect("a valid key signs every digest")
 }

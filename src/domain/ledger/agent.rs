@@ -1,9 +1,12 @@
 //! Agents, delegations and pauses as the ledger knows them.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::domain::id::{AgentId, DelegationId, GroupId, Name, RoleId, WalletId};
 use crate::domain::money::Nano;
@@ -16,25 +19,32 @@ pub struct TokenHash(pub [u8; 32]);
 
 /// What proves that its bearer is an agent, or the operator: shown once, never kept, never logged.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct Token(Zeroizing<String>);
 
 impl Token {
-    /// What a token begins with, so that one that leaks is found by who scans for it.
-    pub const PREFIX: &'static str = "brsk_";
+    /// What an agent's token begins with, so that one that leaks is found by who scans for it.
+    pub const AGENT: &'static str = "bat_";
 
-    /// The token of this randomness.
-    pub fn new(random: [u8; 32]) -> Self {
-        let hex = random.iter().fold(String::new(), |mut text, byte| {
-            // Writing into a text does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-        Self(format!("{}{hex}", Self::PREFIX))
+    /// What the operator's token begins with.
+    pub const OPERATOR: &'static str = "bop_";
+
+    /// The token of the agent called `name`: `bat_NAME_` and 43 characters of this randomness.
+    pub fn for_agent(name: &Name, random: [u8; 32]) -> Self {
+        let random = Zeroizing::new(random);
+        let end = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice()));
+        Self(Zeroizing::new(format!("{}{name}_{}", Self::AGENT, end.as_str())))
+    }
+
+    /// The operator's token: `bop_` and 43 characters of this randomness.
+    pub fn for_operator(random: [u8; 32]) -> Self {
+        let random = Zeroizing::new(random);
+        let end = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice()));
+        Self(Zeroizing::new(format!("{}{}", Self::OPERATOR, end.as_str())))
     }
 
     /// A token as it was shown, by whoever bears it now; any text may be tried.
     pub fn shown(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(Zeroizing::new(text.to_owned()))
     }
 
     /// Its text, for the one time that it is shown.
@@ -42,7 +52,7 @@ impl Token {
         &self.0
     }
 
-    /// What is kept of it.
+    /// What is kept of it. One SHA-256 is enough: nobody guesses 256 random bits.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0.as_bytes()).into())
     }

@@ -1,0 +1,114 @@
+//! The signers of a node: keys in this process, behind the ports. The message is built here, from the
+//! durable hold, so that nobody can have another one signed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+use alloy::primitives::{Address, B256, Signature};
+use async_trait::async_trait;
+
+use crate::domain::asset::AssetRegistry;
+use crate::domain::commitment::Commitment;
+use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::listing::{Listing, SignedListing};
+use crate::domain::quote::{Quote, SignedQuote};
+use crate::domain::x402::TokenDomains;
+use crate::domain::x402::digest::{listing_digest, quote_hash, receipt_digest};
+use crate::domain::x402::receipt::{Receipt, SignedReceipt};
+use crate::edge::keys::key::SigningKey;
+use crate::edge::keys::nonce::NonceSecret;
+use crate::ports::holds::{Holds, Released};
+use crate::ports::signer::{ServiceSigner, Signer, SignerError};
+
+/// Signs authorizations with keys in this process.
+pub struct LocalSigner {
+    holds: Arc<dyn Holds>,
+    keys: BTreeMap<WalletId, SigningKey>,
+    secret: NonceSecret,
+    tokens: RwLock<TokenDomains>,
+}
+
+impl LocalSigner {
+    /// A signer for these wallets, which asks `holds` before each signature.
+    pub fn new(
+        holds: Arc<dyn Holds>,
+        keys: impl IntoIterator<Item = (WalletId, SigningKey)>,
+        secret: NonceSecret,
+        assets: &AssetRegistry,
+    ) -> Self {
+        let keys = keys.into_iter().collect();
+        Self { holds, keys, secret, tokens: RwLock::new(TokenDomains::new(assets)) }
+    }
+
+    /// Takes the assets of a new policy.
+    pub fn replace_assets(&self, assets: &AssetRegistry) {
+        *self.tokens.write().expect("no holder of the domains panics") = TokenDomains::new(assets);
+    }
+
+    fn digest(&self, payment: PaymentId, commitment: &Commitment) -> Result<B256, SignerError> {
+        let tokens = self.tokens.read().expect("no holder of the domains panics");
+        let domain = tokens.find(commitment.asset).ok_or(SignerError::UnknownAsset(payment))?;
+        Ok(domain.transfer_digest(commitment))
+    }
+}
+
+#[async_trait]
+impl Signer for LocalSigner {
+    async fn authorize(&self, payment: PaymentId) -> Result<(Commitment, Signature), SignerError> {
+        // The permit lives to the end: once a pause is acknowledged, nothing is signed any more.
+        let Released { wallet, commitment, permit: _permit } = self.holds.release(payment).await?;
+        let key = self.keys.get(&wallet).filter(|key| key.address() == commitment.payer);
+        let key = key.ok_or(SignerError::NoKey(wallet))?;
+        Ok((commitment, key.sign(self.digest(payment, &commitment)?)))
+    }
+
+    fn address(&self, wallet: WalletId) -> Option<Address> {
+        self.keys.get(&wallet).map(SigningKey::address)
+    }
+
+    fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256 {
+        self.secret.nonce(wallet, payment)
+    }
+}
+
+impl fmt::Debug for LocalSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSigner").field("wallets", &self.keys).finish_non_exhaustive()
+    }
+}
+
+/// Signs what a provider says, with the service key in this process.
+#[derive(Debug)]
+pub struct LocalServiceSigner {
+    key: SigningKey,
+}
+
+impl LocalServiceSigner {
+    /// A signer with this service key.
+    pub fn new(key: SigningKey) -> Self {
+        Self { key }
+    }
+
+    /// The listing under the service key, with the payTo key's `delegation` to it.
+    pub fn sign_listing(&self, listing: Listing, delegation: Signature) -> SignedListing {
+        let signature = self.key.sign(listing_digest(&listing));
+        SignedListing { listing, service_key: self.key.address(), delegation, signature }
+    }
+}
+
+impl ServiceSigner for LocalServiceSigner {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    fn sign_quote(&self, quote: Quote) -> SignedQuote {
+        let signature = self.key.sign(quote_hash(&quote));
+        SignedQuote { quote, service_key: self.key.address(), signature }
+    }
+
+    fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt {
+        let signature = self.key.sign(receipt_digest(&receipt));
+        SignedReceipt { receipt, service_key: self.key.address(), signature }
+    }
+}
