@@ -1,17 +1,20 @@
 //! x402 in gRPC metadata: where offers, payments and settlements ride, and how long they may be.
 //!
-//! JSON of version 2 as base64 with padding; one value a key, one payment a call. Nothing here
-//! checks what an object promises. Source: docs/x402-grpc.md.
+//! JSON of version 2 as base64 with padding; one value a key, one payment a call. It is read as
+//! strictly as the domain reads it; nothing here checks what an object promises.
+//! Source: docs/x402-grpc.md.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use crate::domain::x402::wire::{
-    PaymentPayload, PaymentRequired, SettlementResponse, X402_VERSION,
+use crate::domain::x402::error::Message;
+use crate::domain::x402::read::{
+    decode_text, encode_text, parse_payment_payload, parse_payment_required, parse_settlement,
+    to_json,
 };
+use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
 use crate::edge::grpc::convert::Malformed;
 use crate::edge::grpc::limits::{
     OFFER_IN_MESSAGE_MAX, OFFER_LEN_MAX, OFFER_TEXT_MAX, PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX,
@@ -49,10 +52,14 @@ pub fn find_payment(metadata: &MetadataMap) -> Result<Option<PaymentPayload>, Ma
     if found.next().is_some() {
         return Err(Malformed::new(key, "expected one payment a call"));
     }
-    let text = value.to_str().map_err(|_| Malformed::new(key, "expected base64"))?;
-    let payment: PaymentPayload = decode(text, PAYMENT_TEXT_MAX, key)?;
-    check_version(payment.x402_version, key)?;
-    Ok(Some(payment))
+    let text = value.as_bytes();
+    if text.len() > PAYMENT_TEXT_MAX {
+        return Err(too_long(key, PAYMENT_TEXT_MAX));
+    }
+    decode_text(text, Message::Payload)
+        .and_then(|json| parse_payment_payload(&json))
+        .map(Some)
+        .map_err(|problem| Malformed::new(key, problem))
 }
 
 /// Puts a payment into a call's metadata.
@@ -88,21 +95,23 @@ pub(super) fn put_offer(
 /// trailers put it.
 pub fn find_offer(trailers: &MetadataMap, message: &str) -> Option<PaymentRequired> {
     let from_bytes = |json: &[u8]| {
-        (json.len() <= OFFER_LEN_MAX).then(|| serde_json::from_slice(json).ok()).flatten()
+        (json.len() <= OFFER_LEN_MAX).then(|| parse_payment_required(json).ok()).flatten()
     };
-    let from_text = |text: &str| {
+    let from_text = |text: &[u8]| {
         let short = text.len() <= OFFER_LEN_MAX.saturating_mul(2);
-        short.then(|| STANDARD.decode(text).ok()).flatten().and_then(|json| from_bytes(&json))
+        short
+            .then(|| decode_text(text, Message::Required).ok())
+            .flatten()
+            .and_then(|json| from_bytes(&json))
     };
     trailers
         .get(PAYMENT_REQUIRED)
-        .and_then(|value| from_text(value.to_str().ok()?))
+        .and_then(|value| from_text(value.as_bytes()))
         .or_else(|| {
             let json = trailers.get_bin(PAYMENT_REQUIRED_BIN)?.to_bytes().ok()?;
             from_bytes(&json)
         })
-        .or_else(|| from_text(message))
-        .filter(|offer: &PaymentRequired| offer.x402_version == X402_VERSION)
+        .or_else(|| from_text(message.as_bytes()))
 }
 
 /// Puts what came of a settlement into metadata or trailers.
@@ -124,16 +133,8 @@ pub fn find_settlement(metadata: &MetadataMap) -> Option<SettlementResponse> {
     if words.any(|word| word != first) {
         return None;
     }
-    decode(first.to_str().ok()?, SETTLEMENT_TEXT_MAX, PAYMENT_RESPONSE).ok()
-}
-
-/// Whether an object speaks version 2.
-fn check_version(version: u32, key: &str) -> Result<(), Malformed> {
-    if version == X402_VERSION {
-        Ok(())
-    } else {
-        Err(Malformed::new(key, format_args!("x402Version is {version}, expected {X402_VERSION}")))
-    }
+    let text = Some(first.as_bytes()).filter(|text| text.len() <= SETTLEMENT_TEXT_MAX)?;
+    parse_settlement(&decode_text(text, Message::Settlement).ok()?).ok()
 }
 
 fn put<T: Serialize>(
@@ -142,7 +143,7 @@ fn put<T: Serialize>(
     object: &T,
     most: usize,
 ) -> Result<(), Malformed> {
-    let text = STANDARD.encode(to_json(object));
+    let text = encode_text(object);
     if text.len() > most {
         return Err(too_long(key, most));
     }
@@ -150,20 +151,8 @@ fn put<T: Serialize>(
     Ok(())
 }
 
-fn decode<T: DeserializeOwned>(text: &str, most: usize, key: &str) -> Result<T, Malformed> {
-    if text.len() > most {
-        return Err(too_long(key, most));
-    }
-    let json = STANDARD.decode(text).map_err(|_| Malformed::new(key, "expected base64"))?;
-    serde_json::from_slice(&json).map_err(|problem| Malformed::new(key, problem))
-}
-
 fn too_long(key: &str, most: usize) -> Malformed {
     Malformed::new(key, format_args!("expected at most {most} bytes"))
-}
-
-fn to_json<T: Serialize>(object: &T) -> Vec<u8> {
-    serde_json::to_vec(object).expect("x402 objects have text keys and no failing values")
 }
 
 fn ascii(base64: &str) -> MetadataValue<tonic::metadata::Ascii> {
