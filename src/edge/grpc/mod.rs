@@ -1,5 +1,6 @@
 //! The gRPC doors: conversions and transports. A door converts and calls; it decides nothing.
 
+mod agent;
 mod client;
 mod connect;
 pub mod convert;
@@ -13,6 +14,7 @@ pub mod status;
 mod trailers;
 pub mod x402;
 
+pub use agent::{AgentClient, AgentError, Bought, Purchase, charged};
 pub use client::GrpcPaidService;
 pub use connect::{GrpcConnector, Reach, check_endpoint, connect_one};
 pub use directory::{DirectoryDoor, GrpcDirectory, serve_directory};

@@ -4,7 +4,9 @@ use std::env;
 use std::fmt;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 
+use alloy::network::TxSigner;
 use alloy::primitives::{Address, B256, Signature};
 use alloy::signers::SignerSync;
 use alloy::signers::local::{PrivateKeySigner, Secp256k1Signer};
@@ -84,6 +86,11 @@ impl SigningKey {
     /// Its address on EVM networks.
     pub fn address(&self) -> Address {
         self.signer.address()
+    }
+
+    /// The account that pays for transactions with this key.
+    pub fn gas_account(&self) -> Arc<dyn TxSigner<Signature> + Send + Sync> {
+        Arc::new(self.signer.as_ref().clone())
     }
 
     /// The signature over `digest`: deterministic (RFC 6979), low s.
