@@ -78,6 +78,9 @@ pub trait Journal: Send + Sync {
     /// [`JournalError::WriteFailed`]; then the batch may or may not be there, and the caller stops.
     async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError>;
 
+    /// The last durable entry's place; 0 before the first.
+    fn end(&self) -> u64;
+
     /// The newest snapshot whose chain checks out, if there is one.
     ///
     /// # Errors
@@ -119,6 +122,11 @@ impl Journal for MemoryJournal {
             .0
             .extend(entries.iter().cloned());
         Ok(())
+    }
+
+    fn end(&self) -> u64 {
+        let kept = self.kept.lock().expect("no holder of the journal panics");
+        kept.0.last().map_or(0, |entry| entry.seq)
     }
 
     async fn load_snapshot(&self) -> Result<Option<Snapshot>, JournalError> {

@@ -11,9 +11,8 @@ use tonic::{Request, Response, Status};
 use crate::domain::listing::{Query, SignedListing};
 use crate::domain::time::Timestamp;
 use crate::edge::grpc::convert::{Malformed, read, time, time_to_pb};
-use crate::edge::grpc::limits::{
-    ASK_MAX, PAGE_SIZE_MAX, PAGES_MAX, REQUEST_LEN_MAX, RESPONSE_LEN_MAX,
-};
+use crate::edge::grpc::limits::{ASK_MAX, PAGES_MAX, REQUEST_LEN_MAX, RESPONSE_LEN_MAX};
+use crate::edge::grpc::page::page_size;
 use crate::edge::grpc::pb;
 use crate::edge::grpc::pb::directory_service_client::DirectoryServiceClient;
 use crate::edge::grpc::pb::directory_service_server::{DirectoryService, DirectoryServiceServer};
@@ -52,14 +51,6 @@ impl DirectoryService for DirectoryDoor {
         let query = Query::try_from(request).map_err(|error| Status::from(&error))?;
         let found = self.0.find(&query).await.map_err(|error| Status::from(&error))?;
         Ok(Response::new(page(&found, &after, size)))
-    }
-}
-
-/// As many as asked for, within the bound; 0 asks for the bound.
-fn page_size(asked: u32) -> usize {
-    match usize::try_from(asked).unwrap_or(PAGE_SIZE_MAX) {
-        0 => PAGE_SIZE_MAX,
-        asked => asked.min(PAGE_SIZE_MAX),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Largest message that a server takes or a client sends, in bytes: a body and its quote.
-pub(crate) const REQUEST_LEN_MAX: usize = 1024 * 1024;
+/// Largest message that a server takes or a client sends, in bytes: a body of a
+/// mebibyte and what comes with it.
+pub(crate) const REQUEST_LEN_MAX: usize = 1024 * 1024 + 64 * 1024;
 
 /// Largest message that a server sends or a client takes, in bytes: a whole answer or a page.
 pub(crate) const RESPONSE_LEN_MAX: usize = 4 * 1024 * 1024;
@@ -93,3 +94,6 @@ pub(crate) const PROVIDERS_CONNECTED_MAX: usize = 256;
 
 /// Longest answer that a client reads as a stream, in bytes.
 pub(crate) const STREAMED_ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest policy document that the operator's door takes, in bytes.
+pub(crate) const DOCUMENT_LEN_MAX: usize = 4 * 1024 * 1024;

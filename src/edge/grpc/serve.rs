@@ -21,6 +21,7 @@ use crate::edge::grpc::limits::{
 };
 use crate::edge::grpc::listen::{Listener, Peer};
 use crate::edge::grpc::pb;
+use crate::edge::grpc::permissions::check_permissions;
 
 /// Why a server ended other than it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,12 @@ pub enum ServeError {
     DrainTimedOut {
         /// The bound.
         after: Duration,
+    },
+    /// Methods that do not say who may call them: nothing was served.
+    #[error("nobody says who may call {}", .methods.join(", "))]
+    Undeclared {
+        /// Their paths.
+        methods: Vec<String>,
     },
     /// The transport failed.
     #[error("the server failed: {problem}")]
@@ -43,6 +50,7 @@ impl Fault for ServeError {
     fn code(&self) -> &'static str {
         match self {
             Self::DrainTimedOut { .. } => "serve.drain_timed_out",
+            Self::Undeclared { .. } => "serve.undeclared",
             Self::Failed { .. } => "serve.failed",
         }
     }
@@ -93,6 +101,7 @@ impl Doors {
         stop: impl Future<Output = ()>,
         drain_max: Duration,
     ) -> Result<(), ServeError> {
+        check_permissions().map_err(|methods| ServeError::Undeclared { methods })?;
         let (reporter, health) = tonic_health::server::health_reporter();
         report(&reporter, &self.names, ServingStatus::Serving).await;
         let mut routes = self.routes;
@@ -120,15 +129,29 @@ impl Doors {
     }
 }
 
+/// In every request's extensions: tells a method that would go on for ever when the end is near.
+#[derive(Clone, Debug)]
+pub(super) struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Returns once the server takes no more calls.
+    pub(super) async fn wait(mut self) {
+        // An error means that the server is gone.
+        let _ = self.0.wait_for(|stopped| *stopped).await;
+    }
+}
+
 async fn serve_one(
     routes: Routes,
     listener: Listener,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
-    let note = MapRequestLayer::new(|request: http::Request<Body>| {
+    let stopping = Stopping(stopped.clone());
+    let note = MapRequestLayer::new(move |mut request: http::Request<Body>| {
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.note_request();
         }
+        request.extensions_mut().insert(stopping.clone());
         request
     });
     Server::builder()

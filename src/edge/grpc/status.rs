@@ -7,6 +7,7 @@
 
 mod ledger;
 mod read;
+mod runtime;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -101,6 +102,19 @@ fn short(value: impl Display) -> String {
     }
     text.truncate(end);
     text
+}
+
+/// For `map_err`: any refusal that has a status.
+pub(super) fn refuse<E>(error: E) -> Status
+where
+    for<'a> Status: From<&'a E>,
+{
+    Status::from(&error)
+}
+
+/// For `map_err` where the error's type has to be said.
+pub(super) fn malformed(error: Malformed) -> Status {
+    Status::from(&error)
 }
 
 impl From<&Malformed> for Status {

@@ -201,6 +201,10 @@ impl Journal for Store {
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    fn end(&self) -> u64 {
+        Self::end(self)
+    }
+
     async fn load_snapshot(&self) -> Result<Option<Snapshot>, JournalError> {
         self.reading(snapshots::load).await
     }

@@ -65,6 +65,10 @@ impl Journal for FailingJournal {
         self.inner.append(entries).await
     }
 
+    fn end(&self) -> u64 {
+        self.inner.end()
+    }
+
     async fn load_snapshot(&self) -> Result<Option<Snapshot>, JournalError> {
         self.inner.load_snapshot().await
     }
