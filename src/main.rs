@@ -1,3 +1,7 @@
-//! The `bursar` command.
+//! The `bursar` command: parse, wire, run.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -10,5 +10,6 @@
 )]
 
 mod chain;
+mod command_line;
 mod evm;
 mod evm_faults;

@@ -6,6 +6,7 @@ mod file;
 mod key;
 mod keystore;
 mod nonce;
+mod passphrase;
 mod signer;
 mod token;
 
@@ -13,6 +14,7 @@ pub use error::KeyError;
 pub use key::SigningKey;
 pub use keystore::{Cost, Keystore};
 pub use nonce::NonceSecret;
+pub use passphrase::{create_passphrase, read_passphrase};
 pub use signer::{LocalServiceSigner, LocalSigner};
 pub use token::{create_operator_token, open_operator_token};
 

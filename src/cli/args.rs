@@ -1,0 +1,262 @@
+//! Every word that the command line knows.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use alloy::primitives::Address;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use bursar::domain::id::{Name, PaymentId};
+use bursar::domain::ledger::agent::Scope;
+
+/// A payment runtime for AI agents: budgets that cannot be passed.
+#[derive(Debug, Parser)]
+#[command(name = "bursar", version, after_help = EXITS, max_term_width = 100)]
+pub struct Args {
+    /// The configuration.
+    #[arg(long, global = true, value_name = "FILE", default_value = "bursar.toml")]
+    pub config: PathBuf,
+    /// How answers look: tables on a terminal, JSON otherwise.
+    #[arg(long, global = true, value_enum)]
+    pub format: Option<Format>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXITS: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong words, 3 the configuration has problems, 4 refused for good,
+5 refused for now, 6 the outcome is open, 7 not found, 8 not allowed to ask, 9 the books do not match
+or a cap was passed, 10 no node answers, 130 interrupted.";
+
+/// How answers look.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node.
+    Up(UpArgs),
+    /// See agents buy, sell and be stopped, on a sandbox chain of their own.
+    Demo(DemoArgs),
+    /// Sell what the configuration says.
+    Provider {
+        /// Which provider of the configuration; all of them where none is named.
+        name: Option<Name>,
+    },
+    /// Run a directory of providers.
+    Directory {
+        /// Where, instead of what the configuration says.
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+    },
+    /// Make, import and show keys.
+    #[command(subcommand)]
+    Wallet(WalletCommand),
+    /// Add and list agents.
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Show what budgets have left.
+    Budget {
+        /// Only this one.
+        name: Option<Name>,
+    },
+    /// Show payments.
+    Payments(PaymentsArgs),
+    /// Say why a payment was allowed or refused, with the numbers of that instant.
+    Why {
+        /// Which: `pay_` and 32 digits.
+        payment: PaymentId,
+    },
+    /// Stop every new signature of a scope at once. Holds stay.
+    Pause {
+        /// `all`, `group/NAME`, `role/NAME` or `agent/NAME`.
+        #[arg(value_parser = scope)]
+        scope: Scope,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Undo a pause.
+    Resume {
+        /// `all`, `group/NAME`, `role/NAME` or `agent/NAME`.
+        #[arg(value_parser = scope)]
+        scope: Scope,
+    },
+    /// Put the configuration's roles and budgets in force on the running node.
+    Apply {
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check the configuration, and show the limits that it sets.
+    Check,
+    /// Look after the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Look after the sandbox.
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
+    /// Measure what this machine can do.
+    Bench(BenchArgs),
+}
+
+/// How to run a node.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Write a small sandbox configuration where there is none.
+    #[arg(long)]
+    pub sandbox: bool,
+    /// Where to listen for agents, instead of what the configuration says.
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Where to serve `/metrics`, instead of what the configuration says.
+    #[arg(long)]
+    pub metrics: Option<SocketAddr>,
+}
+
+/// How to run the demo.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Fix keys, orders, prompts, prices, caps and what each budget has spent in the end.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Leave the ledgers in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// Make, import and show keys.
+#[derive(Debug, Subcommand)]
+pub enum WalletCommand {
+    /// Make a key.
+    New(KeyArgs),
+    /// Keep a key that exists: asked for, or read from a file.
+    Import {
+        /// A file with the key's 64 hexadecimal digits.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// Which key.
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Show addresses; no passphrase is needed.
+    Address {
+        /// Only this key's.
+        name: Option<Name>,
+        /// The keystore's folder, instead of what the configuration says.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+}
+
+/// Which key, and what seals it.
+#[derive(Debug, clap::Args)]
+pub struct KeyArgs {
+    /// Its name in the keystore: `key = "keystore:NAME"`.
+    pub name: Name,
+    /// The keystore's folder, instead of what the configuration says.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// A file with the passphrase, instead of being asked for it.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Add and list agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Add an agent, and show its token once.
+    Add {
+        /// Its name.
+        name: Name,
+        /// Its role, which the policy in force knows.
+        #[arg(long)]
+        role: Name,
+        /// Its group.
+        #[arg(long, default_value = "default")]
+        group: Name,
+        /// The wallet that it pays from.
+        #[arg(long, default_value = "main")]
+        wallet: Name,
+    },
+    /// Show every agent.
+    List,
+    /// Give an agent a new token; the old one proves nothing from then on.
+    Token {
+        /// Whose.
+        name: Name,
+    },
+}
+
+/// Which payments.
+#[derive(Debug, clap::Args)]
+pub struct PaymentsArgs {
+    /// Only this agent's.
+    #[arg(long)]
+    pub agent: Option<Name>,
+    /// Only to this provider.
+    #[arg(long)]
+    pub provider: Option<Name>,
+    /// Only in this state.
+    #[arg(long)]
+    pub state: Option<String>,
+    /// How many at most, the newest first.
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+}
+
+/// Look after the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Check every hash, fold every event anew, and hold the result against the newest snapshot.
+    Verify {
+        /// The journal, instead of what the configuration says.
+        path: Option<PathBuf>,
+    },
+}
+
+/// Look after the sandbox.
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Mint sandbox money.
+    Fund {
+        /// To whom.
+        address: Address,
+        /// How much, in whole units: `25` or `0.5`.
+        amount: String,
+    },
+}
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Only the measurements whose names begin so.
+    pub only: Option<String>,
+    /// How long each one takes, in seconds.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    let name = |name: &str| name.parse::<Name>().map_err(|error| error.to_string());
+    match text.split_once('/') {
+        None if text == "all" => Ok(Scope::All),
+        Some(("group", group)) => name(group).map(Scope::Group),
+        Some(("role", role)) => name(role).map(Scope::Role),
+        Some(("agent", agent)) => name(agent).map(Scope::Agent),
+        _ => Err("expected all, group/NAME, role/NAME or agent/NAME".to_owned()),
+    }
+}
