@@ -138,6 +138,11 @@ impl PaymentCode {
             .map(|(code, ..)| *code)
     }
 
+    /// What others call it.
+    pub fn aliases(self) -> &'static [&'static str] {
+        NAMES.iter().find(|(code, ..)| *code == self).map_or(&[], |(.., others)| others)
+    }
+
     /// Whether trying again can help, for the one who paid.
     pub const fn class(self) -> Class {
         match self {

@@ -12,6 +12,8 @@ use crate::domain::x402::signature::to_text;
 
 const WRITTEN: &str = include_str!("../../../../tests/vectors/x402-grpc.json");
 
+const PAGE: &str = include_str!("../../../../docs/x402-grpc.md");
+
 fn word(digest: B256, key: B256, message: Value) -> Value {
     json!({ "message": message, "digest": digest, "signature": to_text(&sign(key, digest)) })
 }
@@ -126,4 +128,14 @@ fn computed() -> Value {
 fn the_vectors_are_what_the_code_computes() {
     let computed = serde_json::to_string_pretty(&computed()).unwrap();
     assert!(computed == WRITTEN.trim_end(), "tests/vectors/x402-grpc.json should be:\n{computed}");
+}
+
+#[test]
+fn the_page_names_every_code_as_the_code_does() {
+    for code in PaymentCode::all() {
+        let row = format!("\n| `{}` | ", code.as_str());
+        let row = PAGE.split(&row).nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        let aliases: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        assert_eq!(aliases, code.aliases(), "{}", code.as_str());
+    }
 }
