@@ -3,6 +3,7 @@
 pub mod directory;
 pub mod limits;
 pub mod operator;
+pub mod payee;
 pub mod payer;
 pub mod reconcile;
 pub mod rules;

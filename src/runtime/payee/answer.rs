@@ -1,0 +1,104 @@
+//! What a served caller gets: receipt, settlement and pieces, also from what was kept.
+
+use alloy::primitives::B256;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use crate::domain::ledger::claim::Accepted;
+use crate::domain::order::Usage;
+use crate::domain::x402::receipt::{Receipt, SignedReceipt};
+use crate::domain::x402::settlement::{Settled, settled};
+use crate::domain::x402::wire::SettlementResponse;
+use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
+use crate::ports::paid_service::{Answer, Closing, Piece, ServiceError};
+use crate::runtime::payee::Desk;
+
+/// An answer that was made, whole.
+pub(super) struct Produced {
+    pub content_type: String,
+    pub model: String,
+    pub body: Bytes,
+    pub usage: Usage,
+    /// SHA-256 of the body.
+    pub digest: B256,
+}
+
+impl Produced {
+    /// What is kept of it: its bytes where they are few enough.
+    pub(super) fn to_keep(&self, receipt: Option<SignedReceipt>) -> KeptAnswer {
+        KeptAnswer {
+            content_type: self.content_type.clone(),
+            model: self.model.clone(),
+            body: (self.body.len() <= ANSWER_LEN_MAX).then(|| self.body.clone()),
+            usage: self.usage,
+            receipt,
+        }
+    }
+}
+
+impl Desk {
+    /// The end of an answer that `transaction` paid.
+    pub(super) fn closing(&self, accepted: &Accepted, transaction: B256, usage: Usage) -> Closing {
+        let receipt = Receipt {
+            payment: accepted.payment,
+            provider: accepted.provider.clone(),
+            resource: self.offering.resource.clone(),
+            payer: accepted.payer(),
+            asset: accepted.commitment.asset,
+            amount: accepted.amount,
+            usage,
+            transaction: Some(transaction),
+            issued_at_s: self.parts.clock.now().as_secs(),
+        };
+        let receipt = Some(self.parts.signer.sign_receipt(receipt));
+        Closing { usage, response: response(accepted, transaction), receipt }
+    }
+
+    /// Keeps an answer, so that the same payment gets it again.
+    pub(super) async fn keep(&self, accepted: &Accepted, answer: KeptAnswer) {
+        let (key, at) = (AnswerKey::Sold(accepted.key()), self.parts.clock.now());
+        self.parts.archive.keep_answer(key, answer, at).await;
+    }
+
+    /// The answer to a payment that was served before. Served once is served: an answer that is no
+    /// longer kept is not made again.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`] where nothing of it is kept.
+    pub(super) async fn answer_again(
+        &self,
+        accepted: &Accepted,
+        transaction: B256,
+    ) -> Result<Answer, ServiceError> {
+        let gone = "it was served before, and the answer is no longer kept";
+        let unavailable = || ServiceError::Unavailable(gone.to_owned());
+        let key = AnswerKey::Sold(accepted.key());
+        let kept = self.parts.archive.find_answer(key).await.ok_or_else(unavailable)?;
+        let response = response(accepted, transaction);
+        let KeptAnswer { content_type, model, body, usage, receipt } = kept;
+        // An answer without its bytes would pass for an empty one. What was paid is said all the same.
+        let pieces = match body {
+            Some(body) => {
+                let closing = Closing { usage, response: response.clone(), receipt };
+                vec![Ok(Piece::Chunk(body)), Ok(Piece::Done(Box::new(closing)))]
+            }
+            None => vec![Err(unavailable())],
+        };
+        let pieces = stream::iter(pieces).boxed();
+        Ok(Answer { content_type, model, settled: Some(response), pieces })
+    }
+}
+
+/// An answer in one piece.
+pub(super) fn whole(produced: Produced, closing: Closing) -> Answer {
+    let Produced { content_type, model, body, .. } = produced;
+    let settled = Some(closing.response.clone());
+    let pieces = [Ok(Piece::Chunk(body)), Ok(Piece::Done(Box::new(closing)))];
+    Answer { content_type, model, settled, pieces: stream::iter(pieces).boxed() }
+}
+
+/// What is said of a settlement that succeeded.
+pub(super) fn response(accepted: &Accepted, transaction: B256) -> SettlementResponse {
+    let amount = accepted.amount;
+    settled(&accepted.commitment, &Settled { transaction, amount })
+}

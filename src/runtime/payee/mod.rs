@@ -1,0 +1,218 @@
+//! The payee's side: quotes, checks a payment, binds it to its request, serves, meters, settles and
+//! gives a signed receipt.
+//!
+//! Binding is the accept: an authorization pays the first request that it came with and no other, and
+//! that is durable before anything is served. A whole answer is settled before it is released; a
+//! streamed one is settled first. The same payment again never pays twice: it gets the kept answer, or
+//! what is owed for it. What is under way belongs to an owned task, so a caller that goes away changes
+//! nothing about the money. It will never sign for a payer, nor conclude by time alone that money
+//! cannot come.
+
+mod answer;
+mod caller;
+mod check;
+mod flights;
+mod pricing;
+mod round;
+mod serve;
+mod settle;
+mod slots;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+use tracing::field::display;
+
+use crate::domain::asset::AssetRegistry;
+use crate::domain::id::Name;
+use crate::domain::negotiation::PayeeTerms;
+use crate::domain::order::Units;
+use crate::domain::policy::Rates;
+use crate::domain::quote::PayBy;
+use crate::domain::x402::TokenDomains;
+use crate::ports::archive::Archive;
+use crate::ports::clock::Clock;
+use crate::ports::engine::Engine;
+use crate::ports::paid_service::{Answer, Ask, PaidCall, PaidService, Quoted, ServiceError};
+use crate::ports::rail::{Evidence, Settler};
+use crate::ports::signer::ServiceSigner;
+use crate::runtime::limits::{Admission, Key, Limits};
+use crate::runtime::payee::caller::Caller;
+use crate::runtime::payee::check::Begun;
+use crate::runtime::payee::flights::Flights;
+use crate::runtime::payee::pricing::Ready;
+use crate::runtime::payee::slots::Slots;
+use crate::runtime::tasks::Tasks;
+use crate::runtime::treasury::Treasury;
+
+pub use round::Round;
+
+/// One model on offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedWare {
+    /// What kind of work.
+    pub capability: Name,
+    /// With which model.
+    pub model: Name,
+    /// The list price, the floor, and how it bargains between them.
+    pub terms: PayeeTerms,
+}
+
+/// What a payee sells, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offering {
+    /// Who sells.
+    pub provider: Name,
+    /// The x402 `resource.url` of every paid call.
+    pub resource: String,
+    /// What is sold; an order without a model gets the first of its capability.
+    pub wares: Vec<OfferedWare>,
+    /// How it may be paid, in order of preference. Ways on other networks than the settler's, or in
+    /// assets that are not registered, are not offered.
+    pub pay_by: Vec<PayBy>,
+    /// How long a quote holds.
+    pub quote_ttl: Duration,
+    /// The most input of one call.
+    pub input_max: Units,
+    /// The most output of one call.
+    pub output_max: Units,
+    /// Calls that run at once; more are turned away before anything is taken.
+    pub concurrency_max: u32,
+    /// How fast each payer may go.
+    pub payer_rates: Rates,
+    /// How fast each peer address may go.
+    pub peer_rates: Rates,
+}
+
+/// What a payee works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Its own ledger.
+    pub treasury: Treasury,
+    /// What it sells.
+    pub engine: Arc<dyn Engine>,
+    /// Settles what it is paid.
+    pub settler: Arc<dyn Settler>,
+    /// What the chain itself shows; without it the settler's word is all there is.
+    pub evidence: Option<Arc<dyn Evidence>>,
+    /// The service key.
+    pub signer: Arc<dyn ServiceSigner>,
+    /// Keeps answers.
+    pub archive: Arc<dyn Archive>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Sells by [`PaidService`]; clones sell the same. Dropping the last one is a crash: what was under
+/// way stays in the ledger, and [`Payee::round`] takes it up again.
+#[derive(Clone)]
+pub struct Payee {
+    desk: Arc<Desk>,
+    // Not in the desk: its tasks hold the desk, and nobody could drop either then.
+    tasks: Tasks,
+}
+
+/// What every call and every task shares.
+struct Desk {
+    offering: Offering,
+    tokens: TokenDomains,
+    parts: Parts,
+    limits: Limits,
+    slots: Slots,
+    flights: Flights,
+    ready: Ready,
+    draining: AtomicBool,
+}
+
+impl Payee {
+    /// A payee with this offer.
+    pub fn new(mut offering: Offering, assets: &AssetRegistry, parts: Parts) -> Self {
+        let tokens = TokenDomains::new(assets);
+        let network = parts.settler.network();
+        offering
+            .pay_by
+            .retain(|way| way.asset.network == network && tokens.find(way.asset).is_some());
+        let desk = Desk {
+            limits: Limits::new(Arc::clone(&parts.clock)),
+            slots: Slots::new(offering.concurrency_max),
+            flights: Flights::default(),
+            ready: Ready::default(),
+            draining: AtomicBool::new(false),
+            offering,
+            tokens,
+            parts,
+        };
+        Self { desk: Arc::new(desk), tasks: Tasks::default() }
+    }
+
+    /// What it sells.
+    pub fn offering(&self) -> &Offering {
+        &self.desk.offering
+    }
+
+    /// Takes no more calls, and waits for those under way. Cancel-safe.
+    pub async fn drain(&self) {
+        self.desk.draining.store(true, Ordering::Release);
+        self.tasks.drain().await;
+    }
+
+    async fn serve_paid(&self, call: PaidCall) -> Result<Answer, ServiceError> {
+        let peer = self.desk.admit_peer(&call)?;
+        let Some(payment) = &call.payment else {
+            return Err(self.desk.ask_payment(&call).await);
+        };
+        let presented = self.desk.read(&call, payment)?;
+        let provider = &self.desk.offering.provider;
+        let (payment, payer) = (presented.payment.map(display), presented.key().payer);
+        let span = tracing::info_span!("serve", payment, %payer, %provider);
+        let entered = span.clone();
+        async {
+            let flight = self.desk.board(presented.key()).await?;
+            let (job, held) = match self.desk.begin(call, presented, flight, peer).await? {
+                Begun::Answered(answer) => return Ok(*answer),
+                Begun::Owed(owed) => *owed,
+            };
+            let (reply, answered) = oneshot::channel();
+            let desk = Arc::clone(&self.desk);
+            let work = async move { desk.serve(&job, Caller { reply, held }).await };
+            if !self.tasks.start(work.instrument(span)) {
+                return Err(draining());
+            }
+            let gone = || Err(ServiceError::Unknown("the payee stopped".to_owned()));
+            answered.await.unwrap_or_else(|_| gone())
+        }
+        .instrument(entered)
+        .await
+    }
+}
+
+#[async_trait]
+impl PaidService for Payee {
+    async fn quote(&self, ask: Ask) -> Result<Quoted, ServiceError> {
+        self.desk.quote(&ask).await
+    }
+
+    async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
+        self.serve_paid(call).await
+    }
+}
+
+impl Desk {
+    /// Lets one call of this peer run. Calls that came by no network have no peer.
+    fn admit_peer(&self, call: &PaidCall) -> Result<Option<Admission>, ServiceError> {
+        let admit = |peer| self.limits.admit(&[(Key::Peer(peer), self.offering.peer_rates)]);
+        call.peer.map(admit).transpose().map_err(|limited| slots::too_fast(&limited))
+    }
+}
+
+fn draining() -> ServiceError {
+    ServiceError::Unavailable("the payee is draining".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! One paid call at a time, and several at once, over twins.
