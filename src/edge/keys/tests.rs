@@ -327,3 +327,38 @@ fn a_pay_to_key_delegates_to_a_service_key() {
     let digest = delegation_digest(&Delegation { pay_to: KNOWN_ADDRESS, service_key });
     assert!(is_signed_by(KNOWN_ADDRESS, digest, &signature));
 }
+
+#[test]
+fn the_first_start_makes_a_nodes_secrets_and_a_lost_nonce_secret_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, token) = (folder.path().join("keys"), folder.path().join("operator.token"));
+    let entropy = SeededEntropy::new(3);
+    let open = |holds_open| NodeSecrets::open_or_create(&keys, &token, holds_open, &entropy);
+    let first = open(false).unwrap();
+    assert_eq!(first.made.len(), 3);
+    assert!(first.made.iter().all(|path| mode(path) == 0o600));
+    let later = open(true).unwrap();
+    assert_eq!(later.made.len(), 0);
+    assert_eq!(later.nonce.fingerprint(), first.nonce.fingerprint());
+    assert_eq!(later.service_key.address(), first.service_key.address());
+    assert_eq!(later.operator.hash(), first.operator.hash());
+
+    fs::remove_file(keys.join("nonce.secret")).unwrap();
+    assert_eq!(open(true).unwrap_err(), KeyError::Missing(keys.join("nonce.secret")));
+    let anew = open(false).unwrap();
+    assert_ne!(anew.nonce.fingerprint(), first.nonce.fingerprint());
+}
+
+#[test]
+fn a_passphrase_is_the_one_line_of_a_private_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("phrase");
+    let made = create_passphrase(&path, &SeededEntropy::new(1)).unwrap();
+    assert_eq!(read_passphrase(&path).unwrap(), made);
+    for (content, read) in
+        [("a b \n", Some("a b ")), ("a\r\n", Some("a")), ("", None), ("\n", None), ("a\nb", None)]
+    {
+        fs::write(&path, content).unwrap();
+        assert_eq!(read_passphrase(&path).ok().as_ref().map(|line| line.as_str()), read);
+    }
+}
