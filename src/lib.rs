@@ -8,6 +8,7 @@
 
 pub mod domain;
 pub mod edge;
+pub mod node;
 pub mod ports;
 pub mod runtime;
 #[cfg(feature = "sim")]

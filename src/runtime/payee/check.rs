@@ -155,7 +155,7 @@ impl Desk {
             }
         };
         // Last: what is turned away for another reason takes no room from anybody.
-        let slot = self.slots.take()?;
+        let slot = self.slots.take(self.parts.clock.as_ref()).await?;
         Ok(Begun::Owed(Box::new((job, Held { flight, slot, payer, peer }))))
     }
 

@@ -1,0 +1,249 @@
+//! A payer's node: one ledger, its wallets' keys, and doors for agents and the operator.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::domain::id::{Name, WalletId};
+use crate::domain::ledger::agent::{Principal, TokenHash};
+use crate::domain::ledger::hold::Hold;
+use crate::domain::ledger::{Bounds, Command};
+use crate::domain::policy::PolicyDocument;
+use crate::edge::grpc::node::{Fund, Node, ReadPolicy};
+use crate::edge::grpc::{Doors, Listener, ServeError, serve_directory};
+use crate::edge::journal::{Options, Store};
+use crate::edge::keys::{LocalSigner, NonceSecret, SigningKey};
+use crate::node::{StartError, unless_unchanged};
+use crate::ports::clock::Clock;
+use crate::ports::directory::Directory;
+use crate::ports::entropy::Entropy;
+use crate::ports::paid_service::Connector;
+use crate::ports::rail::Evidence;
+use crate::runtime::directory::{Book, Registry};
+use crate::runtime::limits::Limits;
+use crate::runtime::operator::Operator;
+use crate::runtime::payer::{Payer, PayerParts, PayerSettings};
+use crate::runtime::reconcile::Reconciler;
+use crate::runtime::treasury::{Settings, Treasury};
+
+/// What a node is started with.
+pub struct NodePlan {
+    /// The journal's file.
+    pub ledger: PathBuf,
+    /// How the journal behaves.
+    pub journal: Options,
+    /// How much the ledger holds at most.
+    pub bounds: Bounds,
+    /// A snapshot is kept each time that many entries were appended.
+    pub snapshot_every: u64,
+    /// The wallets, each with its key.
+    pub wallets: Vec<(Name, SigningKey)>,
+    /// Makes the nonces.
+    pub secret: NonceSecret,
+    /// The policy, and why it is applied.
+    pub policy: PolicyDocument,
+    /// The witnesses, one a network, each with the hash of its first block.
+    pub rails: Vec<(Arc<dyn Evidence>, alloy::primitives::B256)>,
+    /// Where providers are looked for.
+    pub directory: Arc<dyn Directory>,
+    /// The directory that this node serves too, if any.
+    pub registry: Option<Arc<Registry>>,
+    /// How providers are reached.
+    pub connector: Arc<dyn Connector>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// What proves the operator.
+    pub operator_token: TokenHash,
+    /// How policies are read that come over the wire.
+    pub read_policy: ReadPolicy,
+    /// How the sandbox gives money, where there is one.
+    pub fund: Option<Fund>,
+    /// How payments are made.
+    pub payer: PayerSettings,
+    /// How often the chain is asked.
+    pub reconcile_every: Duration,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// A node that runs.
+pub struct PayerNode {
+    /// The ledger's only writer.
+    pub treasury: Treasury,
+    /// Pays.
+    pub payer: Payer,
+    /// The operator's desk.
+    pub operator: Operator,
+    /// Who sells, and what was measured of them.
+    pub book: Arc<Book>,
+    /// Asks the chain; a round may be asked for at any time.
+    pub reconciler: Reconciler,
+    /// The journal.
+    pub store: Store,
+    /// Where it answers, one for each listener: `http://127.0.0.1:8402`.
+    pub endpoints: Vec<String>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<Result<(), ServeError>>,
+    reconciling: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+/// How long the server waits for running calls at the end.
+const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
+
+impl PayerNode {
+    /// Starts a node: reads the ledger, pins the rails, opens the wallets, applies the policy, sees the
+    /// funds, and only then listens.
+    ///
+    /// # Errors
+    /// [`StartError`], and then nothing runs.
+    pub async fn start(plan: NodePlan) -> Result<Self, StartError> {
+        let store = Store::open(&plan.ledger, plan.journal.clone())?;
+        let settings = Settings {
+            bounds: plan.bounds,
+            boot: plan.clock.now().as_nanos(),
+            snapshot_every: plan.snapshot_every,
+        };
+        let journal = Arc::new(store.clone());
+        let (treasury, task) = Treasury::open(journal, Arc::clone(&plan.clock), settings).await?;
+        let writer = tokio::spawn(task.run());
+        let operator = Operator::new(treasury.clone());
+        check_secret(&treasury, &plan.secret).await?;
+        Self::write_start(&treasury, &operator, &plan).await?;
+
+        let witnesses = plan.rails.iter().map(|(rail, _)| Arc::clone(rail)).collect();
+        let reconciler = Reconciler::new(
+            treasury.clone(),
+            witnesses,
+            Arc::clone(&plan.clock),
+            plan.reconcile_every,
+        );
+        // Funds are seen before the first order comes; a silent rail leaves them unseen, and every
+        // order is refused until it speaks.
+        reconciler.round().await?;
+
+        let book = Arc::new(Book::new(Arc::clone(&plan.directory), Arc::clone(&plan.clock)));
+        let keys = plan.wallets.into_iter().map(|(name, key)| (WalletId::named(&name), key));
+        let holds = Arc::new(treasury.clone());
+        let signer = LocalSigner::new(holds, keys, plan.secret, &plan.policy.assets);
+        let archive = Arc::new(store.clone());
+        let payer = Payer::new(PayerParts {
+            treasury: treasury.clone(),
+            archive: archive.clone(),
+            book: Arc::clone(&book),
+            connector: plan.connector,
+            signer: Arc::new(signer),
+            limits: Arc::new(Limits::new(Arc::clone(&plan.clock))),
+            clock: Arc::clone(&plan.clock),
+            settings: plan.payer,
+        });
+        let node = Node {
+            treasury: treasury.clone(),
+            operator: operator.clone(),
+            journal: archive.clone(),
+            history: archive.clone(),
+            archive,
+            clock: Arc::clone(&plan.clock),
+            entropy: plan.entropy,
+            operator_token: plan.operator_token,
+            read_policy: plan.read_policy,
+            fund: plan.fund,
+        };
+        let mut doors = node.open(Doors::default());
+        if let Some(registry) = plan.registry {
+            doors = doors.with(serve_directory(registry));
+        }
+        let endpoints =
+            plan.listeners.iter().map(|listener| listener.address().to_string()).collect();
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(doors.serve(plan.listeners, wait(stopped), SERVER_DRAIN_MAX));
+        let rounds = reconciler.clone();
+        let reconciling = tokio::spawn(async move {
+            if let Err(refused) = rounds.run().await {
+                tracing::error!(%refused, "reconciliation stopped");
+            }
+        });
+        Ok(Self {
+            treasury,
+            payer,
+            operator,
+            book,
+            reconciler,
+            store,
+            endpoints,
+            stop,
+            server,
+            reconciling,
+            writer,
+        })
+    }
+
+    /// What every start writes, where it is not there yet.
+    async fn write_start(
+        treasury: &Treasury,
+        operator: &Operator,
+        plan: &NodePlan,
+    ) -> Result<(), StartError> {
+        for (rail, genesis) in &plan.rails {
+            let (network, genesis) = (rail.network(), *genesis);
+            unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
+        }
+        for (name, key) in &plan.wallets {
+            let (wallet, address) = (name.clone(), key.address());
+            unless_unchanged(treasury.execute(Command::OpenWallet { wallet, address }).await)?;
+        }
+        operator.apply(&plan.policy, "start".to_owned(), Principal::Node).await?;
+        Ok(())
+    }
+
+    /// Where it answers first.
+    pub fn endpoint(&self) -> &str {
+        self.endpoints.first().map_or("", String::as_str)
+    }
+
+    /// Ends it: takes no more calls, lets the payments under way come to their end within `within`, asks
+    /// the chain once more, and closes the journal. Whether everything had ended in time.
+    pub async fn drain(self, within: Duration) -> bool {
+        self.stop.send_replace(true);
+        let ended = tokio::time::timeout(within, async {
+            // A server that failed has nothing left to wait for.
+            let _ = self.server.await;
+            self.payer.drain().await;
+        })
+        .await
+        .is_ok();
+        self.reconciling.abort();
+        let _ = self.reconciler.round().await;
+        let _ = self.store.catch_up().await;
+        drop((self.payer, self.operator, self.reconciler, self.treasury));
+        self.writer.abort();
+        ended
+    }
+}
+
+/// Checks that open payments were made with this secret: with another one they would get other nonces,
+/// and could be paid twice.
+async fn check_secret(treasury: &Treasury, secret: &NonceSecret) -> Result<(), StartError> {
+    let open = treasury.read(|ledger| {
+        let facts = |hold: &Hold| (hold.held.wallet, hold.held.payment, hold.held.commitment.nonce);
+        ledger.holds().into_iter().map(facts).collect::<Vec<_>>()
+    });
+    let foreign = open
+        .await?
+        .into_iter()
+        .filter(|(wallet, payment, nonce)| secret.nonce(*wallet, *payment) != *nonce);
+    match u64::try_from(foreign.count()).unwrap_or(u64::MAX) {
+        0 => Ok(()),
+        open => Err(StartError::LostSecret { open }),
+    }
+}
+
+pub(super) async fn wait(mut stopped: watch::Receiver<bool>) {
+    // An error means that the owner is gone, which ends it too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

@@ -1,0 +1,227 @@
+//! A provider: one ledger of its own, an engine, a settler, and a door that sells.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::domain::asset::AssetRegistry;
+use crate::domain::id::Name;
+use crate::domain::ledger::{Bounds, Command};
+use crate::domain::listing::{Listing, Ware};
+use crate::domain::order::Units;
+use crate::domain::policy::Rates;
+use crate::domain::quote::PayBy;
+use crate::domain::time::Timestamp;
+use crate::edge::grpc::{Doors, Listener, ServeError, serve_paid_service};
+use crate::edge::journal::{Options, Store};
+use crate::edge::keys::{LocalServiceSigner, SigningKey};
+use crate::node::payer::wait;
+use crate::node::{StartError, unless_unchanged};
+use crate::ports::clock::Clock;
+use crate::ports::directory::Directory;
+use crate::ports::engine::Engine;
+use crate::ports::rail::{Evidence, Settler};
+use crate::runtime::directory::Announcer;
+use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee};
+use crate::runtime::treasury::{Settings, Treasury};
+
+/// What a provider is started with.
+pub struct ProviderPlan {
+    /// Its name in the directory.
+    pub name: Name,
+    /// The journal's file.
+    pub ledger: PathBuf,
+    /// How the journal behaves.
+    pub journal: Options,
+    /// What it sells, and how it bargains.
+    pub wares: Vec<OfferedWare>,
+    /// The work itself.
+    pub engine: Arc<dyn Engine>,
+    /// How it may be paid.
+    pub pay_by: Vec<PayBy>,
+    /// Who is paid: delegates to the service key.
+    pub pay_to: SigningKey,
+    /// Signs listings, quotes and receipts.
+    pub service_key: SigningKey,
+    /// What may be paid with.
+    pub assets: AssetRegistry,
+    /// Settles.
+    pub settler: Arc<dyn Settler>,
+    /// Bears witness.
+    pub evidence: Arc<dyn Evidence>,
+    /// The hash of the rail's first block.
+    pub genesis: alloy::primitives::B256,
+    /// The most input of one call.
+    pub input_max: Units,
+    /// The most output of one call.
+    pub output_max: Units,
+    /// Calls that run at once.
+    pub concurrency_max: u32,
+    /// How fast each payer may go.
+    pub payer_rates: Rates,
+    /// How fast each peer address may go.
+    pub peer_rates: Rates,
+    /// How long a quote holds.
+    pub quote_life: Duration,
+    /// How long an announcement lasts unless it is renewed.
+    pub lease: Duration,
+    /// Where it is announced.
+    pub directory: Arc<dyn Directory>,
+    /// Where it listens.
+    pub listener: Listener,
+    /// How often open claims are looked at.
+    pub reconcile_every: Duration,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A provider that runs.
+pub struct Provider {
+    /// Its name.
+    pub name: Name,
+    /// Serves.
+    pub payee: Payee,
+    /// The ledger's only writer.
+    pub treasury: Treasury,
+    /// The journal.
+    pub store: Store,
+    /// Where it answers.
+    pub endpoint: String,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<Result<(), ServeError>>,
+    announcing: JoinHandle<()>,
+    reconciling: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+/// How long the server waits for running calls at the end.
+const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// Entries between two snapshots.
+const SNAPSHOT_EVERY: u64 = 100_000;
+
+impl Provider {
+    /// Starts a provider: reads its ledger, resolves what a crash left open, listens, and announces
+    /// itself.
+    ///
+    /// # Errors
+    /// [`StartError`], and then nothing runs.
+    pub async fn start(plan: ProviderPlan) -> Result<Self, StartError> {
+        let store = Store::open(&plan.ledger, plan.journal.clone())?;
+        let settings = Settings {
+            bounds: Bounds::default(),
+            boot: plan.clock.now().as_nanos(),
+            snapshot_every: SNAPSHOT_EVERY,
+        };
+        let journal = Arc::new(store.clone());
+        let (treasury, task) = Treasury::open(journal, Arc::clone(&plan.clock), settings).await?;
+        let writer = tokio::spawn(task.run());
+        let (network, genesis) = (plan.settler.network(), plan.genesis);
+        unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
+
+        let endpoint = plan.listener.address().to_string();
+        let delegation = plan.pay_to.delegate_to(plan.service_key.address());
+        let signer = Arc::new(LocalServiceSigner::new(plan.service_key));
+        let wares: Vec<Ware> = plan
+            .wares
+            .iter()
+            .map(|ware| Ware {
+                capability: ware.capability.clone(),
+                model: ware.model.clone(),
+                terms: ware.terms.list,
+            })
+            .collect();
+        let offering = Offering {
+            provider: plan.name.clone(),
+            resource: resource(&endpoint),
+            wares: plan.wares,
+            pay_by: plan.pay_by.clone(),
+            quote_ttl: plan.quote_life,
+            input_max: plan.input_max,
+            output_max: plan.output_max,
+            concurrency_max: plan.concurrency_max,
+            payer_rates: plan.payer_rates,
+            peer_rates: plan.peer_rates,
+        };
+        let parts = Parts {
+            treasury: treasury.clone(),
+            engine: plan.engine,
+            settler: plan.settler,
+            evidence: Some(plan.evidence),
+            signer: signer.clone(),
+            archive: Arc::new(store.clone()),
+            clock: Arc::clone(&plan.clock),
+        };
+        let payee = Payee::new(offering, &plan.assets, parts);
+        payee.round().await?;
+
+        let (stop, stopped) = watch::channel(false);
+        let doors = Doors::default().with(serve_paid_service(Arc::new(payee.clone())));
+        let serving = doors.serve(vec![plan.listener], wait(stopped), SERVER_DRAIN_MAX);
+        let server = tokio::spawn(serving);
+        let (provider, lease) = (plan.name.clone(), plan.lease);
+        let (listed_at, pay_by) = (endpoint.clone(), plan.pay_by);
+        let lister = Arc::new(move |now: Timestamp| {
+            let listing = Listing {
+                provider: provider.clone(),
+                endpoint: listed_at.clone(),
+                wares: wares.clone(),
+                pay_by: pay_by.clone(),
+                issued_at: now,
+                valid_until: now.after(lease),
+            };
+            signer.sign_listing(listing, delegation)
+        });
+        let announcer = Announcer::new(plan.directory, Arc::clone(&plan.clock), lister);
+        let announcing = tokio::spawn(async move { announcer.run().await });
+        let (rounds, interval) = (payee.clone(), plan.reconcile_every);
+        let reconciling = tokio::spawn(async move {
+            if let Err(refused) = rounds.run(interval).await {
+                tracing::error!(%refused, "reconciliation stopped");
+            }
+        });
+        let name = plan.name;
+        Ok(Self {
+            name,
+            payee,
+            treasury,
+            store,
+            endpoint,
+            stop,
+            server,
+            announcing,
+            reconciling,
+            writer,
+        })
+    }
+
+    /// Ends it: is announced no more, takes no more calls, lets those under way come to their end within
+    /// `within`, and closes the journal. Whether everything had ended in time.
+    pub async fn drain(self, within: Duration) -> bool {
+        self.announcing.abort();
+        self.stop.send_replace(true);
+        let ended = tokio::time::timeout(within, async {
+            // A server that failed has nothing left to wait for.
+            let _ = self.server.await;
+            self.payee.drain().await;
+        })
+        .await
+        .is_ok();
+        self.reconciling.abort();
+        let _ = self.payee.round().await;
+        let _ = self.store.catch_up().await;
+        drop((self.payee, self.treasury));
+        self.writer.abort();
+        ended
+    }
+}
+
+/// What is paid for: the method that serves it, on the address it answers at.
+/// Source: docs/x402-grpc.md, resource.
+fn resource(endpoint: &str) -> String {
+    let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+    format!("grpc://{authority}/bursar.v1.InferenceService/Infer")
+}
