@@ -9,14 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chain::{damaged, to_sql};
-use super::keeper::Job;
+use super::inbox::Job;
 use super::store::{Options, Store};
 use crate::domain::id::PaymentId;
 use crate::domain::time::Timestamp;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, Archive, Decision, KeptAnswer};
 
-/// Rows that one clearing removes: what one turn takes.
-const CLEARED_MAX: u32 = 256;
+/// Rows that one clearing removes: what one step takes.
+const CLEARED_MAX: u32 = 32;
 
 #[async_trait]
 impl Archive for Store {

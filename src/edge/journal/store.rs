@@ -3,18 +3,20 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::keeper::{Inbox, Job, Keeper};
-use super::turn::Turn;
+use super::checkpoints::Checkpointer;
+use super::chores::Chores;
+use super::inbox::{Append, Done, Inbox, Job};
+use super::projection::Projection;
 use super::views::Views;
-use super::writer::{Append, WAITING_MAX, Writer};
+use super::writer::Writer;
 use super::{chain, file, snapshots};
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
 
@@ -48,7 +50,6 @@ impl Default for Options {
 /// What the store's threads share.
 pub(super) struct Shared {
     pub(super) options: Options,
-    pub(super) turn: Turn,
     /// The last entry that is durable.
     pub(super) end: AtomicU64,
     /// Bytes written since the last checkpoint, by estimate.
@@ -70,10 +71,13 @@ impl Shared {
     }
 
     fn check_alive(&self) -> Result<(), JournalError> {
-        match self.poison.get() {
-            Some(problem) => Err(JournalError::WriteFailed(problem.clone())),
-            None => Ok(()),
-        }
+        if self.poison.get().is_some() { Err(self.stopped()) } else { Ok(()) }
+    }
+
+    /// What who asks is told once nothing is written any more.
+    fn stopped(&self) -> JournalError {
+        let problem = self.poison.get().map_or("the journal has stopped", String::as_str);
+        JournalError::WriteFailed(problem.to_owned())
     }
 }
 
@@ -87,9 +91,10 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,
     reader: Option<Arc<Mutex<Connection>>>,
-    appends: Option<mpsc::Sender<Append>>,
+    /// While it is there the checkpointer goes on.
+    open: Option<mpsc::Sender<()>>,
+    checkpointer: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
     /// Let go after the threads, so that the next process finds their work done.
     _lock: File,
 }
@@ -102,28 +107,31 @@ impl Store {
     /// a journal, is one of a later version, or may not be written; [`JournalError::Damaged`].
     pub fn open(path: &Path, options: Options) -> Result<Self, JournalError> {
         let lock = file::lock(path)?;
-        let conn = file::open_or_create(path)?;
+        let mut conn = file::open_or_create(path)?;
         let end = chain::find_end(&conn)?;
         let shared = Arc::new(Shared {
             options,
-            turn: Turn::default(),
             end: AtomicU64::new(end.seq),
             logged: AtomicU64::new(0),
             poison: OnceLock::new(),
         });
         let inbox = Arc::new(Inbox::new());
-        let keeper = Keeper::open(path, Arc::clone(&shared), Arc::clone(&inbox))?;
-        let reader = file::open_to_read(path)?;
-        let (appends, waiting) = mpsc::channel(WAITING_MAX);
-        let writer = Writer { conn, end, shared: Arc::clone(&shared) };
-        let reader = Arc::new(Mutex::new(reader));
+        let chores = Chores::new(Arc::clone(&shared), Projection::open(&mut conn)?);
+        let checkpointer = Checkpointer {
+            conn: file::open_to_checkpoint(path)?,
+            shared: Arc::clone(&shared),
+            inbox: Arc::clone(&inbox),
+        };
+        let reader = Arc::new(Mutex::new(file::open_to_read(path)?));
+        let writer = Writer::new(conn, end, chores, Arc::clone(&shared), Arc::clone(&inbox));
+        let (open, closed) = mpsc::channel();
         let inner = Inner {
             shared,
             inbox,
             reader: Some(reader),
-            appends: Some(appends),
-            writer: Some(spawn("journal-writer", move || writer.run(waiting))?),
-            keeper: Some(spawn("journal-keeper", move || keeper.run())?),
+            open: Some(open),
+            checkpointer: Some(spawn("journal-checkpoints", move || checkpointer.run(&closed))?),
+            writer: Some(spawn("journal-writer", move || writer.run())?),
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -144,7 +152,8 @@ impl Store {
         Views::over(self.inner.reader())
     }
 
-    /// Waits until the readable tables know all that is durable now; returns the last entry they know.
+    /// Waits until the readable tables know all that is durable and all that was noted by now; returns
+    /// the last entry they know.
     ///
     /// # Errors
     /// [`JournalError::WriteFailed`] or [`JournalError::Damaged`] where they stand still.
@@ -173,15 +182,15 @@ impl Store {
         .unwrap_or_else(|e| Err(chain::damaged(0, &e)))
     }
 
-    /// Gives the keeper a job and waits for its answer.
+    /// Gives the writer a job and waits for its answer.
     pub(super) async fn keeping<T>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Job,
+        job: impl FnOnce(Done<T>) -> Job,
     ) -> Result<T, JournalError> {
         self.inner.shared.check_alive()?;
         let (done, answer) = oneshot::channel();
-        self.inner.inbox.send(job(done)).await;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        self.inner.inbox.job(job(done)).await;
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.stopped()))
     }
 }
 
@@ -196,9 +205,8 @@ impl Journal for Store {
     async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError> {
         self.inner.shared.check_alive()?;
         let (done, answer) = oneshot::channel();
-        let appends = self.inner.appends.as_ref().expect("the channel is there until the drop");
-        appends.send(Append { entries, done }).await.map_err(|_| stopped())?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        self.inner.inbox.append(Append { entries, done }).await;
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.stopped()))
     }
 
     fn end(&self) -> u64 {
@@ -230,9 +238,9 @@ impl Drop for Inner {
         // One after the other: two connections that close at once each leave it to the other to move
         // the log into the file. The writer goes last, as the one that may.
         self.reader = None;
+        self.open = None;
+        join(self.checkpointer.take());
         self.inbox.close();
-        join(self.keeper.take());
-        self.appends = None;
         join(self.writer.take());
     }
 }
@@ -248,8 +256,4 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .name(name.to_owned())
         .spawn(work)
         .map_err(|e| JournalError::Unfit(format!("no thread for {name}: {e}")))
-}
-
-fn stopped() -> JournalError {
-    JournalError::WriteFailed("the journal has stopped".to_owned())
 }

@@ -1,6 +1,7 @@
 -- The readable tables. Made from the events alone and at most a second behind them; running this
 -- file and then every event again gives the same. Amounts are in atomic units of their asset, as
--- integers, or as text where 64 bits are too few; *_nano are billionths of the unit of account.
+-- integers, or as text where 64 bits are too few; *_nano are billionths of the unit of account;
+-- addresses are in lower case.
 
 DROP VIEW IF EXISTS budgets;
 DROP VIEW IF EXISTS books;

@@ -1,126 +1,169 @@
-//! The writer: one thread that appends events and answers once they are synced. After its first
-//! error it appends nothing more, because nobody knows any longer what is on the disk.
+//! The writer: one thread with the one connection that writes. It appends events and answers once
+//! they are synced; what else is to be written it does in small chores in between, without a sync of
+//! their own. After its first failed append it writes nothing more, because nobody knows any longer
+//! what is on the disk.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
-use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Link, to_sql};
+use super::chores::Chores;
+use super::inbox::{Append, Inbox, Taken};
 use super::store::Shared;
-use crate::ports::journal::{Entry, JournalError};
+use crate::ports::journal::JournalError;
 
-/// Batches that may wait for the writer.
-pub(super) const WAITING_MAX: usize = 1024;
-/// Entries after which no further batch joins a transaction.
-const ENTRIES_MAX: usize = 4096;
-
+/// Longest rest while there is nothing to do.
+const REST: Duration = Duration::from_millis(200);
+/// Commits after which a chore comes even though more appends wait.
+const COMMITS_A_CHORE: u32 = 4;
 /// What a commit writes besides its rows, about: the page that it fills up.
 const PAGE_BYTES: u64 = 4096;
 
-/// One batch to append, and who waits for it.
-pub(super) struct Append {
-    pub(super) entries: Arc<[Entry]>,
-    pub(super) done: oneshot::Sender<Result<(), JournalError>>,
-}
-
-/// Owns the connection that appends.
+/// Owns the connection that writes.
 pub(super) struct Writer {
-    pub(super) conn: Connection,
-    pub(super) end: Link,
-    pub(super) shared: Arc<Shared>,
+    conn: Connection,
+    end: Link,
+    /// Whether a commit of the connection is synced before it returns.
+    syncs: bool,
+    commits: u64,
+    chores: Chores,
+    /// The event that is being encoded.
+    bytes: Vec<u8>,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
 }
 
 impl Writer {
-    /// Appends what comes until nobody can send any more.
-    pub(super) fn run(mut self, mut appends: mpsc::Receiver<Append>) {
-        let mut bytes = Vec::new();
-        let mut batch = Vec::new();
-        let mut commits: u64 = 0;
-        while let Some(first) = appends.blocking_recv() {
-            let shared = Arc::clone(&self.shared);
-            let turn = shared.turn.take();
-            let mut entries = first.entries.len();
-            batch.push(first);
-            while entries < ENTRIES_MAX {
-                let Ok(next) = appends.try_recv() else { break };
-                entries = entries.saturating_add(next.entries.len());
-                batch.push(next);
-            }
-            let result = match shared.poison.get() {
-                Some(problem) => Err(JournalError::WriteFailed(problem.clone())),
-                None => self.append(&batch, &mut bytes, commits),
-            };
-            drop(turn);
-            match &result {
-                Ok(()) => {
-                    commits = commits.saturating_add(1);
-                    shared.end.store(self.end.seq, Ordering::Release);
-                }
-                Err(problem) => {
-                    shared.poison(problem);
-                    // The files stay as the failure left them until a restart reads them.
-                    let _ =
-                        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    pub(super) const fn new(
+        conn: Connection,
+        end: Link,
+        chores: Chores,
+        shared: Arc<Shared>,
+        inbox: Arc<Inbox>,
+    ) -> Self {
+        Self { conn, end, syncs: false, commits: 0, chores, bytes: Vec::new(), shared, inbox }
+    }
+
+    /// Writes what comes until the inbox is closed, or an append fails.
+    pub(super) fn run(mut self) {
+        let mut taken = Taken::default();
+        let mut rest = Duration::ZERO;
+        let mut commits: u32 = 0;
+        loop {
+            self.inbox.take(&mut taken, rest);
+            let appended = !taken.appends.is_empty();
+            if appended {
+                commits = commits.saturating_add(1);
+                if self.append(&mut taken.appends).is_err() {
+                    return;
                 }
             }
-            for append in batch.drain(..) {
-                // Who no longer waits for the answer finds it in the journal.
-                let _ = append.done.send(result.clone());
+            if !appended || commits >= COMMITS_A_CHORE || taken.closed {
+                commits = 0;
+                let calm = !appended;
+                rest = if self.chore(&mut taken, calm) { Duration::ZERO } else { REST };
+            } else {
+                rest = Duration::ZERO;
+            }
+            if taken.closed && taken.jobs.is_empty() && taken.notes.is_empty() {
+                return;
             }
         }
     }
 
+    /// Commits `appends`, all of them or none, and answers.
+    fn append(&mut self, appends: &mut Vec<Append>) -> Result<(), ()> {
+        let result = self.sync_commits(true).and_then(|()| self.commit(appends));
+        if let Err(problem) = &result {
+            self.shared.poison(problem);
+            // The files stay as the failure left them until a restart reads them.
+            let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        for append in appends.drain(..) {
+            // Who no longer waits for the answer finds it in the journal.
+            let _ = append.done.send(result.clone());
+        }
+        result.map_err(drop)
+    }
+
     /// One transaction, one sync.
-    fn append(
-        &mut self,
-        batch: &[Append],
-        bytes: &mut Vec<u8>,
-        commits: u64,
-    ) -> Result<(), JournalError> {
-        let failed = |e: &dyn std::fmt::Display| JournalError::WriteFailed(e.to_string());
+    fn commit(&mut self, appends: &[Append]) -> Result<(), JournalError> {
         let mut end = self.end;
         let mut written = PAGE_BYTES;
-        let tx = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| failed(&e))?;
+        let tx =
+            self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut insert = tx
             .prepare_cached(
                 "INSERT INTO events (seq, at_ns, kind, body, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
             )
-            .map_err(|e| failed(&e))?;
-        for entry in batch.iter().flat_map(|append| append.entries.iter()) {
-            bytes.clear();
-            *bytes =
-                postcard::to_extend(&entry.event, std::mem::take(bytes)).map_err(|e| failed(&e))?;
-            let next = end.next(entry.at, bytes);
+            .map_err(failed)?;
+        for entry in appends.iter().flat_map(|append| append.entries.iter()) {
+            self.bytes.clear();
+            self.bytes = postcard::to_extend(&entry.event, std::mem::take(&mut self.bytes))
+                .map_err(failed)?;
+            let next = end.next(entry.at, &self.bytes);
             if entry.seq != next.seq || entry.at <= end.at {
-                return Err(failed(&format_args!(
+                return Err(failed(format_args!(
                     "entry {} at {} does not follow entry {} at {}",
                     entry.seq, entry.at, end.seq, end.at
                 )));
             }
-            let at = i64::try_from(entry.at.as_nanos()).map_err(|e| failed(&e))?;
+            let at = i64::try_from(entry.at.as_nanos()).map_err(failed)?;
+            let (kind, body) = (entry.event.kind(), self.bytes.as_slice());
             insert
-                .execute(params![to_sql(next.seq), at, entry.event.kind(), &**bytes, &next.hash])
-                .map_err(|e| failed(&e))?;
-            written = written.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                .execute(params![to_sql(next.seq), at, kind, body, &next.hash])
+                .map_err(failed)?;
+            written = written.saturating_add(u64::try_from(body.len()).unwrap_or(u64::MAX));
             end = next;
         }
         drop(insert);
         if let Some(delay) = self.shared.options.sync_delay {
             thread::sleep(delay);
         }
-        if self.shared.options.fail_after.is_some_and(|after| commits >= after) {
-            return Err(failed(&"the sync was made to fail"));
+        if self.shared.options.fail_after.is_some_and(|after| self.commits >= after) {
+            return Err(failed("the sync was made to fail"));
         }
-        tx.commit().map_err(|e| failed(&e))?;
+        tx.commit().map_err(failed)?;
+        self.commits = self.commits.saturating_add(1);
         self.end = end;
+        self.shared.end.store(end.seq, Ordering::Release);
         self.shared.logged.fetch_add(written, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Does one chore. Returns whether there may be more to do.
+    fn chore(&mut self, taken: &mut Taken, calm: bool) -> bool {
+        if let Err(problem) = self.sync_commits(false) {
+            tracing::error!(error = %problem, "readable tables stand still");
+            return false;
+        }
+        self.chores.step(&mut self.conn, taken, calm)
+    }
+
+    /// Whether commits are synced from here on. An unsynced one is made durable by the next synced
+    /// one: the log is one file, and it is synced whole.
+    fn sync_commits(&mut self, syncs: bool) -> Result<(), JournalError> {
+        if self.syncs != syncs {
+            let level = if syncs { "FULL" } else { "NORMAL" };
+            self.conn.pragma_update(None, "synchronous", level).map_err(failed)?;
+            self.syncs = syncs;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Also when it ends by a panic: nobody may wait for an answer that never comes.
+        self.inbox.stop();
+    }
+}
+
+fn failed(problem: impl std::fmt::Display) -> JournalError {
+    JournalError::WriteFailed(problem.to_string())
 }

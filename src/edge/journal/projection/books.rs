@@ -2,13 +2,13 @@
 
 use rusqlite::{Transaction, params};
 
-use super::values::SqlAmount;
+use super::values::{SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::books::{BookAccount, Commodity, postings};
 use crate::edge::journal::chain::to_sql;
 
-pub(super) fn post(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlite::Result<()> {
+pub(super) fn post(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
     for (pair, posting) in (0_u32..).zip(postings(event)) {
         run(
             tx,
@@ -17,7 +17,7 @@ pub(super) fn post(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlit
             params![
                 to_sql(place.seq),
                 pair,
-                place.at.to_string(),
+                place.now,
                 account(posting.credit),
                 account(posting.debit),
                 commodity(posting.commodity),
@@ -44,7 +44,7 @@ pub(in crate::edge::journal) const fn account(account: BookAccount) -> &'static 
 /// A token's CAIP-19 name; a network's native unit by the network.
 pub(in crate::edge::journal) fn commodity(commodity: Commodity) -> String {
     match commodity {
-        Commodity::Asset(asset) => asset.to_string(),
+        Commodity::Asset(asset) => format!("{}/erc20:{}", asset.network, lower(&asset.contract)),
         Commodity::Native(network) => format!("{network}/native"),
     }
 }

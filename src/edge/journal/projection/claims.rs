@@ -3,15 +3,14 @@
 use rusqlite::{Transaction, params};
 
 use super::payments::describe;
-use super::values::SqlAmount;
+use super::values::{SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::Event;
 use crate::domain::ledger::claim::Accepted;
 use crate::edge::journal::chain::to_sql;
 
-pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlite::Result<()> {
-    let now = place.at.to_string();
+pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
     match event {
         Event::Accepted(accepted) => accept(tx, place, accepted),
         Event::ClaimDoubted { claim, transaction } => set(
@@ -24,7 +23,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
             tx,
             claim,
             "state = 'due', transaction_hash = ?5, settled_at = ?6",
-            &[&transaction.to_string(), &now],
+            &[&transaction.to_string(), &place.now],
         ),
         Event::Served { claim, delivery, .. } => set(
             tx,
@@ -32,7 +31,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
             "state = 'served', ended_at = ?5, input_units = ?6, output_units = ?7,
              answer_bytes = ?8, compute_ms = ?9",
             &[
-                &now,
+                &place.now,
                 &to_sql(delivery.usage.input.0),
                 &to_sql(delivery.usage.output.0),
                 &to_sql(delivery.usage.bytes),
@@ -40,22 +39,25 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
             ],
         ),
         Event::ClaimReleased { claim } => {
-            set(tx, claim, "state = 'released', ended_at = ?5", &[&now])
+            set(tx, claim, "state = 'released', ended_at = ?5", &[&place.now])
         }
-        Event::ClaimDied { claim, loss } => {
-            set(tx, claim, "state = 'dead', ended_at = ?5, lost = ?6", &[&now, &SqlAmount(*loss)])
-        }
+        Event::ClaimDied { claim, loss } => set(
+            tx,
+            claim,
+            "state = 'dead', ended_at = ?5, lost = ?6",
+            &[&place.now, &SqlAmount(*loss)],
+        ),
         Event::Refunded { claim, transaction, .. } => set(
             tx,
             claim,
             "state = 'refunded', ended_at = ?5, refund_hash = ?6",
-            &[&now, &transaction.to_string()],
+            &[&place.now, &transaction.to_string()],
         ),
         _ => unreachable!("the projection passes claims' events only"),
     }
 }
 
-fn accept(tx: &Transaction<'_>, place: Place, accepted: &Accepted) -> rusqlite::Result<()> {
+fn accept(tx: &Transaction<'_>, place: Place<'_>, accepted: &Accepted) -> rusqlite::Result<()> {
     let commitment = &accepted.commitment;
     // A released claim may be bound again: its row begins anew.
     run(
@@ -67,16 +69,16 @@ fn accept(tx: &Transaction<'_>, place: Place, accepted: &Accepted) -> rusqlite::
             to_sql(place.seq),
             commitment.nonce.to_string(),
             commitment.asset.network.to_string(),
-            commitment.asset.contract.to_string(),
-            commitment.payer.to_string(),
-            commitment.pay_to.to_string(),
+            lower(&commitment.asset.contract),
+            lower(&commitment.payer),
+            lower(&commitment.pay_to),
             SqlAmount(accepted.amount),
             accepted.payment.map(|payment| payment.to_string()),
             accepted.provider.as_str(),
             accepted.capability.as_str(),
             accepted.model.as_str(),
             describe(&accepted.capability, &accepted.model, &accepted.provider),
-            place.at.to_string(),
+            place.now,
         ],
     )?;
     Ok(())
@@ -94,8 +96,8 @@ fn set(
     );
     let key = [
         claim.nonce.to_string(),
-        claim.payer.to_string(),
-        claim.asset.contract.to_string(),
+        lower(&claim.payer),
+        lower(&claim.asset.contract),
         claim.asset.network.to_string(),
     ];
     let mut all: Vec<&dyn rusqlite::ToSql> = Vec::with_capacity(9);

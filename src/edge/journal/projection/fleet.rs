@@ -4,7 +4,7 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::payments::{asset_columns, less};
-use super::values::{SqlAmount, principal};
+use super::values::{SqlAmount, lower, principal};
 use super::{Place, budgets, run};
 use crate::domain::asset::Asset;
 use crate::domain::id::{AgentId, DelegationId, Name, WalletId};
@@ -13,8 +13,8 @@ use crate::domain::ledger::agent::{Agent, Delegation};
 use crate::domain::money::{Amount, Money};
 use crate::edge::journal::chain::to_sql;
 
-pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlite::Result<()> {
-    let now = place.at.to_string();
+pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
+    let now = place.now;
     match event {
         Event::RailPinned { network, genesis } => run(
             tx,
@@ -42,7 +42,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
             tx,
             "INSERT OR REPLACE INTO wallets (wallet, wallet_id, address, opened_at)
              VALUES (?1, ?2, ?3, ?4)",
-            params![wallet.as_str(), WalletId::named(wallet).to_string(), address.to_string(), now],
+            params![wallet.as_str(), WalletId::named(wallet).to_string(), lower(address), now],
         )
         .map(drop),
         Event::FundsSeen { wallet, asset, entered, left, up_to } => {
@@ -83,7 +83,12 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
     }
 }
 
-fn add_agent(tx: &Transaction<'_>, place: Place, agent: &Agent, by: &str) -> rusqlite::Result<()> {
+fn add_agent(
+    tx: &Transaction<'_>,
+    place: Place<'_>,
+    agent: &Agent,
+    by: &str,
+) -> rusqlite::Result<()> {
     run(
         tx,
         "INSERT OR REPLACE INTO agents
@@ -96,7 +101,7 @@ fn add_agent(tx: &Transaction<'_>, place: Place, agent: &Agent, by: &str) -> rus
             agent.group.as_str(),
             agent.wallet.as_str(),
             agent.delegation.map(|id| id.to_string()),
-            place.at.to_string(),
+            place.now,
             by,
         ],
     )
@@ -105,7 +110,7 @@ fn add_agent(tx: &Transaction<'_>, place: Place, agent: &Agent, by: &str) -> rus
 
 fn delegate(
     tx: &Transaction<'_>,
-    place: Place,
+    place: Place<'_>,
     delegation: DelegationId,
     terms: &Delegation,
     child: &Name,
@@ -123,7 +128,7 @@ fn delegate(
             parent,
             child.as_str(),
             to_sql(terms.limit.get()),
-            place.at.to_string(),
+            place.now,
             terms.until.to_string(),
             to_sql(terms.until.as_nanos()),
         ],
@@ -138,7 +143,7 @@ fn delegate(
             child.as_str(),
             AgentId::named(child).to_string(),
             delegation.to_string(),
-            place.at.to_string(),
+            place.now,
             parent,
         ],
     )

@@ -11,7 +11,6 @@ pub(super) mod values;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
 
 use super::chain::{self, Link, to_sql};
-use super::turn::Turn;
 use crate::domain::ledger::Event;
 use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
@@ -20,16 +19,16 @@ use crate::ports::journal::{Entry, JournalError};
 const FORMAT: i64 = 1;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
-/// Events that one turn projects: about a millisecond of work.
-const EVENTS_A_TURN: u32 = 32;
 
 const TABLES: &str = include_str!("../views.sql");
 
 /// Where an event stands, for the rows it makes.
 #[derive(Copy, Clone)]
-struct Place {
+struct Place<'a> {
     seq: u64,
     at: Timestamp,
+    /// `at` in words.
+    now: &'a str,
 }
 
 /// The state of the readable tables.
@@ -72,44 +71,35 @@ impl Projection {
     ///
     /// # Errors
     /// [`JournalError::WriteFailed`], and then they are as they were.
-    pub(super) fn restart(
-        &mut self,
-        conn: &mut Connection,
-        turn: &Turn,
-    ) -> Result<(), JournalError> {
-        let _turn = turn.take();
+    pub(super) fn restart(&mut self, conn: &mut Connection) -> Result<(), JournalError> {
         make(conn).map_err(|e| JournalError::WriteFailed(e.to_string()))?;
         self.end = Link::ORIGIN;
         Ok(())
     }
 
-    /// Projects the next events, one turn's worth. Returns how many.
+    /// Projects the next events, at most `limit`. Returns how many.
     ///
     /// # Errors
     /// [`JournalError::Damaged`] where the next event is not what was written;
     /// [`JournalError::WriteFailed`], and then the tables are as they were.
-    pub(super) fn go_on(
-        &mut self,
-        conn: &mut Connection,
-        turn: &Turn,
-    ) -> Result<usize, JournalError> {
-        // Read before the turn, so that nobody waits for it.
+    pub(super) fn go_on(&mut self, conn: &mut Connection, limit: u32) -> Result<u64, JournalError> {
         let mut entries = Vec::new();
-        let end = chain::walk(conn, self.end, EVENTS_A_TURN, |entry| entries.push(entry))?;
+        let end = chain::walk(conn, self.end, limit, |entry| entries.push(entry))?;
         if entries.is_empty() {
             return Ok(0);
         }
-        let _turn = turn.take();
         write(conn, &entries, &end).map_err(|e| JournalError::WriteFailed(e.to_string()))?;
+        let projected = end.seq.saturating_sub(self.end.seq);
         self.end = end;
-        Ok(entries.len())
+        Ok(projected)
     }
 }
 
 fn write(conn: &mut Connection, entries: &[Entry], end: &Link) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for entry in entries {
-        apply(&tx, Place { seq: entry.seq, at: entry.at }, &entry.event)?;
+        let now = entry.at.to_string();
+        apply(&tx, Place { seq: entry.seq, at: entry.at, now: &now }, &entry.event)?;
     }
     run(
         &tx,
@@ -139,7 +129,7 @@ pub(super) fn find_progress(conn: &Connection) -> rusqlite::Result<Option<u64>> 
         .optional()
 }
 
-fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlite::Result<()> {
+fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
     books::post(tx, place, event)?;
     match event {
         Event::RailPinned { .. }

@@ -3,7 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::values::SqlAmount;
+use super::values::{SqlAmount, lower};
 use super::{Place, budgets, fleet, run};
 use crate::domain::asset::Asset;
 use crate::domain::id::{AgentId, Name, PaymentId};
@@ -28,7 +28,7 @@ struct Open {
     seats: Vec<Seat>,
 }
 
-pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqlite::Result<()> {
+pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
     match event {
         Event::Held(held) => hold(tx, place, held),
         Event::Doubted { payment } => set_state(tx, *payment, "unknown", None),
@@ -39,7 +39,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
             fleet::capture(tx, &open.wallet_id, *held, paid)?;
             let (state, verified_at) = match proof {
                 CaptureProof::Receipt => ("captured", None),
-                CaptureProof::Chain(_) => ("settled", Some(place.at.to_string())),
+                CaptureProof::Chain(_) => ("settled", Some(place.now)),
             };
             run(
                 tx,
@@ -51,7 +51,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
                     SqlAmount(*amount),
                     to_sql(nano.get()),
                     transaction.to_string(),
-                    place.at.to_string(),
+                    place.now,
                     verified_at,
                 ],
             )?;
@@ -65,24 +65,24 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place, event: &Event) -> rusqli
                 tx,
                 "UPDATE payments SET state = 'settled', transaction_hash = ?2, verified_at = ?3
                  WHERE payment = ?1",
-                params![payment.to_string(), transaction.to_string(), place.at.to_string()],
+                params![payment.to_string(), transaction.to_string(), place.now],
             )?;
             close(tx, *payment)
         }
-        Event::Voided { payment, held, .. } => give_back(tx, place.at, *payment, *held, "void"),
-        Event::Expired { payment, held, .. } => give_back(tx, place.at, *payment, *held, "expired"),
+        Event::Voided { payment, held, .. } => give_back(tx, place, *payment, *held, "void"),
+        Event::Expired { payment, held, .. } => give_back(tx, place, *payment, *held, "expired"),
         Event::CaptureReversed { payment, captured, nano, .. } => {
             let Some(open) = find_open(tx, *payment)? else { return Ok(()) };
             budgets::reverse(tx, &open.seats, *nano)?;
             fleet::reverse(tx, &open.wallet_id, *captured)?;
-            set_state(tx, *payment, "reversed", Some(place.at))?;
+            set_state(tx, *payment, "reversed", Some(place.now))?;
             close(tx, *payment)
         }
         _ => unreachable!("the projection passes payments' events only"),
     }
 }
 
-fn hold(tx: &Transaction<'_>, place: Place, held: &Held) -> rusqlite::Result<()> {
+fn hold(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusqlite::Result<()> {
     let spender = find_spender(tx, held.agent)?;
     let commitment = &held.commitment;
     let asset = commitment.asset;
@@ -108,22 +108,22 @@ fn hold(tx: &Transaction<'_>, place: Place, held: &Held) -> rusqlite::Result<()>
             describe(&held.capability, &held.model, &held.provider),
             commitment.scheme.as_str(),
             asset.network.to_string(),
-            asset.contract.to_string(),
-            commitment.payer.to_string(),
-            commitment.pay_to.to_string(),
+            lower(&asset.contract),
+            lower(&commitment.payer),
+            lower(&commitment.pay_to),
             SqlAmount(commitment.amount_max),
             to_sql(held.nano.get()),
             commitment.nonce.to_string(),
             held.policy_version,
-            place.at.to_string(),
+            place.now,
         ],
     )?;
-    open(tx, place.at, held, &spender.agent)?;
+    open(tx, place, held, &spender.agent)?;
     budgets::hold(tx, place.at, held, &spender)?;
     fleet::hold(tx, &held.wallet.to_string(), asset, commitment.amount_max)
 }
 
-fn open(tx: &Transaction<'_>, at: Timestamp, held: &Held, agent: &str) -> rusqlite::Result<()> {
+fn open(tx: &Transaction<'_>, place: Place<'_>, held: &Held, agent: &str) -> rusqlite::Result<()> {
     let commitment = &held.commitment;
     let seats = postcard::to_stdvec(&held.seats)
         .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
@@ -138,10 +138,10 @@ fn open(tx: &Transaction<'_>, at: Timestamp, held: &Held, agent: &str) -> rusqli
             held.provider.as_str(),
             held.wallet.to_string(),
             commitment.asset.network.to_string(),
-            commitment.asset.contract.to_string(),
+            lower(&commitment.asset.contract),
             SqlAmount(commitment.amount_max),
             to_sql(held.nano.get()),
-            at.to_string(),
+            place.now,
             Timestamp::from_secs(commitment.valid_before_s).to_string(),
             seats,
         ],
@@ -151,7 +151,7 @@ fn open(tx: &Transaction<'_>, at: Timestamp, held: &Held, agent: &str) -> rusqli
 
 fn give_back(
     tx: &Transaction<'_>,
-    at: Timestamp,
+    place: Place<'_>,
     payment: PaymentId,
     held: Money,
     state: &str,
@@ -159,7 +159,7 @@ fn give_back(
     let Some(open) = find_open(tx, payment)? else { return Ok(()) };
     budgets::release(tx, &open.seats, open.nano)?;
     fleet::release(tx, &open.wallet_id, held)?;
-    set_state(tx, payment, state, Some(at))?;
+    set_state(tx, payment, state, Some(place.now))?;
     close(tx, payment)
 }
 
@@ -167,12 +167,12 @@ fn set_state(
     tx: &Transaction<'_>,
     payment: PaymentId,
     state: &str,
-    ended: Option<Timestamp>,
+    ended: Option<&str>,
 ) -> rusqlite::Result<()> {
     run(
         tx,
         "UPDATE payments SET state = ?2, ended_at = coalesce(?3, ended_at) WHERE payment = ?1",
-        params![payment.to_string(), state, ended.map(|at| at.to_string())],
+        params![payment.to_string(), state, ended],
     )?;
     set_hold_state(tx, payment, state)
 }
@@ -217,7 +217,7 @@ pub(super) fn describe(capability: &Name, model: &Name, provider: &Name) -> Stri
 
 /// An asset's two columns.
 pub(super) fn asset_columns(asset: Asset) -> [String; 2] {
-    [asset.network.to_string(), asset.contract.to_string()]
+    [asset.network.to_string(), lower(&asset.contract)]
 }
 
 /// An amount less another; the ledger never lets it fall below nothing.

@@ -3,6 +3,8 @@
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
 
+use alloy::primitives::Address;
+
 use crate::domain::ledger::agent::Principal;
 use crate::domain::money::Amount;
 
@@ -36,4 +38,9 @@ pub(super) fn principal(by: &Principal) -> String {
         Principal::Node => "node".to_owned(),
         Principal::Agent(agent) => agent.to_string(),
     }
+}
+
+/// An address in lower case: the mixed case of EIP-55 costs a hash for each.
+pub(super) fn lower(address: &Address) -> String {
+    format!("{address:#x}")
 }

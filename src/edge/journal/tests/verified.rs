@@ -1,6 +1,6 @@
 //! What the command line asks of the file: lists, reasons, and whether all of it is true.
 
-use super::archived::{decision, noted};
+use super::archived::decision;
 use super::projected::{fold, story};
 use super::{open, place, samples, tamper};
 use crate::domain::ledger::Bounds;
@@ -96,7 +96,6 @@ async fn payments_and_refusals_can_be_listed_beside_a_running_node() {
     let store = open(&path);
     store.append(story()).await.unwrap();
     (1..=20).for_each(|n| store.note(decision(n)));
-    noted(&store).await;
     let known = store.catch_up().await.unwrap();
     let views = Views::open(&path).unwrap();
     assert_eq!(views.known().unwrap(), known);

@@ -1,0 +1,199 @@
+//! The writer's chores: all that may be written a little later, or lost and made again. Each step is
+//! short, so that an append waits for little; none is synced.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use super::archive;
+use super::checkpoints;
+use super::inbox::{Done, Job, Taken};
+use super::projection::Projection;
+use super::snapshots::Keeping;
+use super::store::Shared;
+use crate::domain::time::Timestamp;
+use crate::ports::journal::{JournalError, Snapshot};
+
+/// Events that one step projects while appends wait: about half a millisecond of work.
+const EVENTS_A_STEP: u32 = 8;
+/// Events that one step projects while none waits.
+const EVENTS_A_CALM_STEP: u32 = 32;
+/// Decisions that one step writes.
+const NOTES_A_STEP: usize = 16;
+/// Time of the ledger between two clearings of answers.
+const CLEAR_EVERY: Duration = Duration::from_mins(1);
+/// What one row writes, by estimate: its page, and an index's.
+const ROW_BYTES: u64 = 8 * 1024;
+/// Rows that one event writes, by estimate.
+const ROWS_AN_EVENT: u64 = 2;
+
+/// What the chores remember between steps.
+pub(super) struct Chores {
+    shared: Arc<Shared>,
+    projection: Projection,
+    /// Which kind of chore comes first next time, so that none waits for all of another kind.
+    next: Kind,
+    /// The snapshot that is being written.
+    keeping: Option<(Keeping, Done<()>)>,
+    /// Who waits until the tables know an entry, and so many decisions in all.
+    catching_up: Vec<(u64, u64, Done<u64>)>,
+    /// Decisions written so far.
+    noted: u64,
+    /// The newest answer's time: the only clock here.
+    newest: Timestamp,
+    /// The time that answers were last cleared by.
+    cleared: Timestamp,
+}
+
+#[derive(Copy, Clone)]
+enum Kind {
+    Jobs,
+    Notes,
+    Events,
+}
+
+impl Chores {
+    pub(super) const fn new(shared: Arc<Shared>, projection: Projection) -> Self {
+        Self {
+            shared,
+            projection,
+            next: Kind::Jobs,
+            keeping: None,
+            catching_up: Vec::new(),
+            noted: 0,
+            newest: Timestamp::ZERO,
+            cleared: Timestamp::ZERO,
+        }
+    }
+
+    /// Does the next thing there is to do. Returns whether there may be more.
+    pub(super) fn step(&mut self, conn: &mut Connection, taken: &mut Taken, calm: bool) -> bool {
+        for _ in 0..3 {
+            let kind = self.next;
+            let did = match kind {
+                Kind::Jobs => self.job(conn, taken),
+                Kind::Notes => self.notes(conn, taken),
+                Kind::Events => self.events(conn, calm),
+            };
+            self.next = match kind {
+                Kind::Jobs => Kind::Notes,
+                Kind::Notes => Kind::Events,
+                Kind::Events => Kind::Jobs,
+            };
+            if did {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn job(&mut self, conn: &mut Connection, taken: &mut Taken) -> bool {
+        if let Some((mut keeping, done)) = self.keeping.take() {
+            match keeping.step(conn) {
+                Ok(true) => self.keeping = Some((keeping, done)),
+                // Here and below: who no longer waits for the answer finds it in the file.
+                Ok(false) => drop(done.send(Ok(()))),
+                Err(problem) => drop(done.send(Err(problem))),
+            }
+            return true;
+        }
+        let Some((job, _room)) = taken.jobs.pop_front() else { return self.clear_answers(conn) };
+        match job {
+            Job::KeepSnapshot { snapshot, done } => self.begin_snapshot(conn, snapshot, done),
+            Job::KeepAnswer { key, answer, at, done } => {
+                self.log_bytes(answer.body.as_ref().map_or(0, Bytes::len));
+                self.log_rows(1);
+                self.newest = self.newest.max(at);
+                let kept = archive::keep_answer(conn, key, &answer, at);
+                self.clear_answers(conn);
+                let _ = done.send(kept.map_err(|e| JournalError::WriteFailed(e.to_string())));
+            }
+            Job::CatchUp { done } => self.catch_up(taken, done),
+            Job::RebuildViews { done } => match self.projection.restart(conn) {
+                Ok(()) => self.catch_up(taken, done),
+                Err(problem) => drop(done.send(Err(problem))),
+            },
+            Job::FinishCheckpoint => {
+                if let Err(problem) = checkpoints::checkpoint(conn) {
+                    tracing::warn!(error = %problem, "checkpoint failed");
+                }
+            }
+        }
+        true
+    }
+
+    fn begin_snapshot(&mut self, conn: &Connection, snapshot: Snapshot, done: Done<()>) {
+        self.log_bytes(snapshot.body.len());
+        match Keeping::begin(conn, snapshot) {
+            Ok(keeping) => self.keeping = Some((keeping, done)),
+            Err(problem) => drop(done.send(Err(problem))),
+        }
+    }
+
+    fn notes(&mut self, conn: &mut Connection, taken: &mut Taken) -> bool {
+        let some = taken.notes.len().min(NOTES_A_STEP);
+        if some == 0 {
+            return false;
+        }
+        let notes = taken.notes.drain(..some);
+        if let Err(problem) = archive::keep_decisions(conn, notes, &self.shared.options) {
+            tracing::warn!(error = %problem, "decisions were not kept");
+        }
+        let some = u64::try_from(some).unwrap_or(u64::MAX);
+        self.noted = self.noted.saturating_add(some);
+        self.log_rows(some);
+        true
+    }
+
+    fn events(&mut self, conn: &mut Connection, calm: bool) -> bool {
+        let limit = if calm { EVENTS_A_CALM_STEP } else { EVENTS_A_STEP };
+        let projected = match self.projection.go_on(conn, limit) {
+            Ok(projected) => projected,
+            Err(problem) => {
+                tracing::error!(error = %problem, "readable tables stand still");
+                for (_, _, done) in self.catching_up.drain(..) {
+                    let _ = done.send(Err(problem.clone()));
+                }
+                return false;
+            }
+        };
+        self.log_rows(projected.saturating_mul(ROWS_AN_EVENT));
+        let known = self.projection.seq();
+        let noted = self.noted;
+        let ready = |(seq, notes, _): &mut (u64, u64, _)| *seq <= known && *notes <= noted;
+        for (_, _, done) in self.catching_up.extract_if(.., ready) {
+            let _ = done.send(Ok(known));
+        }
+        projected > 0
+    }
+
+    fn catch_up(&mut self, taken: &Taken, done: Done<u64>) {
+        let notes = self.noted.saturating_add(u64::try_from(taken.notes.len()).unwrap_or(u64::MAX));
+        self.catching_up.push((self.shared.end.load(Ordering::Acquire), notes, done));
+    }
+
+    /// Once for each minute of ledger time, and on while there is more to clear.
+    fn clear_answers(&mut self, conn: &mut Connection) -> bool {
+        if self.newest.since(self.cleared) < CLEAR_EVERY {
+            return false;
+        }
+        match archive::clear_answers(conn, self.newest, &self.shared.options) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(problem) => tracing::warn!(error = %problem, "answers were not cleared"),
+        }
+        self.cleared = self.newest;
+        false
+    }
+
+    fn log_rows(&self, rows: u64) {
+        self.shared.logged.fetch_add(rows.saturating_mul(ROW_BYTES), Ordering::Relaxed);
+    }
+
+    fn log_bytes(&self, bytes: usize) {
+        self.shared.logged.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
