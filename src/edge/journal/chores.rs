@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::archive;
+use super::chain::Link;
 use super::checkpoints;
 use super::inbox::{Done, Job, Taken};
 use super::projection::Projection;
@@ -17,10 +18,13 @@ use super::store::Shared;
 use crate::domain::time::Timestamp;
 use crate::ports::journal::{JournalError, Snapshot};
 
-/// Events that one step projects while appends wait: about half a millisecond of work.
-const EVENTS_A_STEP: u32 = 8;
-/// Events that one step projects while none waits.
-const EVENTS_A_CALM_STEP: u32 = 32;
+/// Events that one step projects while appends wait: less than half a millisecond of work.
+const EVENTS_A_SLOW_STEP: u32 = 8;
+/// Events that one step projects at most.
+const EVENTS_A_STEP_MAX: u32 = 32;
+/// The tables are behind when their last event is this much older than the newest, and so many events
+/// are between: the promise is a second.
+const BEHIND: (Duration, u64) = (Duration::from_millis(500), 64);
 /// Decisions that one step writes.
 const NOTES_A_STEP: usize = 16;
 /// Time of the ledger between two clearings of answers.
@@ -48,6 +52,30 @@ pub(super) struct Chores {
     cleared: Timestamp,
 }
 
+/// How much one step may do.
+#[derive(Copy, Clone)]
+pub(super) enum Pace {
+    /// Nobody waits.
+    Calm,
+    /// The tables are behind: twice as many events as the commit before had.
+    After(usize),
+    /// Appends wait.
+    Slow,
+}
+
+impl Pace {
+    fn events(self) -> u32 {
+        match self {
+            Self::Calm => EVENTS_A_STEP_MAX,
+            Self::After(entries) => {
+                let twice = u32::try_from(entries.saturating_mul(2)).unwrap_or(u32::MAX);
+                twice.clamp(EVENTS_A_SLOW_STEP, EVENTS_A_STEP_MAX)
+            }
+            Self::Slow => EVENTS_A_SLOW_STEP,
+        }
+    }
+}
+
 #[derive(Copy, Clone)]
 enum Kind {
     Jobs,
@@ -69,14 +97,21 @@ impl Chores {
         }
     }
 
+    /// Whether the readable tables are late.
+    pub(super) fn behind(&self, end: &Link) -> bool {
+        let known = self.projection.end();
+        let (late, many) = BEHIND;
+        end.at.since(known.at) > late && end.seq.saturating_sub(known.seq) > many
+    }
+
     /// Does the next thing there is to do. Returns whether there may be more.
-    pub(super) fn step(&mut self, conn: &mut Connection, taken: &mut Taken, calm: bool) -> bool {
+    pub(super) fn step(&mut self, conn: &mut Connection, taken: &mut Taken, pace: Pace) -> bool {
         for _ in 0..3 {
             let kind = self.next;
             let did = match kind {
                 Kind::Jobs => self.job(conn, taken),
                 Kind::Notes => self.notes(conn, taken),
-                Kind::Events => self.events(conn, calm),
+                Kind::Events => self.events(conn, pace),
             };
             self.next = match kind {
                 Kind::Jobs => Kind::Notes,
@@ -148,9 +183,8 @@ impl Chores {
         true
     }
 
-    fn events(&mut self, conn: &mut Connection, calm: bool) -> bool {
-        let limit = if calm { EVENTS_A_CALM_STEP } else { EVENTS_A_STEP };
-        let projected = match self.projection.go_on(conn, limit) {
+    fn events(&mut self, conn: &mut Connection, pace: Pace) -> bool {
+        let projected = match self.projection.go_on(conn, pace.events()) {
             Ok(projected) => projected,
             Err(problem) => {
                 tracing::error!(error = %problem, "readable tables stand still");
@@ -161,7 +195,7 @@ impl Chores {
             }
         };
         self.log_rows(projected.saturating_mul(ROWS_AN_EVENT));
-        let known = self.projection.seq();
+        let known = self.projection.end().seq;
         let noted = self.noted;
         let ready = |(seq, notes, _): &mut (u64, u64, _)| *seq <= known && *notes <= noted;
         for (_, _, done) in self.catching_up.extract_if(.., ready) {

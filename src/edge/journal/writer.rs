@@ -12,15 +12,21 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::chain::{Link, to_sql};
-use super::chores::Chores;
+use super::chores::{Chores, Pace};
 use super::inbox::{Append, Inbox, Taken};
 use super::store::Shared;
 use crate::ports::journal::JournalError;
 
 /// Longest rest while there is nothing to do.
 const REST: Duration = Duration::from_millis(200);
-/// Commits after which a chore comes even though more appends wait.
-const COMMITS_A_CHORE: u32 = 4;
+/// How long after a commit the next append is waited for: who was just answered often asks again at
+/// once, and a chore would stand in the way.
+const GRACE: Duration = Duration::from_millis(1);
+/// Commits after which a chore comes all the same.
+const COMMITS_A_CHORE: u32 = 8;
+/// Entries up to which a commit is followed by a chore at once while the tables are behind. With
+/// larger ones the disk is at its limit, and the tables catch up when it is not.
+const SMALL_BATCH: usize = 16;
 /// What a commit writes besides its rows, about: the page that it fills up.
 const PAGE_BYTES: u64 = 4096;
 
@@ -56,20 +62,30 @@ impl Writer {
         let mut commits: u32 = 0;
         loop {
             self.inbox.take(&mut taken, rest);
-            let appended = !taken.appends.is_empty();
-            if appended {
+            let entries = taken.appends.iter().map(|append| append.entries.len()).sum();
+            let calm = entries == 0;
+            if !calm {
                 commits = commits.saturating_add(1);
                 if self.append(&mut taken.appends).is_err() {
                     return;
                 }
             }
-            if !appended || commits >= COMMITS_A_CHORE || taken.closed {
+            let behind = entries <= SMALL_BATCH && self.chores.behind(&self.end);
+            rest = if calm || behind || taken.closed || commits >= COMMITS_A_CHORE {
                 commits = 0;
-                let calm = !appended;
-                rest = if self.chore(&mut taken, calm) { Duration::ZERO } else { REST };
+                let pace = match (calm, behind) {
+                    (true, _) => Pace::Calm,
+                    (false, true) => Pace::After(entries),
+                    (false, false) => Pace::Slow,
+                };
+                match self.chore(&mut taken, pace) {
+                    true if calm => Duration::ZERO,
+                    true => GRACE,
+                    false => REST,
+                }
             } else {
-                rest = Duration::ZERO;
-            }
+                GRACE
+            };
             if taken.closed && taken.jobs.is_empty() && taken.notes.is_empty() {
                 return;
             }
@@ -137,12 +153,12 @@ impl Writer {
     }
 
     /// Does one chore. Returns whether there may be more to do.
-    fn chore(&mut self, taken: &mut Taken, calm: bool) -> bool {
+    fn chore(&mut self, taken: &mut Taken, pace: Pace) -> bool {
         if let Err(problem) = self.sync_commits(false) {
             tracing::error!(error = %problem, "readable tables stand still");
             return false;
         }
-        self.chores.step(&mut self.conn, taken, calm)
+        self.chores.step(&mut self.conn, taken, pace)
     }
 
     /// Whether commits are synced from here on. An unsynced one is made durable by the next synced

@@ -63,8 +63,8 @@ impl Projection {
     }
 
     /// The last event that the tables know.
-    pub(super) const fn seq(&self) -> u64 {
-        self.end.seq
+    pub(super) const fn end(&self) -> &Link {
+        &self.end
     }
 
     /// Drops the tables, to be made again from the first event on.
