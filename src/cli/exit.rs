@@ -21,6 +21,8 @@ pub enum Exit {
     InDoubt,
     /// The books do not match, a file is damaged, or a cap was passed.
     Damaged,
+    /// Somebody asked for its end.
+    Interrupted,
 }
 
 impl Exit {
@@ -34,6 +36,7 @@ impl Exit {
             Self::Later => 5,
             Self::InDoubt => 6,
             Self::Damaged => 9,
+            Self::Interrupted => 130,
         }
     }
 }

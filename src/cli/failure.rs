@@ -32,6 +32,11 @@ impl Failure {
         Self { exit, code, message: message.to_string(), help: None, problems: Vec::new() }
     }
 
+    /// An error of ours, with its own code.
+    pub fn of(error: &impl Fault) -> Self {
+        Self::new(Exit::from(error.class()), error.code(), error)
+    }
+
     /// With what would help.
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }

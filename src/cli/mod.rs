@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod config;
+mod demo;
 mod exit;
 mod failure;
 mod ledger;
@@ -29,6 +30,7 @@ pub fn run() -> ExitCode {
     let output = Output::new(args.format);
     let done = match &args.command {
         Command::Wallet(command) => wallet::run(&args, command, &output),
+        Command::Demo(demo) => demo::run(demo),
         Command::Check => check::run(&args, &output),
         Command::Ledger(command) => ledger::run(&args, command, &output),
         _ => Err(Failure::new(Exit::Failed, "cli.not_built_in", "this build does not have it")),

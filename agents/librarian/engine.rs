@@ -1,0 +1,92 @@
+//! The librarian's work: searches the project's own documentation, and turns text into vectors.
+
+use async_trait::async_trait;
+use bursar::domain::order::{Units, Usage};
+use bursar::ports::engine::{Engine, EngineError, Step, Work};
+use futures_util::stream::BoxStream;
+
+use crate::models::Search;
+use crate::shared::{
+    EMBED, EmbedAnswer, EmbedRequest, JSON, Passage, SEARCH, SearchAnswer, SearchRequest, not_sold,
+    read, to_json, units, whole,
+};
+
+/// Passages in one answer at most.
+const PASSAGES_MAX: usize = 10;
+
+/// Searches and embeds.
+pub struct Librarian {
+    search: Search,
+}
+
+impl Librarian {
+    /// A librarian with the trained model.
+    pub fn new() -> Self {
+        Self { search: Search::load() }
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        self.search.name()
+    }
+
+    fn answers_as(&self) -> String {
+        format!("{} {}", self.search.name(), self.search.weights_hash())
+    }
+
+    /// As many passages as were asked for and as fit into what was paid for.
+    fn find(&self, request: &SearchRequest, output_max: u64) -> (SearchAnswer, usize) {
+        let (mut passages, mut used) = (Vec::new(), 0);
+        for hit in self.search.query(&request.query, request.k.min(PASSAGES_MAX)) {
+            let counted = self.search.tokens(hit.passage.as_ref());
+            if u64::try_from(used + counted).unwrap_or(u64::MAX) > output_max {
+                break;
+            }
+            used += counted;
+            passages.push(Passage {
+                title: hit.title.to_string(),
+                source: hit.source.to_string(),
+                text: hit.passage.to_string(),
+                score_milli: hit.score_milli,
+            });
+        }
+        (SearchAnswer { passages }, used)
+    }
+}
+
+#[async_trait]
+impl Engine for Librarian {
+    fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
+        let capability = &work.order.capability;
+        let text = match capability.as_str() {
+            SEARCH => read::<SearchRequest>(capability, &work.body)?.query,
+            EMBED => read::<EmbedRequest>(capability, &work.body)?.text,
+            _ => return Err(not_sold(capability)),
+        };
+        Ok(units(self.search.tokens(&text)))
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
+        let input = self.count_input(&work)?;
+        let capability = &work.order.capability;
+        let (body, output) = match capability.as_str() {
+            SEARCH => {
+                let request: SearchRequest = read(capability, &work.body)?;
+                let (answer, used) = self.find(&request, work.order.output_max.0);
+                (to_json(&answer), units(used))
+            }
+            EMBED => {
+                let request: EmbedRequest = read(capability, &work.body)?;
+                let embedding = self.search.embed(&request.text);
+                (to_json(&EmbedAnswer { embedding }), Units(0))
+            }
+            _ => return Err(not_sold(capability)),
+        };
+        let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let usage = Usage { input, output, bytes, compute_ms: 0 };
+        Ok(whole(JSON, self.answers_as(), body, usage))
+    }
+}

@@ -1,0 +1,74 @@
+//! The scribe's work: writes on from a prompt, token by token, with a language model of the project's
+//! own. Locally plausible, globally nonsense; every answer names the model and its weights' hash.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bursar::domain::order::{Units, Usage};
+use bursar::ports::engine::{Engine, EngineError, Step, Work};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
+use crate::models::Writer;
+use crate::shared::{GENERATE, GenerateRequest, TEXT, not_sold, read, units};
+
+/// Writes.
+pub struct Scribe {
+    writer: Arc<Writer>,
+    /// How long it takes over each token: a slow scribe for a busy market.
+    pace: Duration,
+}
+
+impl Scribe {
+    /// A scribe with the trained model that takes `pace` over each token.
+    pub fn new(pace: Duration) -> Self {
+        Self { writer: Arc::new(Writer::load()), pace }
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        self.writer.name()
+    }
+}
+
+#[async_trait]
+impl Engine for Scribe {
+    fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
+        let capability = &work.order.capability;
+        if capability.as_str() != GENERATE {
+            return Err(not_sold(capability));
+        }
+        let request: GenerateRequest = read(capability, &work.body)?;
+        Ok(units(self.writer.count(&request.prompt)))
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
+        let input = self.count_input(&work)?;
+        let request: GenerateRequest = read(&work.order.capability, &work.body)?;
+        let most = usize::try_from(work.order.output_max.0).unwrap_or(usize::MAX);
+        let tokens = self.writer.generate(&request.prompt, most, request.seed);
+        let model = format!("{} {}", self.writer.name(), self.writer.weights_hash());
+        let begin = Step::Begin { content_type: TEXT.to_owned(), model };
+        let usage = Usage { input, ..Usage::default() };
+        let pace = self.pace;
+        let written = stream::unfold(Some((tokens, usage)), move |state| async move {
+            let (mut tokens, mut usage) = state?;
+            if !pace.is_zero() {
+                tokio::time::sleep(pace).await;
+            }
+            match tokens.next() {
+                Some(token) => {
+                    usage.output = Units(usage.output.0 + 1);
+                    usage.bytes += u64::try_from(token.len()).unwrap_or(u64::MAX);
+                    Some((Ok(Step::Chunk(token.into())), Some((tokens, usage))))
+                }
+                None => Some((Ok(Step::Done(usage)), None)),
+            }
+        });
+        Ok(stream::once(async { Ok(begin) }).chain(written).boxed())
+    }
+}
