@@ -6,6 +6,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::as_conversions,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::float_arithmetic,
     clippy::arithmetic_side_effects,

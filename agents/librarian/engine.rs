@@ -39,10 +39,11 @@ impl Librarian {
         let (mut passages, mut used) = (Vec::new(), 0);
         for hit in self.search.query(&request.query, request.k.min(PASSAGES_MAX)) {
             let counted = self.search.tokens(hit.passage.as_ref());
-            if u64::try_from(used + counted).unwrap_or(u64::MAX) > output_max {
+            let with_it = usize::saturating_add(used, counted);
+            if u64::try_from(with_it).unwrap_or(u64::MAX) > output_max {
                 break;
             }
-            used += counted;
+            used = with_it;
             passages.push(Passage {
                 title: hit.title.to_string(),
                 source: hit.source.to_string(),

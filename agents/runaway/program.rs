@@ -60,7 +60,7 @@ async fn run_one(client: &AgentClient, frenzy: &Frenzy, shared: &Shared) -> Tall
     let clock = SystemClock;
     let mut tally = Tally::default();
     while !shared.stop.load(Ordering::Relaxed)
-        && shared.refusals.load(Ordering::Relaxed) < REFUSALS_MAX * frenzy.at_once
+        && shared.refusals.load(Ordering::Relaxed) < REFUSALS_MAX.saturating_mul(frenzy.at_once)
     {
         let number = shared.calls.fetch_add(1, Ordering::Relaxed);
         if number >= CALLS_MAX {
@@ -92,7 +92,7 @@ fn is_for_money(error: &AgentError) -> bool {
 
 fn purchase(frenzy: &Frenzy, number: u64, now_ms: u64) -> Purchase {
     let prompts = u64::try_from(frenzy.prompts.len()).unwrap_or(1).max(1);
-    let place = usize::try_from(number % prompts).unwrap_or(0);
+    let place = usize::try_from(number.checked_rem(prompts).unwrap_or(0)).unwrap_or(0);
     let prompt = frenzy.prompts.get(place).cloned().unwrap_or_default();
     let ask = GenerateRequest { prompt, seed: frenzy.seed.wrapping_add(number) };
     let agent = frenzy.agent.as_str().as_bytes();
