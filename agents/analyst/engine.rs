@@ -104,7 +104,9 @@ impl Engine for Analyst {
         let prompt = format!("{question}\n");
         let seed = u64::try_from(question.len()).unwrap_or(0);
         let ask = GenerateRequest { prompt, seed };
-        let written = self.buy(GENERATE, (input.0.saturating_add(64), TEXT_OUTPUT_MAX), to_json(&ask)).await?;
+        let written = self
+            .buy(GENERATE, (input.0.saturating_add(64), TEXT_OUTPUT_MAX), to_json(&ask))
+            .await?;
         let generated = String::from_utf8_lossy(&written.body).into_owned();
         let output = units(self.counter.count(&generated));
         let answer = AnswerBody {

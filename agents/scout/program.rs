@@ -49,7 +49,7 @@ pub async fn run(
     let children = mission.delegated.iter().enumerate().map(|(number, questions)| {
         let told = &told;
         async move {
-            let child = name(&format!("{}-{}", mission.scout, number + 1));
+            let child = name(&format!("{}-{}", mission.scout, number.saturating_add(1)));
             let mut tally = Tally::default();
             match delegate(node, client, &child, mission.delegation).await {
                 Ok(client) => ask_all(&client, &child, questions, &mut tally, told).await,

@@ -62,8 +62,9 @@ impl Engine for Scribe {
             }
             match tokens.next() {
                 Some(token) => {
-                    usage.output = Units(usage.output.0 + 1);
-                    usage.bytes += u64::try_from(token.len()).unwrap_or(u64::MAX);
+                    usage.output = Units(usage.output.0.saturating_add(1));
+                    let bytes = u64::try_from(token.len()).unwrap_or(u64::MAX);
+                    usage.bytes = usage.bytes.saturating_add(bytes);
                     Some((Ok(Step::Chunk(token.into())), Some((tokens, usage))))
                 }
                 None => Some((Ok(Step::Done(usage)), None)),

@@ -19,21 +19,26 @@ pub struct Tally {
 impl Tally {
     /// Counts an answer.
     pub fn answered(&mut self, took: Duration) {
-        self.paid += 1;
+        self.paid = self.paid.saturating_add(1);
         self.took.push(took);
     }
 
     /// Counts a refusal.
     pub fn refused(&mut self, error: &AgentError) {
-        *self.refused.entry(error.reason.clone()).or_default() += 1;
+        self.count(error.reason.clone(), 1);
+    }
+
+    fn count(&mut self, reason: String, more: u64) {
+        let count = self.refused.entry(reason).or_default();
+        *count = count.saturating_add(more);
     }
 
     /// Adds another's counts.
     pub fn add(&mut self, other: Self) {
-        self.paid += other.paid;
+        self.paid = self.paid.saturating_add(other.paid);
         self.took.extend(other.took);
         for (reason, count) in other.refused {
-            *self.refused.entry(reason).or_default() += count;
+            self.count(reason, count);
         }
     }
 }
