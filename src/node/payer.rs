@@ -144,6 +144,7 @@ impl PayerNode {
         });
         let node = Node {
             treasury: treasury.clone(),
+            payer: payer.clone(),
             operator: operator.clone(),
             journal: archive.clone(),
             history: archive.clone(),

@@ -8,8 +8,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::edge::grpc::client::GrpcPaidService;
 use crate::edge::grpc::limits::{
-    CONNECT_MAX, CONNECTIONS_PER_PROVIDER, KEEPALIVE_EVERY, KEEPALIVE_MAX, METADATA_LEN_MAX,
-    PROVIDERS_CONNECTED_MAX, URL_LEN_MAX,
+    CONNECT_MAX, CONNECTIONS_PER_PROVIDER, ENDPOINT_LEN_MAX, KEEPALIVE_EVERY, KEEPALIVE_MAX,
+    METADATA_LEN_MAX, PROVIDERS_CONNECTED_MAX,
 };
 use crate::ports::paid_service::{Connector, PaidService, ServiceError};
 
@@ -33,7 +33,7 @@ pub fn check_endpoint(endpoint: &str, reach: Reach) -> Result<Endpoint, ServiceE
         field: "endpoint".to_owned(),
         problem: format!("`{}` {problem}", endpoint.chars().take(128).collect::<String>()),
     };
-    if endpoint.len() > URL_LEN_MAX || endpoint.chars().any(char::is_control) {
+    if endpoint.len() > ENDPOINT_LEN_MAX || endpoint.chars().any(char::is_control) {
         return Err(wrong("is too long or has control characters"));
     }
     if let Some(path) = endpoint.strip_prefix("unix:") {

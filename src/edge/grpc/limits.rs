@@ -37,8 +37,8 @@ pub(crate) const SETTLEMENT_TEXT_MAX: usize = 4 * 1024;
 /// Longest content type, model description or status text, in bytes.
 pub(crate) const TEXT_LEN_MAX: usize = 512;
 
-/// Longest endpoint or resource, in bytes.
-pub(crate) const URL_LEN_MAX: usize = 1024;
+/// Longest endpoint, in bytes.
+pub(crate) const ENDPOINT_LEN_MAX: usize = 1024;
 
 /// Most ways to pay in one quote or listing.
 pub(crate) const PAY_BY_MAX: usize = 16;

@@ -20,6 +20,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 pub use read::{Sent, read_directory_error, read_service_error};
 
 use crate::domain::fault::Fault;
+use crate::domain::id::PaymentId;
 use crate::domain::x402::wire::{PaymentRequired, SettlementResponse};
 use crate::edge::grpc::convert::Malformed;
 use crate::edge::grpc::limits::TEXT_LEN_MAX;
@@ -42,6 +43,8 @@ pub const PAYMENT_REQUIRED_REASON: &str = "PAYMENT_REQUIRED";
 struct Told {
     code: Code,
     message: String,
+    reason: String,
+    facts: HashMap<String, String>,
     details: ErrorDetails,
 }
 
@@ -52,11 +55,20 @@ impl Told {
         fault: &impl Fault,
         numbers: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
-        let mut details = ErrorDetails::new();
-        let numbers: HashMap<_, _> =
-            numbers.into_iter().map(|(name, value)| (name.to_owned(), short(value))).collect();
-        details.set_error_info(reason(fault.code()), DOMAIN, numbers);
-        Self { code, message: short(fault), details }
+        let facts = numbers.into_iter().map(|(name, value)| (name.to_owned(), short(value)));
+        Self {
+            code,
+            message: short(fault),
+            reason: reason(fault.code()),
+            facts: facts.collect(),
+            details: ErrorDetails::new(),
+        }
+    }
+
+    /// The payment that it is about, for asking why.
+    fn payment(mut self, payment: PaymentId) -> Self {
+        self.facts.insert("payment".to_owned(), payment.to_string());
+        self
     }
 
     /// Which field is malformed, and how.
@@ -83,7 +95,8 @@ impl Told {
         self
     }
 
-    fn status(self) -> Status {
+    fn status(mut self) -> Status {
+        self.details.set_error_info(self.reason, DOMAIN, self.facts);
         Status::with_error_details(self.code, self.message, self.details)
     }
 }

@@ -7,6 +7,7 @@ mod call;
 mod error;
 mod offers;
 mod pay;
+mod preview;
 mod repeat;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,8 @@ use crate::runtime::rules::Rules;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
-pub use error::PayError;
+pub use error::{PayError, QuoteProblem};
+pub use preview::Preview;
 
 /// Largest body of a request, in bytes.
 pub const BODY_LEN_MAX: usize = 1024 * 1024;

@@ -213,17 +213,7 @@ impl Payer {
                 first_error.get_or_insert(PayError::TooDear { price: candidate.nano, price_max });
                 continue;
             }
-            let offer = Offer {
-                order: &prepared.wish.order,
-                provider: &candidate.quote.quote.provider,
-                model: &candidate.quote.quote.model,
-                pay_to: candidate.pay_by.pay_to,
-                asset: candidate.pay_by.asset,
-                scheme: candidate.pay_by.scheme,
-                amount: candidate.amount,
-                nano: candidate.nano,
-            };
-            match policy::decide(&role, &offer) {
+            match policy::decide(&role, &to_offer(&prepared.wish, candidate)) {
                 Ok(checks) => return Ok((candidate.clone(), checks)),
                 Err(denied) => {
                     if first_error.is_none() {
@@ -305,7 +295,7 @@ enum Prepare {
     Repeated(Box<Prepared>),
 }
 
-fn find_role(rules: &InForce, agent: &Agent) -> Result<Arc<Role>, PayError> {
+pub(super) fn find_role(rules: &InForce, agent: &Agent) -> Result<Arc<Role>, PayError> {
     let role = rules.policy.find_role(&agent.role).cloned();
     role.map(Arc::new).ok_or_else(|| PayError::UnknownRole { role: agent.role.clone() })
 }
@@ -314,8 +304,22 @@ fn stopped(prepared: &Prepared, refused: Refused) -> PayError {
     PayError::Refused { payment: prepared.payment, refused: Box::new(refused) }
 }
 
-fn rejected(rejection: Rejection) -> Refused {
+pub(super) fn rejected(rejection: Rejection) -> Refused {
     Refused::Rejected(Box::new(Refusal::from(rejection)))
+}
+
+/// An offer as a role looks at it.
+pub(super) fn to_offer<'a>(wish: &'a Wish, candidate: &'a Candidate) -> Offer<'a> {
+    Offer {
+        order: &wish.order,
+        provider: &candidate.quote.quote.provider,
+        model: &candidate.quote.quote.model,
+        pay_to: candidate.pay_by.pay_to,
+        asset: candidate.pay_by.asset,
+        scheme: candidate.pay_by.scheme,
+        amount: candidate.amount,
+        nano: candidate.nano,
+    }
 }
 
 /// What a request says, condensed: everything that decides what is bought and for how much.

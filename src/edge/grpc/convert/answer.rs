@@ -5,8 +5,8 @@ use super::{
     text,
 };
 use crate::domain::order::{Units, Usage};
+use crate::domain::x402::read::URL_LEN_MAX;
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
-use crate::edge::grpc::limits::URL_LEN_MAX;
 use crate::edge::grpc::pb;
 use crate::ports::paid_service::PaidCall;
 

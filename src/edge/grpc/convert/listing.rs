@@ -5,7 +5,7 @@ use super::{
     signature_bytes, time, time_to_pb,
 };
 use crate::domain::listing::{Listing, Query, SignedListing, WARES_MAX, Ware};
-use crate::edge::grpc::limits::{NETWORKS_MAX, PAY_BY_MAX, URL_LEN_MAX};
+use crate::edge::grpc::limits::{ENDPOINT_LEN_MAX, NETWORKS_MAX, PAY_BY_MAX};
 use crate::edge::grpc::pb;
 
 impl From<&Ware> for pb::Ware {
@@ -49,7 +49,7 @@ impl TryFrom<pb::Listing> for Listing {
     fn try_from(listing: pb::Listing) -> Result<Self, Malformed> {
         Ok(Self {
             provider: parse(&listing.provider, "provider")?,
-            endpoint: bounded(listing.endpoint, URL_LEN_MAX, "endpoint")?,
+            endpoint: bounded(listing.endpoint, ENDPOINT_LEN_MAX, "endpoint")?,
             wares: read_all(listing.wares, WARES_MAX, "wares")?,
             pay_by: read_all(listing.pay_by, PAY_BY_MAX, "pay_by")?,
             issued_at: time(listing.issued_at, "issued_at")?,

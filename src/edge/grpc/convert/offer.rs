@@ -8,7 +8,8 @@ use crate::domain::commitment::{Scheme, TransferMethod};
 use crate::domain::negotiation::{CounterOffer, Verdict};
 use crate::domain::order::{Order, Units};
 use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote};
-use crate::edge::grpc::limits::{PAY_BY_MAX, URL_LEN_MAX};
+use crate::domain::x402::read::URL_LEN_MAX;
+use crate::edge::grpc::limits::PAY_BY_MAX;
 use crate::edge::grpc::pb;
 use crate::ports::paid_service::{Ask, Quoted};
 

@@ -2,14 +2,13 @@
 
 use tonic::{Request, Response, Status};
 
+use super::shown::account;
 use super::{Node, caller};
-use crate::domain::id::{AgentId, DelegationId, GroupId, Name, RoleId, SessionId};
+use crate::domain::id::{AgentId, Name};
 use crate::domain::ledger::Ledger;
 use crate::domain::ledger::agent::Token;
-use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per};
 use crate::domain::ledger::state::DELEGATION_DEPTH_MAX;
-use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
-use crate::edge::grpc::convert::{Malformed, nano, parse, parse_some, time, time_to_pb};
+use crate::edge::grpc::convert::{Malformed, nano, parse, parse_some, time};
 use crate::edge::grpc::guard::Caller;
 use crate::edge::grpc::page::page;
 use crate::edge::grpc::pb;
@@ -121,57 +120,6 @@ pub(super) fn is_beneath(ledger: &Ledger, agent: AgentId, above: AgentId) -> boo
         }
     }
     false
-}
-
-/// An account as it is shown.
-pub(super) fn account(ledger: &Ledger, check: &BudgetCheck) -> pb::BudgetAccount {
-    let def = ledger.caps().find(check.account.budget);
-    pb::BudgetAccount {
-        budget: check.budget.to_string(),
-        subject: subject(ledger, check.account),
-        limit_nano: check.limit.get().to_string(),
-        spent_nano: check.spent.get().to_string(),
-        held_nano: check.held.get().to_string(),
-        left_nano: check.left().get().to_string(),
-        window: def.map_or_else(|| "lifetime".to_owned(), |def| window(&def.window)),
-        resets_at: check.resets_at.map(time_to_pb),
-    }
-}
-
-fn subject(ledger: &Ledger, account: AccountKey) -> String {
-    let agent = |id: AgentId| match ledger.find_agent(id) {
-        Some(agent) => format!("agent/{}", agent.name),
-        None => id.to_string(),
-    };
-    if account.budget == AccountKey::DELEGATION {
-        let id = DelegationId::from_bytes(account.subject);
-        let child = ledger.find_delegation(id).map(|terms| agent(terms.child));
-        return child.unwrap_or_else(|| id.to_string());
-    }
-    match ledger.caps().find(account.budget).map(|def| def.per) {
-        Some(Per::All) | None => String::new(),
-        Some(Per::Group) => GroupId::from_bytes(account.subject).to_string(),
-        Some(Per::Role) => RoleId::from_bytes(account.subject).to_string(),
-        Some(Per::Agent) => agent(AgentId::from_bytes(account.subject)),
-        Some(Per::Session) => SessionId::from_bytes(account.subject).to_string(),
-    }
-}
-
-fn window(spec: &WindowSpec) -> String {
-    match spec {
-        WindowSpec::Calendar { unit, zone } => {
-            let unit = match unit {
-                CalendarUnit::Hour => "hour",
-                CalendarUnit::Day => "day",
-                CalendarUnit::Week => "week",
-                CalendarUnit::Month => "month",
-            };
-            format!("calendar {unit} {zone}")
-        }
-        WindowSpec::Rolling { span } => format!("rolling {}s", span.as_secs()),
-        WindowSpec::Session { span } => format!("session {}s", span.as_secs()),
-        WindowSpec::Lifetime => "lifetime".to_owned(),
-    }
 }
 
 fn key(account: &pb::BudgetAccount) -> String {

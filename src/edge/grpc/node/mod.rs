@@ -4,6 +4,8 @@
 mod agents;
 mod budgets;
 mod journal;
+mod payments;
+mod shown;
 mod wallets;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::edge::grpc::limits::{DOCUMENT_LEN_MAX, REQUEST_LEN_MAX, RESPONSE_LEN_
 use crate::edge::grpc::pb::budget_service_server::BudgetServiceServer;
 use crate::edge::grpc::pb::journal_service_server::JournalServiceServer;
 use crate::edge::grpc::pb::operator_service_server::OperatorServiceServer;
+use crate::edge::grpc::pb::payment_service_server::PaymentServiceServer;
 use crate::edge::grpc::pb::wallet_service_server::WalletServiceServer;
 use crate::edge::grpc::serve::Doors;
 use crate::ports::archive::Archive;
@@ -29,6 +32,7 @@ use crate::ports::entropy::Entropy;
 use crate::ports::history::History;
 use crate::ports::journal::Journal;
 use crate::runtime::operator::Operator;
+use crate::runtime::payer::Payer;
 use crate::runtime::treasury::Treasury;
 
 /// Reads the text of a `bursar.toml`, called by this name in its complaints: the policy it states, or
@@ -44,6 +48,8 @@ pub type Fund =
 pub struct Node {
     /// The ledger.
     pub treasury: Treasury,
+    /// Who pays for its agents.
+    pub payer: Payer,
     /// Its operator's desk.
     pub operator: Operator,
     /// What happened.
@@ -74,6 +80,9 @@ impl Node {
         let operator = OperatorServiceServer::new(self.clone())
             .max_decoding_message_size(DOCUMENT_LEN_MAX)
             .max_encoding_message_size(RESPONSE_LEN_MAX);
+        let payments = PaymentServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_LEN_MAX)
+            .max_encoding_message_size(RESPONSE_LEN_MAX);
         let budgets = BudgetServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_LEN_MAX)
             .max_encoding_message_size(RESPONSE_LEN_MAX);
@@ -85,6 +94,7 @@ impl Node {
             .max_encoding_message_size(RESPONSE_LEN_MAX);
         doors
             .with(Guarded::new(operator, Arc::clone(&tokens)))
+            .with(Guarded::new(payments, Arc::clone(&tokens)))
             .with(Guarded::new(budgets, Arc::clone(&tokens)))
             .with(Guarded::new(wallets, Arc::clone(&tokens)))
             .with(Guarded::new(journal, tokens))

@@ -11,74 +11,68 @@ use crate::runtime::treasury::Refused;
 
 impl From<&Refused> for Status {
     fn from(error: &Refused) -> Self {
-        match error {
-            Refused::Rejected(refusal) => (&refusal.rejection).into(),
-            Refused::Stopped { .. } => Told::new(Code::DataLoss, error, []).status(),
-        }
+        refused(error).status()
     }
 }
 
 impl From<&Denial> for Status {
     fn from(error: &Denial) -> Self {
-        match error {
-            Denial::Denied { role, list, pattern, found } => {
-                let facts = [
-                    ("role", role.to_string()),
-                    ("list", list.to_string()),
-                    ("rule", pattern.to_string()),
-                    ("found", found.clone()),
-                ];
-                Told::new(Code::PermissionDenied, error, facts).status()
-            }
-            Denial::NotAllowed { role, list, found } => {
-                let facts = [
-                    ("role", role.to_string()),
-                    ("list", list.to_string()),
-                    ("found", found.clone()),
-                ];
-                Told::new(Code::PermissionDenied, error, facts).status()
-            }
-            Denial::AbovePerCall { role, per_call_max, asked } => {
-                let numbers = [
-                    ("role", role.to_string()),
-                    ("per_call_max_nano", per_call_max.get().to_string()),
-                    ("asked_nano", asked.get().to_string()),
-                ];
-                Told::new(Code::PermissionDenied, error, numbers).status()
-            }
-            Denial::AboveOutput { role, output_max, asked } => {
-                let numbers = [
-                    ("role", role.to_string()),
-                    ("output_max", output_max.0.to_string()),
-                    ("asked", asked.0.to_string()),
-                ];
-                Told::new(Code::PermissionDenied, error, numbers).status()
-            }
-            Denial::NoDelegation { role } => {
-                Told::new(Code::PermissionDenied, error, [("role", role.to_string())]).status()
-            }
-        }
+        denial(error).status()
     }
 }
 
 impl From<&Rejection> for Status {
-    /// A budget without room carries QuotaFailure and `resets_at`, and no RetryInfo, so that no client
-    /// runs against a cap by itself.
     fn from(error: &Rejection) -> Self {
-        let code = code(error);
-        let told = Told::new(code, error, facts(error));
-        let told = match (error, code) {
-            (Rejection::OverBudget(check), _) => {
-                told.quota(format_args!("budgets/{}", check.budget), error)
-            }
-            (Rejection::RequestOutsideMemory { .. }, _) => told.bad_field("request_id", error),
-            (_, Code::InvalidArgument) => told.bad_field("amount", error),
-            (_, Code::FailedPrecondition) => {
-                told.state(&reason(error.code()), subject(error), error)
-            }
-            (_, _) => told,
-        };
-        told.status()
+        rejection(error).status()
+    }
+}
+
+pub(super) fn refused(error: &Refused) -> Told {
+    match error {
+        Refused::Rejected(refusal) => rejection(&refusal.rejection),
+        Refused::Stopped { .. } => Told::new(Code::DataLoss, error, []),
+    }
+}
+
+pub(super) fn denial(error: &Denial) -> Told {
+    let facts = match error {
+        Denial::Denied { role, list, pattern, found } => vec![
+            ("role", role.to_string()),
+            ("list", list.to_string()),
+            ("rule", pattern.to_string()),
+            ("found", found.clone()),
+        ],
+        Denial::NotAllowed { role, list, found } => {
+            vec![("role", role.to_string()), ("list", list.to_string()), ("found", found.clone())]
+        }
+        Denial::AbovePerCall { role, per_call_max, asked } => vec![
+            ("role", role.to_string()),
+            ("per_call_max_nano", per_call_max.get().to_string()),
+            ("asked_nano", asked.get().to_string()),
+        ],
+        Denial::AboveOutput { role, output_max, asked } => vec![
+            ("role", role.to_string()),
+            ("output_max", output_max.0.to_string()),
+            ("asked", asked.0.to_string()),
+        ],
+        Denial::NoDelegation { role } => vec![("role", role.to_string())],
+    };
+    Told::new(Code::PermissionDenied, error, facts)
+}
+
+/// A budget without room carries QuotaFailure and `resets_at`, and no RetryInfo, so that no client runs
+/// against a cap by itself.
+pub(super) fn rejection(error: &Rejection) -> Told {
+    let code = code(error);
+    let told = Told::new(code, error, facts(error));
+    match (error, code) {
+        (Rejection::OverBudget(check), _) => {
+            told.quota(format_args!("budgets/{}", check.budget), error)
+        }
+        (Rejection::RequestOutsideMemory { .. }, _) => told.bad_field("request_id", error),
+        (_, Code::InvalidArgument) => told.bad_field("amount", error),
+        (_, Code::FailedPrecondition) => told.state(&reason(error.code()), subject(error), error),
+        (_, _) => told,
     }
 }
 

@@ -1,10 +1,17 @@
 //! Refusals of the runtime and of the guard before it.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
-use super::Told;
+use super::{Told, ledger, reason};
+use crate::domain::fault::Fault;
 use crate::edge::grpc::guard::GuardError;
+use crate::ports::holds::NotSignable;
+use crate::ports::signer::SignerError;
+use crate::runtime::limits::Limited;
 use crate::runtime::operator::OperatorError;
+use crate::runtime::payer::PayError;
 
 impl From<&GuardError> for Status {
     fn from(error: &GuardError) -> Self {
@@ -35,5 +42,91 @@ impl From<&OperatorError> for Status {
                     .status()
             }
         }
+    }
+}
+
+impl From<&PayError> for Status {
+    /// Where money may have moved the code is DEADLINE_EXCEEDED, so that no client takes it for a
+    /// refusal; asking again with the same request id never pays twice.
+    fn from(error: &PayError) -> Self {
+        let told = match error {
+            PayError::Denied { denied, .. } => ledger::denial(&denied.denial),
+            PayError::Refused { refused, .. } => ledger::refused(refused),
+            PayError::Limited(limited) => limit(limited),
+            PayError::UnknownRole { role } => {
+                Told::new(Code::PermissionDenied, error, [("role", role.to_string())])
+            }
+            PayError::NoProvider { capability, .. } => {
+                Told::new(Code::NotFound, error, [("capability", capability.to_string())])
+            }
+            PayError::BodyTooLarge { len, max } => {
+                let numbers = [("len", len.to_string()), ("max", max.to_string())];
+                Told::new(Code::InvalidArgument, error, numbers).bad_field("body", error)
+            }
+            PayError::NoDirectory(_) | PayError::Draining => {
+                Told::new(Code::Unavailable, error, [])
+            }
+            PayError::NoQuote { provider, .. } => {
+                Told::new(Code::Unavailable, error, [("provider", provider.to_string())])
+            }
+            PayError::TooDear { price, price_max } => {
+                let numbers = [
+                    ("price_nano", price.get().to_string()),
+                    ("price_max_nano", price_max.get().to_string()),
+                ];
+                Told::new(Code::FailedPrecondition, error, numbers).state(
+                    &reason(error.code()),
+                    "price_max_nano",
+                    error,
+                )
+            }
+            PayError::NotSigned { error, .. } => not_signed(error),
+            PayError::Provider { provider, error: inner, .. } => {
+                let facts = [("provider", provider.to_string()), ("inner", reason(inner.code()))];
+                Told::new(Code::DeadlineExceeded, error, facts)
+            }
+            PayError::InDoubt { .. } => Told::new(Code::DeadlineExceeded, error, []),
+            PayError::AnswerGone { payment } => Told::new(Code::FailedPrecondition, error, [])
+                .state(&reason(error.code()), payment, error),
+        };
+        match error.payment() {
+            Some(payment) => told.payment(payment).status(),
+            None => told.status(),
+        }
+    }
+}
+
+fn limit(error: &Limited) -> Told {
+    let key = ("limit", error.key().kind().to_owned());
+    match error {
+        Limited::Rate { per_minute, retry_after_ms, .. } => {
+            let numbers = [
+                key,
+                ("per_minute", per_minute.to_string()),
+                ("retry_after_ms", retry_after_ms.to_string()),
+            ];
+            Told::new(Code::ResourceExhausted, error, numbers)
+                .retry_after(Duration::from_millis(*retry_after_ms))
+        }
+        Limited::Concurrency { bound, .. } => {
+            Told::new(Code::ResourceExhausted, error, [key, ("bound", bound.to_string())])
+        }
+    }
+}
+
+fn not_signed(error: &SignerError) -> Told {
+    match error {
+        SignerError::NotSignable(NotSignable::Paused(payment)) => {
+            Told::new(Code::FailedPrecondition, error, []).state("PAUSED", payment, error)
+        }
+        SignerError::NoKey(wallet) => Told::new(
+            Code::FailedPrecondition,
+            error,
+            [("wallet", wallet.to_string())],
+        )
+        .state(&reason(error.code()), wallet, error),
+        SignerError::NotSignable(NotSignable::Stopped) => Told::new(Code::DataLoss, error, []),
+        SignerError::NotSignable(NotSignable::NoHold(_) | NotSignable::Ended(_))
+        | SignerError::UnknownAsset(_) => Told::new(Code::Internal, error, []),
     }
 }

@@ -1,9 +1,10 @@
 //! The node's doors over real sockets: who is let in, and what they see.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::time::Duration;
+mod paying;
+mod world;
 
-use alloy::primitives::Address as EvmAddress;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -13,25 +14,22 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::domain::ledger::Ledger;
 use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::state::Bounds;
 use crate::domain::ledger::window::WindowSpec;
-use crate::domain::ledger::{Command, Ledger};
 use crate::domain::money::Nano;
 use crate::domain::policy::{Lists, Rates, Role};
-use crate::domain::time::Timestamp;
 use crate::edge::grpc::permissions::{May, find_permission, methods};
 use crate::edge::grpc::{Address, Listener, Reach, ServeError, connect_one, pb};
-use crate::ports::archive::MemoryArchive;
-use crate::ports::clock::ManualClock;
 use crate::ports::entropy::SeededEntropy;
 use crate::ports::history::MemoryHistory;
-use crate::ports::journal::MemoryJournal;
-use crate::runtime::treasury::Settings;
+use crate::ports::memory_rail::MemoryRail;
 use pb::budget_service_client::BudgetServiceClient;
 use pb::journal_service_client::JournalServiceClient;
 use pb::operator_service_client::OperatorServiceClient;
 use pb::wallet_service_client::WalletServiceClient;
+use world::World;
 
 struct House {
     channel: Channel,
@@ -40,13 +38,28 @@ struct House {
     served: JoinHandle<Result<(), ServeError>>,
     _dir: tempfile::TempDir,
     local: Channel,
+    rail: MemoryRail,
+    pay_to: alloy::primitives::Address,
+}
+
+fn anything() -> Lists {
+    let any = || vec!["*".parse().unwrap()];
+    Lists {
+        capabilities: any(),
+        models: any(),
+        providers: any(),
+        payees: any(),
+        networks: any(),
+        assets: any(),
+        schemes: any(),
+    }
 }
 
 fn policy() -> PolicyDocument {
     let role = |name: &str, can_delegate| Role {
         name: name.parse().unwrap(),
         description: String::new(),
-        allow: Lists::default(),
+        allow: anything(),
         deny: Lists::default(),
         per_call_max: Nano::ONE,
         rates: Rates::default(),
@@ -59,7 +72,7 @@ fn policy() -> PolicyDocument {
         name: name.parse().unwrap(),
         selector: Selector::Fleet,
         per,
-        limit: Nano::new(100),
+        limit: world::LIMIT,
         window: WindowSpec::Lifetime,
     };
     let roles = [role("scout", true), role("runaway", false)];
@@ -67,30 +80,21 @@ fn policy() -> PolicyDocument {
         currency: "USD".into(),
         roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
         budgets: vec![budget("fleet", Per::All), budget("each", Per::Agent)],
+        assets: world::assets(),
         ..PolicyDocument::default()
     }
 }
 
 async fn open() -> House {
-    let journal = MemoryJournal::default();
-    let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-    let settings = Settings { bounds: Bounds::default(), boot: 1, snapshot_every: 1000 };
-    let (treasury, task) =
-        Treasury::open(Arc::new(journal.clone()), clock.clone(), settings).await.unwrap();
-    tokio::spawn(task.run());
-    let wallet = Command::OpenWallet {
-        wallet: "main".parse().unwrap(),
-        address: EvmAddress::repeat_byte(7),
-    };
-    treasury.execute(wallet).await.unwrap();
-
+    let World { clock, journal, treasury, archive, payer, rail, pay_to } = world::build().await;
     let operator = Token::for_operator([9; 32]);
     let node = Node {
         operator: Operator::new(treasury.clone()),
         treasury,
+        payer,
         journal: Arc::new(journal),
         history: Arc::new(MemoryHistory::default()),
-        archive: Arc::new(MemoryArchive::default()),
+        archive: Arc::new(archive),
         clock,
         entropy: Arc::new(SeededEntropy::new(1)),
         operator_token: operator.hash(),
@@ -112,7 +116,7 @@ async fn open() -> House {
     let served = tokio::spawn(doors.serve(vec![tcp, unix], stopped, Duration::from_secs(5)));
     let channel = connect_one(&endpoint, Reach::Loopback).await.unwrap();
     let local = connect_one(&socket.to_string(), Reach::Loopback).await.unwrap();
-    House { channel, operator, stop, served, _dir: dir, local }
+    House { channel, operator, stop, served, _dir: dir, local, rail, pay_to }
 }
 
 fn with<T>(token: &Token, message: T) -> Request<T> {
@@ -156,15 +160,11 @@ async fn add_agent(house: &House, name: &str, role: &str) -> Token {
     Token::shown(&client.add_agent(request).await.unwrap().into_inner().token)
 }
 
-fn served(path: &str) -> bool {
-    !path.starts_with("/bursar.v1.PaymentService/")
-}
-
 #[tokio::test]
 async fn z01_without_a_credential_that_proves_something_no_method_answers() {
     let house = open().await;
     let stranger = Token::for_operator([1; 32]);
-    for path in methods().iter().filter(|path| served(path)) {
+    for path in &methods() {
         if find_permission(path) == Some(May::Anybody) {
             continue;
         }
@@ -182,7 +182,7 @@ async fn z05_each_method_answers_only_those_that_the_table_names() {
     let house = open().await;
     apply(&house).await;
     let agent = add_agent(&house, "scout-1", "scout").await;
-    for path in methods().iter().filter(|path| served(path)) {
+    for path in &methods() {
         let may = find_permission(path).unwrap();
         for (token, others) in [(&agent, May::Operator), (&house.operator, May::Agent)] {
             let code = match call(&house.channel, path, Some(token)).await {
@@ -248,7 +248,7 @@ async fn an_agent_delegates_only_where_its_role_lets_it() {
     let mut client = BudgetServiceClient::new(house.channel.clone());
     let ask = |name: &str| pb::DelegateRequest {
         agent: name.into(),
-        limit_nano: "40".into(),
+        limit_nano: "20".into(),
         until: Some(prost_types::Timestamp { seconds: 1_900_000_000, nanos: 0 }),
     };
     let status = client.delegate(with(&runaway, ask("loop-1"))).await.unwrap_err();
@@ -261,7 +261,7 @@ async fn an_agent_delegates_only_where_its_role_lets_it() {
     let mine = client.list_budgets(with(&token, Default::default())).await.unwrap();
     let mine = mine.into_inner().budgets;
     let delegated = mine.iter().find(|account| account.budget == "delegation").unwrap();
-    assert_eq!((delegated.subject.as_str(), delegated.left_nano.as_str()), ("agent/cub-1", "40"));
+    assert_eq!((delegated.subject.as_str(), delegated.left_nano.as_str()), ("agent/cub-1", "20"));
     // The parent sees what it delegated.
     let beneath = pb::ListBudgetsRequest { agent: Some("cub-1".into()), ..Default::default() };
     assert!(client.list_budgets(with(&scout, beneath)).await.is_ok());
@@ -302,11 +302,12 @@ async fn the_journal_is_read_along_until_the_end_comes() {
     let mut client = JournalServiceClient::new(house.local.clone());
     let mut entries = client.watch(pb::WatchRequest { after_seq: 0 }).await.unwrap().into_inner();
     assert_eq!(entries.message().await.unwrap().unwrap().kind, "wallet_opened");
+    assert_eq!(entries.message().await.unwrap().unwrap().kind, "funds_seen");
     apply(&house).await;
-    let second = entries.message().await.unwrap().unwrap();
-    assert_eq!((second.seq, second.kind.as_str()), (2, "policy_applied"));
-    assert_eq!(client.head(pb::HeadRequest {}).await.unwrap().into_inner().seq, 2);
-    assert_eq!(client.verify(pb::VerifyRequest {}).await.unwrap().into_inner().entries, 2);
+    let third = entries.message().await.unwrap().unwrap();
+    assert_eq!((third.seq, third.kind.as_str()), (3, "policy_applied"));
+    assert_eq!(client.head(pb::HeadRequest {}).await.unwrap().into_inner().seq, 3);
+    assert_eq!(client.verify(pb::VerifyRequest {}).await.unwrap().into_inner().entries, 3);
     house.stop.send(()).unwrap();
     assert!(entries.message().await.unwrap().is_none());
     house.served.await.unwrap().unwrap();
