@@ -1,1 +1,0 @@
-//! One paid call at a time, and several at once, over twins.

@@ -1,0 +1,13 @@
+//! The payee over twins: what is bound, paid, served and owed, whatever fails on the way.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests fail by panicking"
+)]
+
+mod doubted;
+mod priced;
+mod served;
+mod world;
