@@ -146,6 +146,7 @@ impl PayerNode {
             treasury: treasury.clone(),
             payer: payer.clone(),
             operator: operator.clone(),
+            payer: payer.clone(),
             journal: archive.clone(),
             history: archive.clone(),
             archive,
