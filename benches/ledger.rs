@@ -89,6 +89,7 @@ fn build() -> World {
             asset: asset(),
             entered,
             left: Amount::ZERO,
+            after: None,
             up_to: 1,
         });
         let mut token = [0; 32];

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bursar::domain::id::Name;
 use bursar::edge::clock::SystemClock;
-use bursar::edge::grpc::{AgentClient, AgentError, Purchase};
+use bursar::edge::grpc::{AgentClient, AgentError, Bought, Purchase};
 use bursar::ports::clock::Clock;
 use futures_util::future::join_all;
 
@@ -20,6 +20,9 @@ const OUTPUT_MAX: u64 = 24;
 
 /// Calls in all at most: the loop is bounded even where a cap is not.
 const CALLS_MAX: u64 = 20_000;
+
+/// Tries at one request.
+const TRIES_MAX: u32 = 40;
 
 /// Refusals for money in a row, while nothing of its own is under way, before it believes that not one
 /// more call fits.
@@ -67,7 +70,7 @@ async fn run_one(client: &AgentClient, frenzy: &Frenzy, shared: &Shared) -> Tall
             return tally;
         }
         let began = clock.now();
-        match client.buy(purchase(frenzy, number, began.as_millis())).await {
+        match buy(client, purchase(frenzy, number, began.as_millis())).await {
             Ok(_) => {
                 shared.refusals.store(0, Ordering::Relaxed);
                 tally.answered(clock.now().since(began));
@@ -82,6 +85,28 @@ async fn run_one(client: &AgentClient, frenzy: &Frenzy, shared: &Shared) -> Tall
         }
     }
     tally
+}
+
+/// Buys; again with the very same request while nobody knows what became of it, because that never
+/// pays twice.
+async fn buy(client: &AgentClient, purchase: Purchase) -> Result<Bought, AgentError> {
+    let clock = SystemClock;
+    let mut tried = client.buy(purchase.clone()).await;
+    for tries in 1..TRIES_MAX {
+        match tried {
+            Err(error) if is_open(&error) => {
+                clock.sleep_until(pause(clock.now(), &error, tries)).await;
+            }
+            tried => return tried,
+        }
+        tried = client.buy(purchase.clone()).await;
+    }
+    tried
+}
+
+/// Whether a signature is out: the same request presents it again.
+fn is_open(error: &AgentError) -> bool {
+    error.in_doubt || error.reason == "PAYER_PROVIDER_REFUSED"
 }
 
 /// Whether the refusal says that the cap has no room. While calls are under way their holds may fill

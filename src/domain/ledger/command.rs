@@ -99,6 +99,9 @@ pub enum Command {
         entered: Amount,
         /// Out of the wallet.
         left: Amount,
+        /// After which final block it was counted; `None` at first sight. Another place than the
+        /// ledger's refuses it, so that nothing is counted twice.
+        after: Option<u64>,
         /// Up to which final block.
         up_to: u64,
     },

@@ -4,7 +4,7 @@ use alloy::primitives::Address;
 
 use crate::domain::asset::Asset;
 use crate::domain::id::Name;
-use crate::domain::ledger::Command;
+use crate::domain::ledger::{Command, Rejection};
 use crate::domain::money::Amount;
 use crate::ports::rail::{Evidence, RailError, Transfer};
 use crate::runtime::reconcile::{Open, Reconciler, Round};
@@ -19,6 +19,7 @@ struct Place {
 
 /// What moved in one place by no payment of ours, up to a block.
 struct Moved {
+    after: Option<u64>,
     entered: Amount,
     left: Amount,
     up_to: u64,
@@ -60,7 +61,7 @@ impl Reconciler {
             Err(problem) => return Ok(Err(problem)),
         };
         let (entered, up_to) = (holding.amount, holding.block);
-        self.see(place, Moved { entered, left: Amount::ZERO, up_to }).await?;
+        self.see(place, Moved { after: None, entered, left: Amount::ZERO, up_to }).await?;
         Ok(Ok(()))
     }
 
@@ -80,7 +81,12 @@ impl Reconciler {
             return Ok(Ok(()));
         }
         let open = self.open_payments(rail.network()).await?;
-        let mut moved = Moved { entered: Amount::ZERO, left: Amount::ZERO, up_to: found.up_to };
+        let mut moved = Moved {
+            after: Some(after),
+            entered: Amount::ZERO,
+            left: Amount::ZERO,
+            up_to: found.up_to,
+        };
         let mut ours: Vec<(Open, Transfer)> = Vec::new();
         for transfer in found.moved {
             let payment = open.iter().find(|open| Some(open.commitment.key()) == transfer.key);
@@ -97,28 +103,33 @@ impl Reconciler {
         }
         // First the height, then the payments: cut in between, a restart counts no payment of ours as
         // a foreign transfer, and finds each still open by its own nonce.
-        self.see(place, moved).await?;
+        if !self.see(place, moved).await? {
+            return Ok(Ok(()));
+        }
         for (open, transfer) in ours {
             self.close_by_transfer(rail, &open, &transfer, round).await?;
         }
         Ok(Ok(()))
     }
 
-    async fn see(&self, place: &Place, moved: Moved) -> Result<(), Refused> {
+    /// Whether it was counted; another round may have been faster.
+    async fn see(&self, place: &Place, moved: Moved) -> Result<bool, Refused> {
         let command = Command::SeeFunds {
             wallet: place.wallet.clone(),
             asset: place.asset,
             entered: moved.entered,
             left: moved.left,
+            after: moved.after,
             up_to: moved.up_to,
         };
         match self.treasury.execute(command).await {
             Err(refused @ Refused::Stopped { .. }) => Err(refused),
+            Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => Ok(false),
             Err(refused @ Refused::Rejected(_)) => {
                 tracing::error!(%refused, "funds do not match the books");
-                Ok(())
+                Ok(false)
             }
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
         }
     }
 }

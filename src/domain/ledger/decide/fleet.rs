@@ -41,7 +41,7 @@ impl Ledger {
                 Ok(Event::TokenReplaced { agent, token, by })
             }
             Command::OpenWallet { wallet, address } => self.decide_open_wallet(wallet, address),
-            Command::SeeFunds { wallet, asset, entered, left, up_to } => {
+            Command::SeeFunds { wallet, asset, entered, left, after, up_to } => {
                 let found = self
                     .find_wallet(WalletId::named(&wallet))
                     .ok_or_else(|| Rejection::UnknownWallet(wallet.clone()))?;
@@ -52,7 +52,8 @@ impl Ledger {
                     return Err(Rejection::FundsBelowZero { wallet, had, left });
                 }
                 // Also where nothing foreign moved: a restart must not count our own payments again.
-                if position.is_some_and(|position| up_to <= position.up_to) {
+                let place = position.map(|position| position.up_to);
+                if place != after || place.is_some_and(|place| up_to <= place) {
                     return Err(Rejection::Unchanged);
                 }
                 Ok(Event::FundsSeen { wallet, asset, entered, left, up_to })

@@ -109,7 +109,7 @@ pub(super) async fn build() -> World {
     let entered = Amount::new(1_000_000);
     rail.fund(USDC, address, entered);
     let left = Amount::ZERO;
-    let funds = Command::SeeFunds { wallet, asset: USDC, entered, left, up_to: 1 };
+    let funds = Command::SeeFunds { wallet, asset: USDC, entered, left, after: None, up_to: 1 };
     treasury.execute(funds).await.unwrap();
 
     let archive = MemoryArchive::default();
