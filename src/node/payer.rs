@@ -146,7 +146,6 @@ impl PayerNode {
             treasury: treasury.clone(),
             payer: payer.clone(),
             operator: operator.clone(),
-            payer: payer.clone(),
             journal: archive.clone(),
             history: archive.clone(),
             archive,
