@@ -174,6 +174,8 @@ impl Account {
             change.apply(&mut self.tally);
             return;
         }
+        // Stopping is better than a hold that no cap counts.
+        assert!(!matches!(change, Change::Hold(_)), "a hold counts in its account's newest window");
         let Some(older) = self.older.as_mut() else { return };
         if let Some((_, tally)) = older.iter_mut().find(|(kept, _)| *kept == bounds) {
             change.apply(tally);

@@ -293,7 +293,15 @@ pub(super) fn current_bounds(
     match account {
         Some(seen) if seen.bounds().contain(now) => seen.bounds(),
         Some(seen) if matches!(window, WindowSpec::Session { .. }) => seen.bounds(),
-        _ => window.bounds(now),
+        Some(seen) => {
+            let fresh = window.bounds(now);
+            // A new window begins where the last one ended, at the earliest: one that reached back, by
+            // a change of clocks or of the time zone's rules, would not be an account's newest.
+            let ended = seen.bounds().until;
+            let from = if ended <= now { fresh.from.max(ended) } else { fresh.from };
+            WindowBounds { from, ..fresh }
+        }
+        None => window.bounds(now),
     }
 }
 

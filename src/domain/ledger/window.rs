@@ -139,11 +139,12 @@ fn calendar_bounds(unit: CalendarUnit, zone: &TimeZone, now: Timestamp) -> Optio
     let day = |date: jiff::civil::Date| date.to_zoned(zone.clone()).ok();
     let (from, until) = match unit {
         CalendarUnit::Hour => {
-            // By elapsed hours from the hour's first instant: where clocks go back, the hour that
-            // comes twice has two windows, and each of them is an hour long.
-            let round =
-                jiff::ZonedRound::new().smallest(jiff::Unit::Hour).mode(jiff::RoundMode::Trunc);
-            let from = local.round(round).ok()?;
+            // By elapsed time since the clock showed minute 0 as it runs now: where clocks go back, the
+            // hour that comes twice has two windows. Rounding the wall clock itself would find an
+            // instant before the change, where clocks go back by half an hour.
+            let into = i64::from(local.minute()).checked_mul(60)?;
+            let into = into.checked_add(i64::from(local.second()))?;
+            let from = local.checked_sub(jiff::SignedDuration::from_secs(into)).ok()?;
             let until = from.checked_add(jiff::SignedDuration::from_hours(1)).ok()?;
             (from, until)
         }
