@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::commitment::AuthorizationKey;
-use crate::domain::ledger::claim::{Claim, ClaimState};
+use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::time::Timestamp;
@@ -25,9 +25,7 @@ impl Ledger {
                     state: ClaimState::Accepted,
                     delivery: None,
                 };
-                let forget_at = accepted.commitment.valid_before_s;
-                let forget_at = forget_at.saturating_add(CLAIM_MEMORY.as_secs());
-                self.forgettable.insert((forget_at, key));
+                self.forgettable.insert((forget_at_s(accepted), key));
                 let former = self.claims.insert(key, claim);
                 assert!(
                     former.is_none_or(|old| old.state == ClaimState::Released),
@@ -77,7 +75,12 @@ impl Ledger {
                 return;
             }
             self.forgettable.pop_first();
-            if self.claims.get(&key).is_some_and(Claim::is_open) {
+            let Some(claim) = self.claims.get(&key) else { continue };
+            // Bound again with a later time limit: that one counts, and stands here as well.
+            if forget_at < forget_at_s(&claim.accepted) {
+                continue;
+            }
+            if claim.is_open() {
                 let later = at.as_secs().saturating_add(CLAIM_MEMORY.as_secs());
                 self.forgettable.insert((later, key));
             } else {
@@ -85,4 +88,9 @@ impl Ledger {
             }
         }
     }
+}
+
+/// When a claim may be forgotten, once it has ended.
+const fn forget_at_s(accepted: &Accepted) -> u64 {
+    accepted.commitment.valid_before_s.saturating_add(CLAIM_MEMORY.as_secs())
 }
