@@ -8,6 +8,7 @@ use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::agent::Scope;
 use crate::domain::ledger::budget::BudgetCheck;
+use crate::domain::ledger::window::WindowError;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 
@@ -94,6 +95,17 @@ pub enum Rejection {
         from: Timestamp,
         /// The newest that is taken.
         to: Timestamp,
+    },
+    /// Another open payment has this id.
+    #[error("{0} is another open payment's id")]
+    PaymentTaken(PaymentId),
+    /// A policy's budget has a window that cannot be computed.
+    #[error("budget {budget}: {why}")]
+    BadWindow {
+        /// Which budget.
+        budget: Name,
+        /// What is wrong with it.
+        why: WindowError,
     },
     /// The session's time is over.
     #[error("the session {session} ended at {ended}")]
@@ -248,6 +260,8 @@ impl Fault for Rejection {
             Self::RequestConflict { .. } => "ledger.request_conflict",
             Self::WrongAttempt { .. } => "ledger.wrong_attempt",
             Self::RequestOutsideMemory { .. } => "ledger.request_outside_memory",
+            Self::PaymentTaken(_) => "ledger.payment_taken",
+            Self::BadWindow { .. } => "ledger.bad_window",
             Self::SessionEnded { .. } => "ledger.session_ended",
             Self::DelegationEnded { .. } => "ledger.delegation_ended",
             Self::AmountOutOfRange { .. } => "ledger.amount_out_of_range",

@@ -1,9 +1,12 @@
 //! What may become of the fleet: policies, agents, wallets, delegations, pauses.
 
+use std::collections::BTreeSet;
+
 use alloy::primitives::Address;
 
 use crate::domain::id::{AgentId, DelegationId, Name, WalletId};
 use crate::domain::ledger::agent::{Agent, Delegation, Principal, TokenHash};
+use crate::domain::ledger::budget::BudgetDef;
 use crate::domain::ledger::command::Command;
 use crate::domain::ledger::decide::holds::full;
 use crate::domain::ledger::event::Event;
@@ -29,6 +32,7 @@ impl Ledger {
                 Err(Rejection::Unchanged)
             }
             Command::ApplyPolicy { budgets, document, reason, by } => {
+                check_policy(&budgets)?;
                 let version = self.policy.version.saturating_add(1);
                 let budgets = self.caps.number(budgets);
                 Ok(Event::PolicyApplied { version, budgets, document, reason, by })
@@ -150,6 +154,23 @@ impl Ledger {
         let terms = Delegation { parent, child: child_id, limit: limit.limit, until: limit.until };
         Ok(Event::Delegated { delegation, terms, name: child, token })
     }
+}
+
+/// The configuration said all this with file and line; here it keeps out of the journal what `evolve`
+/// could not count by.
+fn check_policy(budgets: &[BudgetDef]) -> Result<(), Rejection> {
+    let mut names = BTreeSet::new();
+    for def in budgets {
+        if !names.insert(&def.name) {
+            return Err(Rejection::NameTaken(def.name.clone()));
+        }
+        if def.limit > Nano::MAX {
+            return Err(Rejection::NanoOutOfRange { nano: def.limit });
+        }
+        let bad = |why| Rejection::BadWindow { budget: def.name.clone(), why };
+        def.window.check().map_err(bad)?;
+    }
+    Ok(())
 }
 
 /// A delegated budget's bounds.

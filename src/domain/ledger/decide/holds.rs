@@ -52,6 +52,9 @@ impl Ledger {
         self.check_paused(agent, &line)?;
         self.check_amounts(&ask)?;
         self.check_wallet(agent, &ask)?;
+        if self.holds.contains_key(&ask.payment) {
+            return Err(Rejection::PaymentTaken(ask.payment).into());
+        }
         if self.holds.len() >= self.bounds.holds_max {
             return Err(full("open holds", self.bounds.holds_max).into());
         }

@@ -107,9 +107,12 @@ fn code(error: &Rejection) -> Code {
         | Rejection::AmountMismatch { .. }
         | Rejection::WrongGenesis { .. }
         | Rejection::Unchanged => Code::FailedPrecondition,
-        // Callers never choose these: the node made a commitment or read a chain that does not fit
-        // its own ledger.
-        Rejection::ForeignWallet { .. } | Rejection::FundsBelowZero { .. } => Code::Internal,
+        // Callers never choose these: the node made a name, a commitment or a policy, or read a chain,
+        // that does not fit its own ledger.
+        Rejection::ForeignWallet { .. }
+        | Rejection::FundsBelowZero { .. }
+        | Rejection::PaymentTaken(_)
+        | Rejection::BadWindow { .. } => Code::Internal,
     }
 }
 
