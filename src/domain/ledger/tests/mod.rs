@@ -1,1 +1,19 @@
 //! The ledger's rules, one by one and all together.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs,
+    reason = "tests fail by panicking, and say what they are by their names"
+)]
+
+mod claims;
+mod delegations;
+mod fixture;
+mod fleet;
+mod holds;
+mod payments;
+mod policies;
+mod requests;
+mod windows;

@@ -1,0 +1,177 @@
+//! Claims: bound once, settled once, served once; every command in every state.
+
+use super::fixture::*;
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::id::Fingerprint;
+use crate::domain::ledger::claim::Accepted;
+use crate::domain::ledger::{Bounds, Command, Event, Rejection};
+use crate::domain::money::Amount;
+
+fn accept(desk: &mut Desk, accepted: &Accepted) -> Result<Event, Rejection> {
+    desk.execute(Command::Accept(Box::new(accepted.clone())))
+}
+
+fn settle(claim: AuthorizationKey, amount: u128) -> Command {
+    Command::SettleClaim { claim, amount: Amount::new(amount), transaction: number(5) }
+}
+
+fn serve(claim: AuthorizationKey) -> Command {
+    Command::Serve { claim, delivery: delivery() }
+}
+
+fn step(desk: &mut Desk, accepted: &Accepted, what: &str) -> Result<Event, Rejection> {
+    let claim = accepted.key();
+    match what {
+        "accept" => accept(desk, accepted),
+        "doubt" => desk.execute(Command::DoubtClaim { claim, transaction: None }),
+        "settle" => desk.execute(settle(claim, 10)),
+        "serve" => desk.execute(serve(claim)),
+        "release" => desk.execute(Command::ReleaseClaim { claim }),
+        "kill" => desk.execute(Command::KillClaim { claim }),
+        "refund" => desk.execute(Command::Refund { claim, transaction: number(6) }),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn each_command_in_each_state() {
+    let commands = ["accept", "doubt", "settle", "serve", "release", "kill", "refund"];
+    let (no, none) = ("ledger.wrong_claim_state", "ledger.unknown_claim");
+    let (settled, died) = ("claim_settled", "claim_died");
+    let table: [(&[&str], [&str; 7]); 8] = [
+        (&[], ["accepted", none, none, none, none, none, none]),
+        (&["accept"], [no, "claim_doubted", settled, no, "claim_released", died, no]),
+        (&["accept", "doubt"], [no, "ledger.unchanged", settled, no, no, died, no]),
+        (&["accept", "settle"], [no, no, no, "served", no, no, "refunded"]),
+        (&["accept", "settle", "serve"], [no, no, no, no, no, no, no]),
+        (&["accept", "release"], ["accepted", no, settled, no, no, died, no]),
+        (&["accept", "kill"], [no, no, settled, no, no, no, no]),
+        (&["accept", "settle", "refund"], [no, no, no, no, no, no, no]),
+    ];
+    for (before, row) in table {
+        for (command, expected) in commands.into_iter().zip(row) {
+            let mut desk = Desk::new(vec![]);
+            let accepted = desk.accepted(1, 10);
+            for what in before {
+                step(&mut desk, &accepted, what).unwrap();
+            }
+            let found = match step(&mut desk, &accepted, command) {
+                Ok(event) => event.kind(),
+                refused => code(refused),
+            };
+            assert_eq!(found, expected, "{command} after {before:?}");
+            assert!(desk.ledger.books().balanced());
+        }
+    }
+}
+
+#[test]
+fn an_authorization_pays_the_first_request_that_it_was_bound_to_and_no_other() {
+    for released in [false, true] {
+        let mut desk = Desk::new(vec![]);
+        let accepted = desk.accepted(1, 10);
+        accept(&mut desk, &accepted).unwrap();
+        if released {
+            step(&mut desk, &accepted, "release").unwrap();
+        }
+        let other = Accepted { fingerprint: Fingerprint::from_bytes([9; 16]), ..accepted.clone() };
+        assert_eq!(accept(&mut desk, &other), Err(Rejection::BoundElsewhere(accepted.key())));
+    }
+}
+
+#[test]
+fn a_claim_settles_for_just_what_was_claimed() {
+    for (moved, taken) in [(0, false), (9, false), (10, true), (11, false)] {
+        let mut desk = Desk::new(vec![]);
+        let accepted = desk.accepted(1, 10);
+        accept(&mut desk, &accepted).unwrap();
+        assert_eq!(desk.execute(settle(accepted.key(), moved)).is_ok(), taken, "{moved}");
+    }
+}
+
+#[test]
+fn what_is_accepted_is_within_its_time_and_its_range() {
+    let mut desk = Desk::new(vec![]);
+    for (amount, expected) in [(0, false), (1, true), (Amount::MAX.get(), true)] {
+        let accepted = Accepted { amount: Amount::new(amount), ..desk.accepted(7, 1) };
+        let asked = accept(
+            &mut desk,
+            &Accepted {
+                commitment: crate::domain::commitment::Commitment {
+                    nonce: number(u64::try_from(amount % 1000).unwrap()),
+                    amount_max: Amount::new(amount),
+                    ..accepted.commitment
+                },
+                ..accepted
+            },
+        );
+        assert_eq!(asked.is_ok(), expected, "{amount}");
+    }
+    let late = desk.accepted(2, 10);
+    let last = desk.accepted(3, 10);
+    desk.wait(LIFE_S - 1);
+    accept(&mut desk, &last).unwrap();
+    desk.wait(1);
+    assert_eq!(code(accept(&mut desk, &late)), "ledger.wrong_claim_state");
+}
+
+#[test]
+fn claims_are_bounded() {
+    let mut desk = Desk::bounded(Bounds { claims_max: 2, ..Bounds::default() }, vec![]);
+    for nonce in 0..2 {
+        let accepted = desk.accepted(nonce, 10);
+        accept(&mut desk, &accepted).unwrap();
+    }
+    let third = desk.accepted(3, 10);
+    assert_eq!(code(accept(&mut desk, &third)), "ledger.full");
+}
+
+#[test]
+fn an_ended_claim_is_forgotten_after_its_time_and_an_open_one_never() {
+    let mut desk = Desk::new(vec![]);
+    let (open, ended) = (desk.accepted(1, 10), desk.accepted(2, 10));
+    for accepted in [&open, &ended] {
+        accept(&mut desk, accepted).unwrap();
+    }
+    step(&mut desk, &ended, "settle").unwrap();
+    step(&mut desk, &ended, "serve").unwrap();
+    desk.wait(LIFE_S + 3600 - 2);
+    let next = desk.accepted(3, 10);
+    accept(&mut desk, &next).unwrap();
+    assert!(desk.ledger.find_claim(&ended.key()).is_some());
+    desk.wait(10);
+    let next = desk.accepted(4, 10);
+    accept(&mut desk, &next).unwrap();
+    assert!(desk.ledger.find_claim(&ended.key()).is_none());
+    // Forgotten is not new: its time is over.
+    assert_eq!(code(accept(&mut desk, &ended)), "ledger.wrong_claim_state");
+    desk.wait(100_000_000);
+    let next = desk.accepted(5, 10);
+    accept(&mut desk, &next).unwrap();
+    step(&mut desk, &open, "doubt").unwrap();
+    step(&mut desk, &open, "settle").unwrap();
+    assert_eq!(desk.ledger.open_claims().len(), 4);
+}
+
+/// A claim given up and bound again by a second signature under the same nonce, with a later time limit,
+/// was forgotten by the first one's: an authorization that was served could then pay once more.
+#[test]
+fn a_claim_bound_again_is_remembered_by_its_later_time_limit() {
+    let mut desk = Desk::new(vec![]);
+    let first = desk.accepted(1, 10);
+    accept(&mut desk, &first).unwrap();
+    step(&mut desk, &first, "release").unwrap();
+    let mut second = first.clone();
+    second.commitment.valid_before_s += 1_000_000;
+    for what in ["accept", "settle", "serve"] {
+        step(&mut desk, &second, what).unwrap();
+    }
+    desk.wait(LIFE_S + 3601);
+    let next = desk.accepted(2, 10);
+    accept(&mut desk, &next).unwrap();
+    assert_eq!(code(accept(&mut desk, &second)), "ledger.wrong_claim_state");
+    desk.wait(1_000_000);
+    let next = desk.accepted(3, 10);
+    accept(&mut desk, &next).unwrap();
+    assert!(desk.ledger.find_claim(&second.key()).is_none());
+}
