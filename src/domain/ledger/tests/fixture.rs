@@ -83,7 +83,7 @@ pub struct Desk {
     pub ledger: Ledger,
     pub now: Timestamp,
     pub log: Vec<(Timestamp, Event)>,
-    asked: u64,
+    pub asked: u64,
 }
 
 impl Desk {

@@ -1,0 +1,253 @@
+//! A second, slow ledger: everything that the first one counts, counted again from its events alone,
+//! from nothing, by the words of the rules and by none of the first one's code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy::primitives::B256;
+
+use super::fixture::{Desk, asset};
+use crate::domain::id::{AgentId, PaymentId, RequestId};
+use crate::domain::ledger::Event;
+use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo};
+use crate::domain::ledger::hold::{CaptureProof, Held};
+use crate::domain::ledger::window::WindowSpec;
+use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
+
+/// What a payment counts for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    Held,
+    Unknown,
+    /// Spent by the payee's word.
+    Captured,
+    /// Spent by the rail's word.
+    Settled,
+    /// Free: nothing counts.
+    Free,
+}
+
+struct Payment {
+    held: Held,
+    placed_at: Timestamp,
+    standing: Standing,
+}
+
+/// What the events say.
+#[derive(Default)]
+pub struct Oracle {
+    payments: BTreeMap<PaymentId, Payment>,
+    budgets: BTreeMap<BudgetNo, BudgetDef>,
+    delegations: BTreeMap<[u8; 16], u64>,
+    entered: i128,
+    last: Timestamp,
+    nonces: BTreeSet<B256>,
+}
+
+impl Oracle {
+    /// Folds the whole log, checking what each event may do where it happens.
+    pub fn read(log: &[(Timestamp, Event)]) -> Self {
+        let mut oracle = Self::default();
+        for (at, event) in log {
+            // I18: time strictly increases.
+            assert!(*at > oracle.last, "time went back");
+            oracle.last = *at;
+            oracle.step(*at, event);
+        }
+        oracle
+    }
+
+    fn step(&mut self, at: Timestamp, event: &Event) {
+        use Standing::{Captured, Free, Held, Settled, Unknown};
+        match event {
+            Event::PolicyApplied { budgets, .. } => self.budgets.extend(budgets.iter().cloned()),
+            Event::Delegated { delegation, terms, .. } => {
+                self.delegations.insert(*delegation.as_bytes(), terms.limit.get());
+            }
+            Event::FundsSeen { entered, left, .. } => {
+                self.entered += signed(*entered) - signed(*left);
+            }
+            Event::Held(held) => self.place(at, held),
+            Event::Doubted { payment } => self.go(*payment, &[Held], Unknown),
+            Event::Captured { payment, proof, amount, nano, .. } => {
+                let held = &self.payments[payment].held;
+                // I5: exact takes exactly what was authorized.
+                assert_eq!((*amount, *nano), (held.commitment.amount_max, held.nano));
+                let to = match proof {
+                    CaptureProof::Receipt => Captured,
+                    CaptureProof::Chain(_) => Settled,
+                };
+                self.go(*payment, &[Held, Unknown], to);
+            }
+            Event::PaymentVerified { payment, .. } => self.go(*payment, &[Captured], Settled),
+            // I7, I9: what was in doubt is given back by the rail's word only.
+            Event::Voided { payment, proof, .. } => {
+                let by_rail =
+                    matches!(proof, crate::domain::ledger::hold::VoidProof::Canceled { .. });
+                let from: &[Standing] = if by_rail { &[Held, Unknown] } else { &[Held] };
+                self.go(*payment, from, Free);
+            }
+            Event::Expired { payment, block, .. } => {
+                self.check_over(*payment, block.time_s);
+                self.go(*payment, &[Held, Unknown], Free);
+            }
+            Event::CaptureReversed { payment, block, .. } => {
+                self.check_over(*payment, block.time_s);
+                self.go(*payment, &[Captured], Free);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_over(&self, payment: PaymentId, time_s: u64) {
+        assert!(
+            time_s >= self.payments[&payment].held.commitment.valid_before_s,
+            "it was still live"
+        );
+    }
+
+    /// I8: what has ended stays so.
+    fn go(&mut self, payment: PaymentId, from: &[Standing], to: Standing) {
+        let found =
+            self.payments.get_mut(&payment).expect("an event names a payment that was held");
+        assert!(from.contains(&found.standing), "{:?} to {to:?}", found.standing);
+        found.standing = to;
+    }
+
+    fn place(&mut self, at: Timestamp, held: &Held) {
+        // I6: one live authorization for each request, and no name or nonce twice.
+        let request = (held.agent, held.request);
+        let live = self.payments.values().any(|other| {
+            (other.held.agent, other.held.request) == request && other.standing != Standing::Free
+        });
+        assert!(!live, "a request has two live payments");
+        assert!(self.nonces.insert(held.commitment.nonce), "a nonce came twice");
+        let payment = Payment { held: held.clone(), placed_at: at, standing: Standing::Held };
+        assert!(self.payments.insert(held.payment, payment).is_none(), "a payment came twice");
+        // I1: whatever a commit adds fits under each cap as of that commit.
+        for seat in &held.seats {
+            assert!(
+                seat.from <= at && at < seat.until,
+                "a hold counts in the window it is placed in"
+            );
+            let limit = self.limit(seat.account);
+            let (spent, held) = self.counted(seat.account, at);
+            assert!(spent + held <= limit, "{spent} spent and {held} held of {limit}");
+            self.check_any_span(seat.account, at, limit);
+        }
+    }
+
+    fn limit(&self, account: AccountKey) -> u64 {
+        if account.budget == AccountKey::DELEGATION {
+            return self.delegations[&account.subject];
+        }
+        self.budgets[&account.budget].limit.get()
+    }
+
+    /// No span of a rolling window's length, ending now, has more placed in it than the cap.
+    fn check_any_span(&self, account: AccountKey, now: Timestamp, limit: u64) {
+        let Some(def) = self.budgets.get(&account.budget) else { return };
+        let WindowSpec::Rolling { span } = def.window else { return };
+        let within = |payment: &&Payment| {
+            payment.placed_at.after(span) > now && payment.standing != Standing::Free
+        };
+        let seated = self.payments.values().filter(|payment| payment.sits(account).is_some());
+        let sum: u64 = seated.filter(within).map(|payment| payment.held.nano.get()).sum();
+        assert!(sum <= limit, "{sum} in one span of {span:?}, of {limit}");
+    }
+
+    /// Spent and held of an account at `now`, by the payments that sit in its window.
+    pub fn counted(&self, account: AccountKey, now: Timestamp) -> (u64, u64) {
+        let lifetime = WindowSpec::Lifetime;
+        let window = self.budgets.get(&account.budget).map_or(&lifetime, |def| &def.window);
+        let (mut spent, mut held) = (0, 0);
+        for payment in self.payments.values() {
+            let Some((from, until)) = payment.sits(account) else { continue };
+            let counts = match window {
+                WindowSpec::Calendar { .. } => from <= now && now < until,
+                WindowSpec::Rolling { span } => until.after(*span) > now,
+                WindowSpec::Session { .. } | WindowSpec::Lifetime => true,
+            };
+            match payment.standing {
+                _ if !counts => {}
+                Standing::Held | Standing::Unknown => held += payment.held.nano.get(),
+                Standing::Captured | Standing::Settled => spent += payment.held.nano.get(),
+                Standing::Free => {}
+            }
+        }
+        (spent, held)
+    }
+
+    /// Looks at everything that the ledger shows, and finds it the same.
+    pub fn check(&self, desk: &Desk) {
+        // I1, I2, I22: every account, in its own window.
+        for check in desk.ledger.accounts(desk.now) {
+            let counted = self.counted(check.account, desk.now);
+            assert_eq!((check.spent.get(), check.held.get()), counted, "{}", check.budget);
+        }
+        // I2: a hold counts in every budget that applies to its agent, or nowhere.
+        let open = |payment: &&Payment| {
+            matches!(payment.standing, Standing::Held | Standing::Unknown | Standing::Captured)
+        };
+        let opened: Vec<&Payment> = self.payments.values().filter(open).collect();
+        assert_eq!(opened.len(), desk.ledger.holds_len());
+        for payment in opened {
+            assert!(desk.ledger.find_hold(payment.held.payment).is_some());
+        }
+        self.check_money(desk);
+    }
+
+    /// I3: what is in the wallet, in escrow and outside, by the books and by the position.
+    fn check_money(&self, desk: &Desk) {
+        let sum = |standings: &[Standing]| -> i128 {
+            let seen = self.payments.values().filter(|p| standings.contains(&p.standing));
+            seen.map(|payment| signed(payment.held.commitment.amount_max)).sum()
+        };
+        let held = sum(&[Standing::Held, Standing::Unknown]);
+        let paid = sum(&[Standing::Captured, Standing::Settled]);
+        let mut positions = (0, 0, 0);
+        for wallet in desk.ledger.wallets() {
+            let Some(position) = wallet.find(asset()) else { continue };
+            positions.0 += signed(position.held);
+            positions.1 += signed(position.paid);
+            positions.2 += signed(position.entered) - signed(position.left);
+            assert!(position.held <= position.owned(), "a wallet holds more than it owns");
+        }
+        assert_eq!(positions, (held, paid, self.entered));
+        let rest = |account| {
+            let commodity = crate::domain::ledger::books::Commodity::Asset(asset());
+            let sums = desk.ledger.books().find(commodity, account);
+            i128::try_from(sums.debits).unwrap() - i128::try_from(sums.credits).unwrap()
+        };
+        use crate::domain::ledger::books::BookAccount::{Escrow, Wallet};
+        assert_eq!(rest(Escrow), held);
+        assert_eq!(rest(Wallet), self.entered - held - paid);
+        assert!(desk.ledger.books().balanced());
+    }
+
+    /// The open payments, for a test to choose from.
+    pub fn open(&self) -> Vec<PaymentId> {
+        let open = self
+            .payments
+            .values()
+            .filter(|payment| !matches!(payment.standing, Standing::Settled | Standing::Free));
+        open.map(|payment| payment.held.payment).collect()
+    }
+
+    /// The requests that were made, for a test to make again.
+    pub fn requests(&self) -> Vec<(AgentId, RequestId)> {
+        self.payments.values().map(|payment| (payment.held.agent, payment.held.request)).collect()
+    }
+}
+
+impl Payment {
+    /// The window that it sits in, where it counts in `account`.
+    fn sits(&self, account: AccountKey) -> Option<(Timestamp, Timestamp)> {
+        let seat = self.held.seats.iter().find(|seat| seat.account == account)?;
+        Some((seat.from, seat.until))
+    }
+}
+
+fn signed(amount: Amount) -> i128 {
+    i128::try_from(amount.get()).unwrap()
+}
