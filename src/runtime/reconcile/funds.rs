@@ -89,16 +89,16 @@ impl Reconciler {
         };
         let mut ours: Vec<(Open, Transfer)> = Vec::new();
         for transfer in found.moved {
-            let payment = open.iter().find(|open| Some(open.commitment.key()) == transfer.key);
-            match payment {
-                Some(payment) => ours.push((payment.clone(), transfer)),
-                None if transfer.from == place.address => {
-                    moved.left = sum(moved.left, transfer.amount);
-                }
-                None => {}
-            }
             if transfer.to == place.address {
                 moved.entered = sum(moved.entered, transfer.amount);
+            }
+            // Only the payer's own wallet closes a payment: where the payee is a wallet of ours too, the
+            // payer's has not counted the transfer yet, and would take it for a foreign one.
+            if transfer.from == place.address {
+                match open.iter().find(|open| Some(open.commitment.key()) == transfer.key) {
+                    Some(payment) => ours.push((payment.clone(), transfer)),
+                    None => moved.left = sum(moved.left, transfer.amount),
+                }
             }
         }
         // First the height, then the payments: cut in between, a restart counts no payment of ours as
