@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chain::{damaged, to_sql};
-use super::inbox::Job;
+use super::inbox::{Answered, Job};
 use super::store::{Options, Store};
 use crate::domain::id::PaymentId;
 use crate::domain::time::Timestamp;
@@ -25,8 +25,8 @@ impl Archive for Store {
     }
 
     async fn keep_answer(&self, key: AnswerKey, answer: KeptAnswer, at: Timestamp) {
-        let answer = Box::new(answer);
-        let kept = self.keeping(|done| Job::KeepAnswer { key, answer, at, done }).await;
+        let job = |done| Job::KeepAnswer(Box::new(Answered { key, answer, at, done }));
+        let kept = self.keeping(job).await;
         if let Err(problem) = kept {
             tracing::warn!(error = %problem, "answer was not kept");
         }
@@ -85,30 +85,31 @@ pub(super) fn keep_decisions(
     tx.commit()
 }
 
-/// Writes an answer, without its bytes where they are too many.
-pub(super) fn keep_answer(
-    conn: &Connection,
-    key: AnswerKey,
-    answer: &KeptAnswer,
-    at: Timestamp,
+/// Writes answers in one transaction, without their bytes where they are too many.
+pub(super) fn keep_answers<'a>(
+    conn: &mut Connection,
+    answers: impl IntoIterator<Item = &'a Answered>,
 ) -> rusqlite::Result<()> {
-    let body = answer.body.as_deref().filter(|body| body.len() <= ANSWER_LEN_MAX);
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO answers
-         (answer, at_ns, at, content_type, model, usage, receipt, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        answer_name(key),
-        to_sql(at.as_nanos()),
-        at.to_string(),
-        answer.content_type,
-        answer.model,
-        to_json(&answer.usage)?,
-        answer.receipt.as_ref().map(to_json).transpose()?,
-        body,
-    ])?;
-    Ok(())
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for Answered { key, answer, at, .. } in answers {
+        let body = answer.body.as_deref().filter(|body| body.len() <= ANSWER_LEN_MAX);
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO answers
+             (answer, at_ns, at, content_type, model, usage, receipt, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            answer_name(*key),
+            to_sql(at.as_nanos()),
+            at.to_string(),
+            answer.content_type,
+            answer.model,
+            to_json(&answer.usage)?,
+            answer.receipt.as_ref().map(to_json).transpose()?,
+            body,
+        ])?;
+    }
+    tx.commit()
 }
 
 /// Drops the bytes of answers older than a day, and answers whose requests are no longer remembered.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::archive;
 use super::chain::Link;
 use super::checkpoints;
-use super::inbox::{Done, Job, Taken};
+use super::inbox::{Answered, Done, Job, Taken};
 use super::projection::Projection;
 use super::snapshots::Keeping;
 use super::store::Shared;
@@ -25,6 +26,8 @@ const EVENTS_A_STEP_MAX: u32 = 32;
 /// The tables are behind when their last event is this much older than the newest, and so many events
 /// are between: the promise is a second.
 const BEHIND: (Duration, u64) = (Duration::from_millis(500), 64);
+/// Answers that one step writes.
+const ANSWERS_A_STEP: usize = 8;
 /// Decisions that one step writes.
 const NOTES_A_STEP: usize = 16;
 /// Time of the ledger between two clearings of answers.
@@ -38,14 +41,14 @@ const ROWS_AN_EVENT: u64 = 2;
 pub(super) struct Chores {
     shared: Arc<Shared>,
     projection: Projection,
-    /// Which kind of chore comes first next time, so that none waits for all of another kind.
-    next: Kind,
     /// The snapshot that is being written.
     keeping: Option<(Keeping, Done<()>)>,
     /// Who waits until the tables know an entry, and so many decisions in all.
     catching_up: Vec<(u64, u64, Done<u64>)>,
     /// Decisions written so far.
     noted: u64,
+    /// Whether the readable tables stand still, and that has been said.
+    stuck: bool,
     /// The newest answer's time: the only clock here.
     newest: Timestamp,
     /// The time that answers were last cleared by.
@@ -76,56 +79,35 @@ impl Pace {
     }
 }
 
-#[derive(Copy, Clone)]
-enum Kind {
-    Jobs,
-    Notes,
-    Events,
-}
-
 impl Chores {
     pub(super) const fn new(shared: Arc<Shared>, projection: Projection) -> Self {
         Self {
             shared,
             projection,
-            next: Kind::Jobs,
             keeping: None,
             catching_up: Vec::new(),
             noted: 0,
+            stuck: false,
             newest: Timestamp::ZERO,
             cleared: Timestamp::ZERO,
         }
     }
 
-    /// Whether the readable tables are late.
+    /// Whether the readable tables are late, or somebody waits for them.
     pub(super) fn behind(&self, end: &Link) -> bool {
         let known = self.projection.end();
         let (late, many) = BEHIND;
-        end.at.since(known.at) > late && end.seq.saturating_sub(known.seq) > many
+        !self.catching_up.is_empty()
+            || end.at.since(known.at) > late && end.seq.saturating_sub(known.seq) > many
     }
 
-    /// Does the next thing there is to do. Returns whether there may be more.
-    pub(super) fn step(&mut self, conn: &mut Connection, taken: &mut Taken, pace: Pace) -> bool {
-        for _ in 0..3 {
-            let kind = self.next;
-            let did = match kind {
-                Kind::Jobs => self.job(conn, taken),
-                Kind::Notes => self.notes(conn, taken),
-                Kind::Events => self.events(conn, pace),
-            };
-            self.next = match kind {
-                Kind::Jobs => Kind::Notes,
-                Kind::Notes => Kind::Events,
-                Kind::Events => Kind::Jobs,
-            };
-            if did {
-                return true;
-            }
-        }
-        false
+    /// Whether somebody waits for something to be written.
+    pub(super) fn has_job(&self, taken: &Taken) -> bool {
+        self.keeping.is_some() || !taken.jobs.is_empty()
     }
 
-    fn job(&mut self, conn: &mut Connection, taken: &mut Taken) -> bool {
+    /// Does the next job, or a part of it.
+    pub(super) fn do_job(&mut self, conn: &mut Connection, taken: &mut Taken) {
         if let Some((mut keeping, done)) = self.keeping.take() {
             match keeping.step(conn) {
                 Ok(true) => self.keeping = Some((keeping, done)),
@@ -133,19 +115,12 @@ impl Chores {
                 Ok(false) => drop(done.send(Ok(()))),
                 Err(problem) => drop(done.send(Err(problem))),
             }
-            return true;
+            return;
         }
-        let Some((job, _room)) = taken.jobs.pop_front() else { return self.clear_answers(conn) };
+        let Some((job, room)) = taken.jobs.pop_front() else { return };
         match job {
             Job::KeepSnapshot { snapshot, done } => self.begin_snapshot(conn, snapshot, done),
-            Job::KeepAnswer { key, answer, at, done } => {
-                self.log_bytes(answer.body.as_ref().map_or(0, Bytes::len));
-                self.log_rows(1);
-                self.newest = self.newest.max(at);
-                let kept = archive::keep_answer(conn, key, &answer, at);
-                self.clear_answers(conn);
-                let _ = done.send(kept.map_err(|e| JournalError::WriteFailed(e.to_string())));
-            }
+            Job::KeepAnswer(first) => self.keep_answers(conn, taken, (first, room)),
             Job::CatchUp { done } => self.catch_up(taken, done),
             Job::RebuildViews { done } => match self.projection.restart(conn) {
                 Ok(()) => self.catch_up(taken, done),
@@ -157,7 +132,51 @@ impl Chores {
                 }
             }
         }
-        true
+    }
+
+    /// Does a little of what nobody waits for. Returns whether there may be more.
+    pub(super) fn do_chore(
+        &mut self,
+        conn: &mut Connection,
+        taken: &mut Taken,
+        pace: Pace,
+    ) -> bool {
+        let noted = self.keep_decisions(conn, taken);
+        let projected = self.project(conn, pace);
+        let cleared = matches!(pace, Pace::Calm) && self.clear_answers(conn);
+        noted || projected || cleared
+    }
+
+    /// Writes the answers that come first in the line, in one transaction.
+    fn keep_answers(
+        &mut self,
+        conn: &mut Connection,
+        taken: &mut Taken,
+        first: (Box<Answered>, Option<OwnedSemaphorePermit>),
+    ) {
+        let mut answers = vec![first];
+        while answers.len() < ANSWERS_A_STEP
+            && let Some((job, room)) = taken.jobs.pop_front()
+        {
+            match job {
+                Job::KeepAnswer(next) => answers.push((next, room)),
+                other => {
+                    taken.jobs.push_front((other, room));
+                    break;
+                }
+            }
+        }
+        for (answered, _) in &answers {
+            self.log_bytes(answered.answer.body.as_ref().map_or(0, Bytes::len));
+            self.log_rows(1);
+            self.newest = self.newest.max(answered.at);
+        }
+        let kept = archive::keep_answers(conn, answers.iter().map(|(answered, _)| &**answered))
+            .map_err(|e| JournalError::WriteFailed(e.to_string()));
+        self.clear_answers(conn);
+        for (answered, _room) in answers {
+            let _ = answered.done.send(kept.clone());
+        }
     }
 
     fn begin_snapshot(&mut self, conn: &Connection, snapshot: Snapshot, done: Done<()>) {
@@ -168,7 +187,7 @@ impl Chores {
         }
     }
 
-    fn notes(&mut self, conn: &mut Connection, taken: &mut Taken) -> bool {
+    fn keep_decisions(&mut self, conn: &mut Connection, taken: &mut Taken) -> bool {
         let some = taken.notes.len().min(NOTES_A_STEP);
         if some == 0 {
             return false;
@@ -183,17 +202,20 @@ impl Chores {
         true
     }
 
-    fn events(&mut self, conn: &mut Connection, pace: Pace) -> bool {
+    fn project(&mut self, conn: &mut Connection, pace: Pace) -> bool {
         let projected = match self.projection.go_on(conn, pace.events()) {
             Ok(projected) => projected,
             Err(problem) => {
-                tracing::error!(error = %problem, "readable tables stand still");
+                if !std::mem::replace(&mut self.stuck, true) {
+                    tracing::error!(error = %problem, "readable tables stand still");
+                }
                 for (_, _, done) in self.catching_up.drain(..) {
                     let _ = done.send(Err(problem.clone()));
                 }
                 return false;
             }
         };
+        self.stuck = false;
         self.log_rows(projected.saturating_mul(ROWS_AN_EVENT));
         let known = self.projection.end().seq;
         let noted = self.noted;

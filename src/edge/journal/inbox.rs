@@ -29,12 +29,20 @@ pub(super) struct Append {
     pub(super) done: Done<()>,
 }
 
+/// An answer to keep, and who waits for it.
+pub(super) struct Answered {
+    pub(super) key: AnswerKey,
+    pub(super) answer: KeptAnswer,
+    pub(super) at: Timestamp,
+    pub(super) done: Done<()>,
+}
+
 /// One thing to write that nobody's money waits for.
 pub(super) enum Job {
     /// Keep a snapshot.
     KeepSnapshot { snapshot: Snapshot, done: Done<()> },
     /// Keep an answer.
-    KeepAnswer { key: AnswerKey, answer: Box<KeptAnswer>, at: Timestamp, done: Done<()> },
+    KeepAnswer(Box<Answered>),
     /// Answer once the tables know what is durable and what was noted by now.
     CatchUp { done: Done<u64> },
     /// Drop the readable tables, and answer once they are made again.

@@ -62,29 +62,33 @@ impl Writer {
         let mut commits: u32 = 0;
         loop {
             self.inbox.take(&mut taken, rest);
+            let calm = taken.appends.is_empty();
             let entries = taken.appends.iter().map(|append| append.entries.len()).sum();
-            let calm = entries == 0;
             if !calm {
                 commits = commits.saturating_add(1);
                 if self.append(&mut taken.appends).is_err() {
                     return;
                 }
             }
+            let jobs = self.do_job(&mut taken);
             let behind = entries <= SMALL_BATCH && self.chores.behind(&self.end);
-            rest = if calm || behind || taken.closed || commits >= COMMITS_A_CHORE {
+            let due = calm || behind || taken.closed || commits >= COMMITS_A_CHORE;
+            let more = if due {
                 commits = 0;
                 let pace = match (calm, behind) {
                     (true, _) => Pace::Calm,
                     (false, true) => Pace::After(entries),
                     (false, false) => Pace::Slow,
                 };
-                match self.chore(&mut taken, pace) {
-                    true if calm => Duration::ZERO,
-                    true => GRACE,
-                    false => REST,
-                }
+                self.do_chore(&mut taken, pace)
             } else {
-                GRACE
+                true
+            };
+            rest = match (jobs, more) {
+                (true, _) => Duration::ZERO,
+                (false, true) if calm => Duration::ZERO,
+                (false, true) => GRACE,
+                (false, false) => REST,
             };
             if taken.closed && taken.jobs.is_empty() && taken.notes.is_empty() {
                 return;
@@ -152,13 +156,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Does one chore. Returns whether there may be more to do.
-    fn chore(&mut self, taken: &mut Taken, pace: Pace) -> bool {
-        if let Err(problem) = self.sync_commits(false) {
-            tracing::error!(error = %problem, "readable tables stand still");
+    /// Does one job, for somebody waits for it. Returns whether there are more.
+    fn do_job(&mut self, taken: &mut Taken) -> bool {
+        if !self.chores.has_job(taken) || !self.unsynced() {
             return false;
         }
-        self.chores.step(&mut self.conn, taken, pace)
+        self.chores.do_job(&mut self.conn, taken);
+        self.chores.has_job(taken)
+    }
+
+    /// Does one chore. Returns whether there may be more to do.
+    fn do_chore(&mut self, taken: &mut Taken, pace: Pace) -> bool {
+        self.unsynced() && self.chores.do_chore(&mut self.conn, taken, pace)
+    }
+
+    /// Lets commits go unsynced; whether that is so.
+    fn unsynced(&mut self) -> bool {
+        let set = self.sync_commits(false);
+        if let Err(problem) = &set {
+            tracing::error!(error = %problem, "readable tables stand still");
+        }
+        set.is_ok()
     }
 
     /// Whether commits are synced from here on. An unsynced one is made durable by the next synced

@@ -3,13 +3,14 @@
 use alloy::primitives::{Address, B256, Signature, U256};
 use bytes::Bytes;
 
-use super::{Options, Store, later, open, place, samples};
+use super::{Options, Store, holds, later, open, place, samples};
 use crate::domain::ledger::budget::{AccountKey, BudgetCheck, BudgetNo};
 use crate::domain::money::{Amount, Nano};
 use crate::domain::order::Usage;
 use crate::domain::policy::RuleCheck;
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, Archive, Decision, KeptAnswer};
+use crate::ports::journal::Journal;
 
 pub(super) fn decision(n: u64) -> Decision {
     Decision {
@@ -115,4 +116,29 @@ async fn an_answer_too_large_keeps_its_receipt_only() {
         assert_eq!(found.body.is_some(), kept);
         assert_eq!(found.receipt, answer(len).receipt);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_and_tables_keep_up_with_many_small_appends() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let appending = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for n in 1..=500 {
+                store.append(holds(n, 1)).await.unwrap();
+            }
+        }
+    });
+    // Each answer is waited for while appends come without a pause: were it left to a pause, this
+    // would not end before they do.
+    for n in 1..=50 {
+        let key = AnswerKey::Bought(samples::payment(n));
+        store.keep_answer(key, answer(100), later(n)).await;
+        assert!(store.find_answer(key).await.is_some());
+        let now = store.end();
+        assert!(store.catch_up().await.unwrap() >= now);
+    }
+    appending.await.unwrap();
+    assert_eq!(store.catch_up().await.unwrap(), 500);
 }

@@ -54,6 +54,15 @@ async fn many_appends_at_once_keep_their_order() {
 }
 
 #[tokio::test]
+async fn an_append_of_nothing_is_answered() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    store.append(holds(1, 0)).await.unwrap();
+    store.append(holds(1, 1)).await.unwrap();
+    assert_eq!(store.end(), 1);
+}
+
+#[tokio::test]
 async fn a_second_open_is_refused_until_the_first_is_gone() {
     let (_folder, path) = place();
     let store = open(&path);
