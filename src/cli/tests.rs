@@ -1,3 +1,5 @@
+//! The command line, word by word.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use clap::{CommandFactory, Parser};

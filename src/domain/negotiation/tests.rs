@@ -1,3 +1,5 @@
+//! Both sides' strategies: bounded, deterministic, and never beneath the floor.
+
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
 use std::cmp::Ordering;

@@ -1,3 +1,5 @@
+//! What a role allows, and each denial by its name.
+
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

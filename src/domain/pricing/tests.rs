@@ -1,3 +1,5 @@
+//! Prices as integers, rounded up once.
+
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Keystore files and the signer.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! Every check of a payment, in order.
+
 use alloy::primitives::Address;
 use proptest::prelude::*;
 use serde_json::{Value, json};

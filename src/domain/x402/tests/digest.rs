@@ -1,3 +1,5 @@
+//! EIP-712 digests against known values.
+
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol;
 use alloy::sol_types::{Eip712Domain, SolStruct, eip712_domain};

@@ -1,3 +1,5 @@
+//! The wire, read strictly.
+
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,3 +1,5 @@
+//! What a payer refuses to sign.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Objects of the wire, well and badly formed.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Signed listings, quotes and receipts.
+
 use super::*;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::x402::listing::{LIFE_MAX_S, check_listing};

@@ -1,3 +1,5 @@
+//! The configuration, read whole.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod mistakes;
