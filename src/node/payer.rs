@@ -218,11 +218,11 @@ impl PayerNode {
         })
         .await
         .is_ok();
-        self.reconciling.abort();
+        end(self.reconciling).await;
         let _ = self.reconciler.round().await;
         let _ = self.store.catch_up().await;
-        drop((self.payer, self.operator, self.reconciler, self.treasury));
-        self.writer.abort();
+        drop((self.payer, self.operator, self.reconciler, self.treasury, self.book));
+        end(self.writer).await;
         ended
     }
 }
@@ -242,6 +242,13 @@ async fn check_secret(treasury: &Treasury, secret: &NonceSecret) -> Result<(), S
         0 => Ok(()),
         open => Err(StartError::LostSecret { open }),
     }
+}
+
+/// Ends a task and waits until it has let go of what it held.
+pub(super) async fn end<T>(task: JoinHandle<T>) {
+    task.abort();
+    // An error says that it was ended, which is what was asked.
+    let _ = task.await;
 }
 
 pub(super) async fn wait(mut stopped: watch::Receiver<bool>) {

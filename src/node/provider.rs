@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_paid_service};
 use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalServiceSigner, SigningKey};
-use crate::node::payer::wait;
+use crate::node::payer::{end, wait};
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::clock::Clock;
 use crate::ports::directory::Directory;
@@ -201,7 +201,7 @@ impl Provider {
     /// Ends it: is announced no more, takes no more calls, lets those under way come to their end within
     /// `within`, and closes the journal. Whether everything had ended in time.
     pub async fn drain(self, within: Duration) -> bool {
-        self.announcing.abort();
+        end(self.announcing).await;
         self.stop.send_replace(true);
         let ended = tokio::time::timeout(within, async {
             // A server that failed has nothing left to wait for.
@@ -210,11 +210,11 @@ impl Provider {
         })
         .await
         .is_ok();
-        self.reconciling.abort();
+        end(self.reconciling).await;
         let _ = self.payee.round().await;
         let _ = self.store.catch_up().await;
         drop((self.payee, self.treasury));
-        self.writer.abort();
+        end(self.writer).await;
         ended
     }
 }

@@ -13,3 +13,5 @@ mod chain;
 mod command_line;
 mod evm;
 mod evm_faults;
+mod market;
+mod paying;

@@ -1,0 +1,328 @@
+//! A market to try things in: a sandbox chain, a directory, one provider and a payers' node, each with a
+//! journal on disk, over real sockets. Keys are made from public labels and guard nothing.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bursar::domain::asset::{Asset, Network};
+use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::id::{Name, RequestId};
+use bursar::domain::ledger::Bounds;
+use bursar::domain::ledger::agent::{Principal, Token};
+use bursar::domain::ledger::audit::Audit;
+use bursar::domain::money::{Amount, Nano};
+use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
+use bursar::domain::order::{Order, Units, Usage};
+use bursar::domain::policy::{PolicyDocument, Rates};
+use bursar::domain::quote::{PayBy, PriceTerms};
+use bursar::edge::clock::{SystemClock, SystemEntropy};
+use bursar::edge::config::Config;
+use bursar::edge::grpc::{Address, AgentClient, GrpcConnector, Listener, Purchase, Reach};
+use bursar::edge::journal::Options;
+use bursar::edge::keys::{NonceSecret, SigningKey};
+use bursar::edge::sandbox::TOKEN;
+use bursar::node::{
+    NodePlan, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, connect_rail,
+    sandbox_assets,
+};
+use bursar::ports::clock::Clock;
+use bursar::ports::engine::{Engine, EngineError, Step, Work};
+use bursar::ports::entropy::Entropy;
+use bursar::ports::journal::Journal;
+use bursar::ports::rail::Evidence;
+use bursar::runtime::directory::Registry;
+use bursar::runtime::operator::NewAgent;
+use bursar::runtime::payee::OfferedWare;
+use bursar::runtime::payer::PayerSettings;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+/// What one call costs, in atomic units, and in nano-USD.
+pub const PRICE: u128 = 1000;
+pub const PRICE_NANO: u64 = 1_000_000;
+
+/// The operator's configuration: twenty calls for each agent, a role that may only echo.
+pub const POLICY: &str = r#"
+version = 1
+[network.sandbox]
+kind = "sandbox"
+[wallet.main]
+key = "keystore:main"
+[discovery]
+allow_private = true
+
+[budget.fleet]
+applies_to = "*"
+limit = "1 USD"
+window = "lifetime"
+
+[budget.agent]
+applies_to = "role/worker"
+per = "agent"
+limit = "0.02 USD"
+window = "lifetime"
+
+[role.worker]
+per_call_max = "0.005 USD"
+can_delegate = true
+allow_any = true
+allow = { capabilities = ["echo"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact"] }
+
+[role.idle]
+per_call_max = "0.005 USD"
+allow_any = true
+allow = { capabilities = ["nothing"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact"] }
+"#;
+
+/// Gives back what it is given, upside down, and counts how often it did.
+#[derive(Default)]
+pub struct Echo {
+    pub served: AtomicU64,
+}
+
+#[async_trait]
+impl Engine for Echo {
+    fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
+        Ok(Units(work.body.len() as u64))
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
+        if work.body.as_ref() == b"fail" {
+            return Err(EngineError::Failed("as asked".to_owned()));
+        }
+        self.served.fetch_add(1, Ordering::SeqCst);
+        let mut body = work.body.to_vec();
+        body.reverse();
+        let length = body.len() as u64;
+        let usage =
+            Usage { input: Units(length), output: Units(length), bytes: length, compute_ms: 0 };
+        let begin =
+            Step::Begin { content_type: "text/plain".to_owned(), model: "echo-1".to_owned() };
+        Ok(stream::iter([Ok(begin), Ok(Step::Chunk(body.into())), Ok(Step::Done(usage))]).boxed())
+    }
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub fn usdc() -> Asset {
+    Asset { network: Network::SANDBOX, contract: TOKEN }
+}
+
+fn key(label: &str) -> SigningKey {
+    let bytes: [u8; 32] = Sha256::digest(format!("bursar behaviour test {label}")).into();
+    SigningKey::from_bytes(&bytes).unwrap()
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+pub fn policy(text: &str) -> PolicyDocument {
+    Config::load("bursar.toml".as_ref(), text).unwrap().policy
+}
+
+pub struct Market {
+    pub chain: SandboxChain,
+    pub provider: Option<Provider>,
+    pub node: Option<PayerNode>,
+    pub engine: Arc<Echo>,
+    pub evidence: Arc<dyn Evidence>,
+    genesis: alloy::primitives::B256,
+    registry: Arc<Registry>,
+    folder: TempDir,
+    tokens: BTreeMap<&'static str, Token>,
+}
+
+impl Market {
+    /// Everything running, and one agent `worker` of the role `worker`.
+    pub async fn open() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let folder = tempfile::tempdir().unwrap();
+        let chain = SandboxChain::start(None, loopback(), Arc::clone(&clock)).await.unwrap();
+        chain.fund(key("main").address(), Amount::new(10_000_000)).await.unwrap();
+        chain.fund(key("gas").address(), Amount::new(1)).await.unwrap();
+        let rail = RailPlan::sandbox(chain.url());
+        let (evm, _) = connect_rail(&rail, None, Arc::clone(&clock)).await.unwrap();
+        let registry = Arc::new(Registry::new(clock, sandbox_assets()));
+        let mut market = Self {
+            chain,
+            provider: None,
+            node: None,
+            engine: Arc::default(),
+            genesis: evm.genesis(),
+            evidence: evm,
+            registry,
+            folder,
+            tokens: BTreeMap::new(),
+        };
+        market.start_provider().await;
+        market.start_node(POLICY).await;
+        market.add("worker", "worker").await;
+        market
+    }
+
+    pub async fn start_provider(&mut self) {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let rail = RailPlan::sandbox(self.chain.url());
+        let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
+        let flat = PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() };
+        let volume_discount = VolumeDiscount::default();
+        let terms = PayeeTerms { list: flat, floor: flat, volume_discount, rounds_max: 1 };
+        let pay_by = PayBy {
+            scheme: Scheme::Exact,
+            method: TransferMethod::Eip3009,
+            asset: usdc(),
+            pay_to: key("payee").address(),
+            timeout_s: 60,
+        };
+        let plan = ProviderPlan {
+            name: name("echo"),
+            ledger: self.folder.path().join("provider.db"),
+            journal: Options::default(),
+            wares: vec![OfferedWare { capability: name("echo"), model: name("echo-1"), terms }],
+            engine: self.engine.clone(),
+            pay_by: vec![pay_by],
+            pay_to: key("payee"),
+            service_key: key("service"),
+            assets: sandbox_assets(),
+            settler: settler.unwrap(),
+            genesis: evm.genesis(),
+            evidence: evm,
+            input_max: Units(1000),
+            output_max: Units(1000),
+            concurrency_max: 64,
+            payer_rates: Rates::default(),
+            peer_rates: Rates::default(),
+            quote_life: Duration::from_secs(60),
+            lease: Duration::from_secs(60),
+            directory: self.registry.clone(),
+            listener: Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap(),
+            reconcile_every: Duration::from_millis(200),
+            clock: Arc::new(SystemClock),
+        };
+        self.provider = Some(Provider::start(plan).await.unwrap());
+    }
+
+    pub async fn start_node(&mut self, text: &str) {
+        let operator = Token::for_operator([9; 32]);
+        let plan = NodePlan {
+            ledger: self.folder.path().join("node.db"),
+            journal: Options::default(),
+            bounds: Bounds::default(),
+            snapshot_every: 50,
+            wallets: vec![(name("main"), key("main"))],
+            secret: NonceSecret::from_bytes([3; 32]),
+            policy: policy(text),
+            rails: vec![(Arc::clone(&self.evidence), self.genesis)],
+            directory: self.registry.clone(),
+            registry: Some(self.registry.clone()),
+            connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
+            listeners: vec![Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap()],
+            operator_token: operator.hash(),
+            read_policy: Arc::new(|_, _| Err(vec!["not in this test".to_owned()])),
+            fund: None,
+            payer: PayerSettings::default(),
+            reconcile_every: Duration::from_millis(200),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        };
+        self.node = Some(PayerNode::start(plan).await.unwrap());
+    }
+
+    pub fn node(&self) -> &PayerNode {
+        self.node.as_ref().unwrap()
+    }
+
+    pub async fn add(&mut self, agent: &'static str, role: &str) {
+        let mut random = [0; 32];
+        SystemEntropy.fill(&mut random);
+        let token = Token::for_agent(&name(agent), random);
+        let new = NewAgent {
+            name: name(agent),
+            role: name(role),
+            group: name("default"),
+            wallet: name("main"),
+            token: token.hash(),
+        };
+        self.node().operator.add_agent(new, Principal::Operator).await.unwrap();
+        self.tokens.insert(agent, token);
+    }
+
+    pub async fn client(&self, agent: &str) -> AgentClient {
+        AgentClient::connect(self.node().endpoint(), &self.tokens[agent]).await.unwrap()
+    }
+
+    /// Ends the node as a clean stop does, and starts it again from its journal.
+    pub async fn restart_node(&mut self, text: &str) {
+        self.node.take().unwrap().drain(Duration::from_secs(20)).await;
+        self.start_node(text).await;
+    }
+
+    /// Every event of the payers' journal refolded, once the chain has confirmed every capture.
+    pub async fn audit(&self) -> Audit {
+        let node = self.node();
+        loop {
+            node.reconciler.round().await.unwrap();
+            let captured = node.treasury.read(|ledger| {
+                let waits = |state| {
+                    matches!(state, bursar::domain::ledger::hold::HoldState::Captured { .. })
+                };
+                ledger.holds().into_iter().filter(|hold| waits(hold.state)).count()
+            });
+            if captured.await.unwrap() == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut audit = Audit::default();
+        for entry in node.store.read(0, u32::MAX).await.unwrap() {
+            audit.see(entry.at, &entry.event);
+        }
+        audit
+    }
+
+    /// What the payee owns on the chain.
+    pub async fn earned_on_chain(&self) -> u128 {
+        self.evidence.balance(usdc(), key("payee").address()).await.unwrap().amount.get()
+    }
+
+    /// What is left of the agent's own budget.
+    pub async fn left(&self, agent: &str) -> Nano {
+        let now = SystemClock.now();
+        let id = bursar::domain::id::AgentId::named(&name(agent));
+        let checks = self.node().operator.budgets_of(id, None, now).await.unwrap();
+        checks.iter().find(|check| check.budget.as_str() == "agent").unwrap().left()
+    }
+}
+
+/// An echo of `body`, under a request id of its own.
+pub fn echo(body: &str) -> Purchase {
+    let mut random = [0; 10];
+    SystemEntropy.fill(&mut random);
+    let request = RequestId::new(SystemClock.now().as_millis(), random);
+    Purchase {
+        request,
+        order: Order {
+            capability: name("echo"),
+            model: None,
+            input_max: Units(100),
+            output_max: Units(100),
+        },
+        content_type: "text/plain".to_owned(),
+        body: body.to_owned().into(),
+        price_max: None,
+        provider: None,
+        session: None,
+        streamed: false,
+    }
+}
