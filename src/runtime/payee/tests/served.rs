@@ -13,7 +13,7 @@ use crate::domain::money::Amount;
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
 use crate::domain::x402::receipt::{Expected, check_receipt};
-use crate::ports::paid_service::{PaidCall, PaidService, Piece};
+use crate::ports::paid_service::{Ask, PaidCall, PaidService, Piece};
 
 #[tokio::test]
 async fn a_paid_call_is_bound_settled_served_and_receipted() {
@@ -175,7 +175,7 @@ async fn what_is_no_longer_kept_is_not_served_as_an_empty_answer_nor_made_again(
 }
 
 #[tokio::test]
-async fn at_its_bound_a_payee_turns_calls_away_before_anything_is_bound() {
+async fn at_its_bound_a_payee_turns_away_who_asks_and_lets_wait_who_has_signed() {
     let world = World::with(|offering| offering.concurrency_max = 1).await;
     let (first, second) = (world.paid(1).await, world.paid(2).await);
     world.fail([EngineFault::Stalls]);
@@ -186,19 +186,33 @@ async fn at_its_bound_a_payee_turns_calls_away_before_anything_is_bound() {
     while world.runs() == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(code(world.payee.infer(second.clone()).await), "service.rate_limited");
     assert_eq!(code(world.payee.infer(call()).await), "service.rate_limited");
-    assert_eq!(world.state(2).await, None);
+    let ask = Ask { order: call().order, counter: None };
+    assert_eq!(code(world.payee.quote(ask).await), "service.rate_limited");
+    // The caller goes away, and the work goes on until the authorization's time is nearly over: too
+    // long for whoever waits for a turn. Nothing was bound for it.
     running.abort();
-    // The caller is gone and the work goes on, until the authorization's time is nearly over.
-    world.passing(async { while world.state(1).await == Some("accepted") {} }).await;
-    world.passing(async { while world.payee.desk.slots.check().is_err() {} }).await;
-    let fresh = world.paid(3).await;
-    for nonce in 0..3 {
-        // One after the other always finds the one slot free.
-        let call = if nonce == 0 { fresh.clone() } else { world.paid(10 + nonce).await };
-        collect(world.payee.infer(call).await).await.unwrap();
+    let outcome = world.passing(world.payee.infer(second.clone())).await;
+    assert_eq!((code(outcome), world.state(2).await), ("service.rate_limited", None));
+    assert_eq!(world.state(1).await, Some("accepted"));
+    world.passing(world.payee.drain()).await;
+    assert_eq!(world.state(1).await, Some("released"));
+}
+
+#[tokio::test]
+async fn many_paid_calls_take_turns_in_one_slot() {
+    let world = World::with(|offering| offering.concurrency_max = 1).await;
+    let mut calls = Vec::new();
+    for nonce in 1..=16 {
+        calls.push(world.paid(nonce).await);
     }
+    let served = join_all(
+        calls.into_iter().map(|call| async { collect(world.payee.infer(call).await).await }),
+    );
+    assert!(served.await.iter().all(Result::is_ok));
+    assert_eq!((world.runs(), world.rail.settled()), (16, 16));
+    // Whoever comes after the last word finds the slot free.
+    world.required(call()).await;
 }
 
 #[tokio::test]
