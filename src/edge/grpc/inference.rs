@@ -165,7 +165,7 @@ fn to_piece(
 
 /// Says what came of the settlement. One too long for metadata goes without its extensions: an answer
 /// that is paid for is never withheld for them.
-fn tell(metadata: &mut MetadataMap, settlement: &SettlementResponse) {
+pub(super) fn tell(metadata: &mut MetadataMap, settlement: &SettlementResponse) {
     if x402::put_settlement(metadata, settlement).is_err() {
         let bare = SettlementResponse { extensions: None, ..settlement.clone() };
         if let Err(error) = x402::put_settlement(metadata, &bare) {

@@ -7,6 +7,7 @@ pub mod convert;
 mod directory;
 mod guard;
 mod inference;
+pub mod layer;
 mod limits;
 mod listen;
 pub mod node;

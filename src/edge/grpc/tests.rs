@@ -1,6 +1,8 @@
 //! Both ends over real sockets: what a payee answers is what a payer hears.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+pub(super) mod world;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -60,7 +60,7 @@ impl Payer {
 
     /// Gives a hold back that the signer never saw. Where it did, the ledger refuses, and the hold
     /// waits for the chain like any other.
-    async fn void(&self, payment: PaymentId) {
+    pub(super) async fn void(&self, payment: PaymentId) {
         let (proof, boot) = (VoidProof::NeverSigned, self.parts.treasury.boot());
         let voided = self.parts.treasury.execute(Command::Void { payment, proof, boot }).await;
         if let Err(refused) = voided {

@@ -3,6 +3,7 @@
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{Name, PaymentId};
 use crate::domain::policy::Denied;
+use crate::domain::x402::PaymentError;
 use crate::domain::x402::quote::QuoteError;
 use crate::ports::paid_service::ServiceError;
 use crate::ports::signer::SignerError;
@@ -122,6 +123,9 @@ pub enum QuoteProblem {
     /// One came that does not do.
     #[error(transparent)]
     Quote(#[from] QuoteError),
+    /// The offer of a call does not do.
+    #[error(transparent)]
+    Offer(PaymentError),
     /// It cannot be paid in an asset that is pinned here.
     #[error("it cannot be paid in an asset that is in the registry")]
     UnknownAsset,

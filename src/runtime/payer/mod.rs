@@ -5,6 +5,7 @@
 
 mod call;
 mod error;
+mod offered;
 mod offers;
 mod pay;
 mod preview;
@@ -33,6 +34,7 @@ use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
 pub use error::{PayError, QuoteProblem};
+pub use offered::{OfferedCall, OfferedPayment};
 pub use preview::Preview;
 
 /// Largest body of a request, in bytes.

@@ -12,7 +12,9 @@ use crate::domain::ledger::budget::BudgetCheck;
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::requests::{Remembered, RequestState};
 use crate::domain::ledger::{Command, Event, Refusal, Rejection};
+use crate::domain::money::Amount;
 use crate::domain::policy::{self, Offer, Role, RuleCheck};
+use crate::domain::quote::PayBy;
 use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
@@ -71,7 +73,7 @@ impl Payer {
         self.start(*prepared, rules, candidates, admission).await
     }
 
-    async fn prepare(&self, wish: Wish) -> Result<Prepare, PayError> {
+    pub(super) async fn prepare(&self, wish: Wish) -> Result<Prepare, PayError> {
         let fingerprint = fingerprint(&wish);
         let (id, request) = (wish.agent, wish.request);
         let looked = self.parts.treasury.read(move |ledger| {
@@ -171,7 +173,7 @@ impl Payer {
             tries = u32::saturating_add(tries, 1);
             let (candidate, checks) = self.choose(&prepared, rules, &candidates)?;
             let admission = self.admit_provider(rules, &candidate)?;
-            let commitment = self.commit(&prepared, &candidate)?;
+            let commitment = self.commit(&prepared, &candidate.pay_by, candidate.amount)?;
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
             match self.parts.treasury.execute(Command::Hold(Box::new(ask))).await {
@@ -243,13 +245,17 @@ impl Payer {
         Ok(self.parts.limits.admit(keys.as_slice())?)
     }
 
-    fn commit(&self, prepared: &Prepared, candidate: &Candidate) -> Result<Commitment, PayError> {
+    pub(super) fn commit(
+        &self,
+        prepared: &Prepared,
+        pay_by: &PayBy,
+        amount: Amount,
+    ) -> Result<Commitment, PayError> {
         let wallet = prepared.agent.wallet_id();
         let payer = self.parts.signer.address(wallet).ok_or(PayError::NotSigned {
             payment: prepared.payment,
             error: SignerError::NoKey(wallet),
         })?;
-        let pay_by = &candidate.pay_by;
         let life_max_s = self.parts.settings.authorization_life_max.as_secs();
         let life_s = pay_by.timeout_s.min(life_max_s);
         Ok(Commitment {
@@ -259,7 +265,7 @@ impl Payer {
             payer,
             pay_to: pay_by.pay_to,
             amount_max: match pay_by.scheme {
-                Scheme::Exact => candidate.amount,
+                Scheme::Exact => amount,
             },
             valid_after_s: VALID_AFTER_S,
             valid_before_s: self.parts.clock.now().as_secs().saturating_add(life_s),
@@ -268,7 +274,7 @@ impl Payer {
     }
 
     /// Remembers why the decision fell as it did, for `bursar why`.
-    fn note(
+    pub(super) fn note(
         &self,
         prepared: &Prepared,
         rules: &InForce,
@@ -290,7 +296,7 @@ impl Payer {
     }
 }
 
-enum Prepare {
+pub(super) enum Prepare {
     Fresh(Box<Prepared>),
     Repeated(Box<Prepared>),
 }
@@ -300,7 +306,7 @@ pub(super) fn find_role(rules: &InForce, agent: &Agent) -> Result<Arc<Role>, Pay
     role.map(Arc::new).ok_or_else(|| PayError::UnknownRole { role: agent.role.clone() })
 }
 
-fn stopped(prepared: &Prepared, refused: Refused) -> PayError {
+pub(super) fn stopped(prepared: &Prepared, refused: Refused) -> PayError {
     PayError::Refused { payment: prepared.payment, refused: Box::new(refused) }
 }
 

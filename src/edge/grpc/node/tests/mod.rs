@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod paying;
-mod world;
 
 use std::time::Duration;
 
@@ -15,12 +14,10 @@ use tonic_types::StatusExt;
 
 use super::*;
 use crate::domain::ledger::Ledger;
-use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::state::Bounds;
-use crate::domain::ledger::window::WindowSpec;
 use crate::domain::money::Nano;
-use crate::domain::policy::{Lists, Rates, Role};
 use crate::edge::grpc::permissions::{May, find_permission, methods};
+use crate::edge::grpc::tests::world::{self, World};
 use crate::edge::grpc::{Address, Listener, Reach, ServeError, connect_one, pb};
 use crate::ports::entropy::SeededEntropy;
 use crate::ports::history::MemoryHistory;
@@ -29,7 +26,6 @@ use pb::budget_service_client::BudgetServiceClient;
 use pb::journal_service_client::JournalServiceClient;
 use pb::operator_service_client::OperatorServiceClient;
 use pb::wallet_service_client::WalletServiceClient;
-use world::World;
 
 struct House {
     channel: Channel,
@@ -40,49 +36,6 @@ struct House {
     local: Channel,
     rail: MemoryRail,
     pay_to: alloy::primitives::Address,
-}
-
-fn anything() -> Lists {
-    let any = || vec!["*".parse().unwrap()];
-    Lists {
-        capabilities: any(),
-        models: any(),
-        providers: any(),
-        payees: any(),
-        networks: any(),
-        assets: any(),
-        schemes: any(),
-    }
-}
-
-fn policy() -> PolicyDocument {
-    let role = |name: &str, can_delegate| Role {
-        name: name.parse().unwrap(),
-        description: String::new(),
-        allow: anything(),
-        deny: Lists::default(),
-        per_call_max: Nano::ONE,
-        rates: Rates::default(),
-        role_rates: Rates::default(),
-        session: None,
-        output_max: None,
-        can_delegate,
-    };
-    let budget = |name: &str, per| BudgetDef {
-        name: name.parse().unwrap(),
-        selector: Selector::Fleet,
-        per,
-        limit: world::LIMIT,
-        window: WindowSpec::Lifetime,
-    };
-    let roles = [role("scout", true), role("runaway", false)];
-    PolicyDocument {
-        currency: "USD".into(),
-        roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
-        budgets: vec![budget("fleet", Per::All), budget("each", Per::Agent)],
-        assets: world::assets(),
-        ..PolicyDocument::default()
-    }
 }
 
 async fn open() -> House {
@@ -141,7 +94,7 @@ async fn call(channel: &Channel, path: &str, token: Option<&Token>) -> Result<()
 async fn apply(house: &House) {
     let mut client = OperatorServiceClient::new(house.local.clone());
     let request = pb::ApplyPolicyRequest {
-        document: policy().to_json(),
+        document: world::policy().to_json(),
         file_name: "bursar.toml".into(),
         reason: "first".into(),
         validate_only: false,
@@ -272,7 +225,7 @@ async fn a_policy_says_what_it_would_change_and_a_bad_one_changes_nothing() {
     let house = open().await;
     apply(&house).await;
     let mut client = OperatorServiceClient::new(house.local.clone());
-    let mut changed = policy();
+    let mut changed = world::policy();
     changed.budgets.first_mut().unwrap().limit = Nano::new(50);
     let ask = |document: String, validate_only| pb::ApplyPolicyRequest {
         document,
@@ -285,7 +238,7 @@ async fn a_policy_says_what_it_would_change_and_a_bad_one_changes_nothing() {
     let said = client.apply_policy(ask(changed.to_json(), true)).await.unwrap().into_inner();
     assert_eq!((said.version, said.changes.is_empty()), (1, false));
     let in_force = client.get_policy(pb::GetPolicyRequest {}).await.unwrap().into_inner();
-    assert_eq!(in_force.document_json, policy().to_json());
+    assert_eq!(in_force.document_json, world::policy().to_json());
     let done = client.apply_policy(ask(changed.to_json(), false)).await.unwrap().into_inner();
     assert_eq!(done.version, 2);
 

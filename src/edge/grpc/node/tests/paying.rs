@@ -3,9 +3,9 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::world::{BODY, PRICE};
 use super::*;
 use crate::domain::id::RequestId;
+use crate::edge::grpc::tests::world::{BODY, PRICE};
 use pb::pay_response::Piece;
 use pb::payment_service_client::PaymentServiceClient;
 

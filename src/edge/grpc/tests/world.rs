@@ -13,12 +13,14 @@ use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
 use crate::domain::commitment::{Scheme, TransferMethod};
 use crate::domain::id::WalletId;
 use crate::domain::ledger::Command;
+use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::state::Bounds;
+use crate::domain::ledger::window::WindowSpec;
 use crate::domain::listing::{Listing, SignedListing, Ware};
 use crate::domain::money::{Amount, Nano, Rate};
 use crate::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use crate::domain::order::{Units, Usage};
-use crate::domain::policy::Rates;
+use crate::domain::policy::{Lists, PolicyDocument, Rates, Role};
 use crate::domain::quote::{PayBy, PriceTerms};
 use crate::domain::time::Timestamp;
 use crate::domain::x402::digest::{Delegation, delegation_digest, listing_digest};
@@ -40,13 +42,13 @@ const SEED: u64 = 7;
 const PROVIDER: &str = "echo";
 
 /// What is paid with: worth one unit of account each million.
-pub(super) const USDC: Asset =
+pub(in crate::edge::grpc) const USDC: Asset =
     Asset { network: Network::SANDBOX, contract: Address::repeat_byte(0xaa) };
 
 /// The price of a call, in atomic units.
-pub(super) const PRICE: Amount = Amount::new(10);
+pub(in crate::edge::grpc) const PRICE: Amount = Amount::new(10);
 
-pub(super) fn assets() -> AssetRegistry {
+pub(in crate::edge::grpc) fn assets() -> AssetRegistry {
     AssetRegistry::new([AssetInfo {
         asset: USDC,
         symbol: "USDC".into(),
@@ -78,14 +80,14 @@ impl Engine for Echo {
 }
 
 /// Everything that a test needs to look at.
-pub(super) struct World {
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) journal: MemoryJournal,
-    pub(super) treasury: Treasury,
-    pub(super) archive: MemoryArchive,
-    pub(super) payer: Payer,
-    pub(super) rail: MemoryRail,
-    pub(super) pay_to: Address,
+pub(in crate::edge::grpc) struct World {
+    pub(in crate::edge::grpc) clock: Arc<ManualClock>,
+    pub(in crate::edge::grpc) journal: MemoryJournal,
+    pub(in crate::edge::grpc) treasury: Treasury,
+    pub(in crate::edge::grpc) archive: MemoryArchive,
+    pub(in crate::edge::grpc) payer: Payer,
+    pub(in crate::edge::grpc) rail: MemoryRail,
+    pub(in crate::edge::grpc) pay_to: Address,
 }
 
 async fn start(journal: MemoryJournal, clock: Arc<ManualClock>) -> Treasury {
@@ -95,7 +97,7 @@ async fn start(journal: MemoryJournal, clock: Arc<ManualClock>) -> Treasury {
     treasury
 }
 
-pub(super) async fn build() -> World {
+pub(in crate::edge::grpc) async fn build() -> World {
     let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
     let rail = MemoryRail::new(Network::SANDBOX, clock.clone());
     let registry = Arc::new(Registry::new(clock.clone(), assets()));
@@ -126,20 +128,24 @@ pub(super) async fn build() -> World {
     World { clock, journal, treasury, archive, payer, rail, pay_to }
 }
 
-/// Opens a provider on a port of its own, and lists it. To whom it is paid.
-async fn sell(clock: &Arc<ManualClock>, rail: &MemoryRail, directory: &dyn Directory) -> Address {
-    let name = PROVIDER.parse().unwrap();
-    let treasury = start(MemoryJournal::default(), clock.clone()).await;
-    let service = SeededServiceSigner::new(SEED, &name);
-    let owner = SeededServiceSigner::new(SEED, &"owner".parse().unwrap());
-    let pay_to = owner.address();
-    let pay_by = PayBy {
+/// The one way to pay.
+pub(in crate::edge::grpc) fn pay_by(pay_to: Address) -> PayBy {
+    PayBy {
         scheme: Scheme::Exact,
         method: TransferMethod::Eip3009,
         asset: USDC,
         pay_to,
         timeout_s: 60,
-    };
+    }
+}
+
+/// Opens a provider on a port of its own, and lists it. To whom it is paid.
+async fn sell(clock: &Arc<ManualClock>, rail: &MemoryRail, directory: &dyn Directory) -> Address {
+    let name = PROVIDER.parse().unwrap();
+    let service = SeededServiceSigner::new(SEED, &name);
+    let owner = SeededServiceSigner::new(SEED, &"owner".parse().unwrap());
+    let pay_to = owner.address();
+    let pay_by = pay_by(pay_to);
     let terms = PriceTerms { flat: PRICE, ..PriceTerms::default() };
     let ware = Ware { capability: "echo".parse().unwrap(), model: "echo".parse().unwrap(), terms };
     let listener =
@@ -162,22 +168,28 @@ async fn sell(clock: &Arc<ManualClock>, rail: &MemoryRail, directory: &dyn Direc
         listing,
     };
     directory.announce(signed).await.unwrap();
-    let payee = Payee::new(
-        offering(name, &listener, ware, pay_by),
-        &assets(),
-        Parts {
-            treasury,
-            engine: Arc::new(Echo),
-            settler: Arc::new(rail.clone()),
-            evidence: Some(Arc::new(rail.clone())),
-            signer: Arc::new(service),
-            archive: Arc::new(MemoryArchive::default()),
-            clock: clock.clone(),
-        },
-    );
+    let parts = parts(clock, rail, Arc::new(Echo)).await;
+    let payee = Payee::new(offering(name, &listener, ware, pay_by), &assets(), parts);
     let doors = Doors::default().with(serve_paid_service(Arc::new(payee)));
     tokio::spawn(doors.serve(vec![listener], std::future::pending(), Duration::ZERO));
     pay_to
+}
+
+/// What a payee works with that runs `engine`, with a ledger of its own.
+pub(in crate::edge::grpc) async fn parts(
+    clock: &Arc<ManualClock>,
+    rail: &MemoryRail,
+    engine: Arc<dyn Engine>,
+) -> Parts {
+    Parts {
+        treasury: start(MemoryJournal::default(), clock.clone()).await,
+        engine,
+        settler: Arc::new(rail.clone()),
+        evidence: Some(Arc::new(rail.clone())),
+        signer: Arc::new(SeededServiceSigner::new(SEED, &PROVIDER.parse().unwrap())),
+        archive: Arc::new(MemoryArchive::default()),
+        clock: clock.clone(),
+    }
 }
 
 fn offering(
@@ -208,7 +220,51 @@ fn offering(
 }
 
 /// What the body of an echo is.
-pub(super) const BODY: Bytes = Bytes::from_static(b"ping ");
+pub(in crate::edge::grpc) const BODY: Bytes = Bytes::from_static(b"ping ");
 
 /// The unit that budgets of these tests count in: a nano for each atomic unit.
-pub(super) const LIMIT: Nano = Nano::new(25);
+pub(in crate::edge::grpc) const LIMIT: Nano = Nano::new(25);
+
+fn anything() -> Lists {
+    let any = || vec!["*".parse().unwrap()];
+    Lists {
+        capabilities: any(),
+        models: any(),
+        providers: any(),
+        payees: any(),
+        networks: any(),
+        assets: any(),
+        schemes: any(),
+    }
+}
+
+/// Two roles that may buy anything, one of which delegates; a cap on all, and one on each agent.
+pub(in crate::edge::grpc) fn policy() -> PolicyDocument {
+    let role = |name: &str, can_delegate| Role {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        allow: anything(),
+        deny: Lists::default(),
+        per_call_max: Nano::ONE,
+        rates: Rates::default(),
+        role_rates: Rates::default(),
+        session: None,
+        output_max: None,
+        can_delegate,
+    };
+    let budget = |name: &str, per| BudgetDef {
+        name: name.parse().unwrap(),
+        selector: Selector::Fleet,
+        per,
+        limit: LIMIT,
+        window: WindowSpec::Lifetime,
+    };
+    let roles = [role("scout", true), role("runaway", false)];
+    PolicyDocument {
+        currency: "USD".into(),
+        roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
+        budgets: vec![budget("fleet", Per::All), budget("each", Per::Agent)],
+        assets: assets(),
+        ..PolicyDocument::default()
+    }
+}
