@@ -6,10 +6,14 @@
 mod chain;
 mod payer;
 mod provider;
+mod purse;
+mod till;
 
 pub use chain::{RailPlan, SandboxChain, connect_rail, sandbox_assets};
 pub use payer::{NodePlan, PayerNode};
 pub use provider::{Provider, ProviderPlan};
+pub use purse::{LocalPurse, PursePlan};
+pub use till::{Till, TillPlan};
 
 use crate::domain::fault::{Class, Fault};
 use crate::domain::ledger::Rejection;

@@ -14,4 +14,5 @@ mod command_line;
 mod evm;
 mod evm_faults;
 mod market;
+mod paid_method;
 mod paying;
