@@ -1,0 +1,287 @@
+//! Who takes part: the payer's and the payee's process, built of the runtime itself and of twins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address, Signature};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+
+use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
+use crate::domain::commitment::{Commitment, Scheme, TransferMethod};
+use crate::domain::id::{Name, PaymentId, WalletId};
+use crate::domain::ledger::{Bounds, Ledger};
+use crate::domain::listing::{Listing, Query, SignedListing, Ware};
+use crate::domain::money::{Amount, Rate};
+use crate::domain::negotiation::PayeeTerms;
+use crate::domain::order::{Units, Usage};
+use crate::domain::policy::Rates;
+use crate::domain::quote::{PayBy, PriceTerms};
+use crate::domain::x402::digest::{Delegation, delegation_digest, listing_digest};
+use crate::ports::archive::MemoryArchive;
+use crate::ports::clock::Clock;
+use crate::ports::directory::{Directory, DirectoryError};
+use crate::ports::engine::{Engine, EngineError, Step, Work};
+use crate::ports::signer::{SeededServiceSigner, SeededSigner, ServiceSigner, Signer, SignerError};
+use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee};
+use crate::runtime::treasury::{Settings, Treasury};
+use crate::sim::auditor::Auditor;
+use crate::sim::clock::SimClock;
+use crate::sim::disk::{Disk, SimJournal};
+use crate::sim::fate::Fate;
+use crate::sim::network::Link;
+use crate::sim::rail::SimRail;
+
+/// The price of every call, in atomic units; one of them counts one nano.
+pub const PRICE: u64 = 10;
+
+/// How long an authorization lives, in seconds.
+const LIFE_S: u64 = 60;
+
+/// A snapshot that often, so that restarts read one and a tail.
+const SNAPSHOT_EVERY: u64 = 7;
+
+/// How often each side looks at what is open.
+pub const ROUND: Duration = Duration::from_secs(5);
+
+const RESOURCE: &str = "grpc://127.0.0.1:8403/bursar.v1.InferenceService/Infer";
+
+/// What is paid with.
+pub const USDC: Asset = Asset { network: Network::SANDBOX, contract: Address::repeat_byte(0xc0) };
+
+/// What both processes stand in, and what survives them.
+#[derive(Clone)]
+pub struct Ground {
+    /// What the seed draws.
+    pub fate: Fate,
+    /// The time.
+    pub clock: SimClock,
+    /// Where the money is.
+    pub rail: SimRail,
+    /// The way between the two.
+    pub link: Link,
+    /// For the seeded keys.
+    pub seed: u64,
+}
+
+/// A process's own: its disk, what it remembers beside the ledger, and how often it was started.
+#[derive(Clone, Default)]
+pub struct Own {
+    /// Its journal.
+    pub disk: Disk,
+    /// Its answers.
+    pub archive: MemoryArchive,
+    /// Which start this is.
+    pub boot: u64,
+}
+
+/// A literal name.
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a literal name")
+}
+
+/// The assets that the world knows.
+pub fn assets() -> AssetRegistry {
+    AssetRegistry::new([AssetInfo {
+        asset: USDC,
+        symbol: "USDC".to_owned(),
+        decimals: 6,
+        eip712_name: "USDC".to_owned(),
+        eip712_version: "2".to_owned(),
+        rate: Rate { nano: 1, per: 1 },
+    }])
+}
+
+impl Ground {
+    /// Opens a process's treasury and lets its task run; a task that panics is a broken world.
+    pub async fn open(&self, own: &Own) -> Treasury {
+        let journal = SimJournal {
+            disk: own.disk.clone(),
+            clock: self.clock.clone(),
+            fate: self.fate.clone(),
+        };
+        let settings =
+            Settings { bounds: Bounds::default(), boot: own.boot, snapshot_every: SNAPSHOT_EVERY };
+        let opened =
+            Treasury::open(Arc::new(journal), Arc::new(self.clock.clone()), settings).await;
+        let (treasury, task) = opened.expect("the disk gives back what is durable");
+        self.spawn(task.run());
+        // I16: a start finds what the durable events say, with a snapshot or without.
+        let mut folded = Ledger::new(settings.bounds);
+        for entry in own.disk.entries() {
+            folded.evolve(entry.at, &entry.event);
+        }
+        let same = treasury.read(move |ledger| *ledger == folded).await;
+        self.fate.check(same == Ok(true), || "I16: a start found another ledger".to_owned());
+        treasury
+    }
+
+    /// Runs a task of the process; one that panics is noticed.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let fate = self.fate.clone();
+        let caught = std::panic::AssertUnwindSafe(task).catch_unwind();
+        tokio::spawn(async move {
+            let ended = caught.await;
+            fate.check(ended.is_ok(), || "a task panicked".to_owned());
+        });
+    }
+
+    /// The payee's process.
+    pub async fn run_payee(self, own: Own) {
+        let treasury = self.open(&own).await;
+        let parts = Parts {
+            treasury,
+            engine: Arc::new(Echo { ground: self.clone() }),
+            settler: Arc::new(self.rail.clone()),
+            evidence: Some(Arc::new(self.rail.clone())),
+            signer: Arc::new(self.service()),
+            archive: Arc::new(own.archive.clone()),
+            clock: Arc::new(self.clock.clone()),
+        };
+        let payee = Payee::new(self.offering(), &assets(), parts);
+        let rounds = payee.clone();
+        self.spawn(async move {
+            // Ends with the treasury; the world restarts the process then.
+            let _ = rounds.run(ROUND).await;
+        });
+        self.link.serve(Arc::new(payee)).await;
+    }
+
+    /// The payer's signer: it says so where something is signed that no durable hold stands behind.
+    pub fn signer(&self, own: &Own, treasury: &Treasury) -> Arc<dyn Signer> {
+        let inner = SeededSigner::new(Arc::new(treasury.clone()), &assets(), self.seed);
+        Arc::new(WatchedSigner { inner, disk: own.disk.clone(), fate: self.fate.clone() })
+    }
+
+    /// To whom is paid.
+    pub fn pay_to(&self) -> Address {
+        self.owner().address()
+    }
+
+    fn service(&self) -> SeededServiceSigner {
+        SeededServiceSigner::new(self.seed, &name("echoer"))
+    }
+
+    fn owner(&self) -> SeededServiceSigner {
+        SeededServiceSigner::new(self.seed, &name("owner"))
+    }
+
+    fn terms() -> PriceTerms {
+        PriceTerms { flat: Amount::new(u128::from(PRICE)), ..PriceTerms::default() }
+    }
+
+    fn pay_by(&self) -> PayBy {
+        PayBy {
+            scheme: Scheme::Exact,
+            method: TransferMethod::Eip3009,
+            asset: USDC,
+            pay_to: self.pay_to(),
+            timeout_s: LIFE_S,
+        }
+    }
+
+    fn offering(&self) -> Offering {
+        let (list, floor) = (Self::terms(), Self::terms());
+        let terms = PayeeTerms { list, floor, volume_discount: Default::default(), rounds_max: 0 };
+        let (capability, model) = (name("echo"), name("echo-1"));
+        Offering {
+            provider: name("echoer"),
+            resource: RESOURCE.to_owned(),
+            wares: vec![OfferedWare { capability, model, terms }],
+            pay_by: vec![self.pay_by()],
+            quote_ttl: Duration::from_secs(30),
+            input_max: Units(1000),
+            output_max: Units(1000),
+            concurrency_max: 100,
+            payer_rates: Rates::default(),
+            peer_rates: Rates::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Directory for Ground {
+    async fn announce(
+        &self,
+        _listing: SignedListing,
+    ) -> Result<crate::domain::time::Timestamp, DirectoryError> {
+        Err(DirectoryError::Full { bound: 1 })
+    }
+
+    async fn find(&self, _query: &Query) -> Result<Vec<SignedListing>, DirectoryError> {
+        let now = self.clock.now();
+        let listing = Listing {
+            provider: name("echoer"),
+            endpoint: "http://127.0.0.1:8403".to_owned(),
+            wares: vec![Ware {
+                capability: name("echo"),
+                model: name("echo-1"),
+                terms: Self::terms(),
+            }],
+            pay_by: vec![self.pay_by()],
+            issued_at: now,
+            valid_until: now.after(Duration::from_secs(60)),
+        };
+        let service = self.service();
+        let delegation = Delegation { pay_to: self.pay_to(), service_key: service.address() };
+        Ok(vec![SignedListing {
+            service_key: service.address(),
+            delegation: self.owner().sign(delegation_digest(&delegation)),
+            signature: service.sign(listing_digest(&listing)),
+            listing,
+        }])
+    }
+}
+
+/// Says the body back, after a moment.
+struct Echo {
+    ground: Ground,
+}
+
+#[async_trait]
+impl Engine for Echo {
+    fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
+        Ok(Units(u64::try_from(work.body.len()).unwrap_or(u64::MAX)))
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
+        let until = self.ground.clock.now().after(self.ground.fate.millis(200));
+        self.ground.clock.sleep_until(until).await;
+        let steps = [
+            Step::Begin { content_type: "text/plain".to_owned(), model: "echo-1".to_owned() },
+            Step::Chunk(Bytes::from_static(b"you said: ")),
+            Step::Chunk(work.body),
+            Step::Done(Usage { input: Units(2), output: Units(3), ..Usage::default() }),
+        ];
+        Ok(stream::iter(steps.map(Ok)).boxed())
+    }
+}
+
+struct WatchedSigner {
+    inner: SeededSigner,
+    disk: Disk,
+    fate: Fate,
+}
+
+#[async_trait]
+impl Signer for WatchedSigner {
+    async fn authorize(&self, payment: PaymentId) -> Result<(Commitment, Signature), SignerError> {
+        let (commitment, signature) = self.inner.authorize(payment).await?;
+        let held = Auditor::may_be_signed(&self.disk.entries(), payment, &commitment);
+        self.fate.check(held, || format!("I4: {payment} was signed without a durable hold"));
+        Ok((commitment, signature))
+    }
+
+    fn address(&self, wallet: WalletId) -> Option<Address> {
+        self.inner.address(wallet)
+    }
+
+    fn nonce(&self, wallet: WalletId, payment: PaymentId) -> alloy::primitives::B256 {
+        self.inner.nonce(wallet, payment)
+    }
+}

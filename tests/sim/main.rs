@@ -1,0 +1,122 @@
+//! Scenarios of the seeded world. `SEED=7 cargo test --features sim --test sim` runs one seed again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and say their seed"
+)]
+
+use std::collections::BTreeMap;
+
+use bursar::sim::disk::CrashAt;
+use bursar::sim::fate::{Fault, Odds};
+use bursar::sim::world::{Plan, Report, World};
+
+/// Runs a plan; whatever must not happen did not.
+fn run(plan: Plan) -> Report {
+    println!("SEED={}", plan.seed);
+    let report = World::new(plan.clone()).run();
+    assert!(report.broken.is_empty(), "SEED={} {plan:?}\n{report:#?}", plan.seed);
+    let cap = u128::from(plan.calls_max * 10);
+    assert!(report.spent_nano <= cap, "SEED={} passed the cap: {report:#?}", plan.seed);
+    assert_eq!(report.ends.values().sum::<u64>(), u64::try_from(plan.wishes).unwrap());
+    report
+}
+
+fn seeds(most: u64) -> Vec<u64> {
+    match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
+        Err(_) => (1..=most).collect(),
+    }
+}
+
+fn all_faults() -> Odds {
+    BTreeMap::from([
+        (Fault::LostRequest, 12),
+        (Fault::LostReply, 12),
+        (Fault::DoubledRequest, 8),
+        (Fault::LateReply, 16),
+        (Fault::SettlementUnknown, 6),
+        (Fault::SettlementSilent, 12),
+        (Fault::RailSilent, 15),
+        (Fault::SyncFailed, 60),
+        (Fault::Crash, 40),
+    ])
+}
+
+#[test]
+fn without_faults_every_call_under_the_cap_is_paid_once_and_no_other() {
+    for seed in seeds(4) {
+        let report = run(Plan { seed, wishes: 30, calls_max: 20, ..Plan::default() });
+        assert_eq!(report.ends["paid"], 20, "{report:#?}");
+        assert_eq!(report.ends["ledger.over_budget"], 10);
+        assert_eq!((report.settled, report.spent_nano), (20, 200));
+        assert_eq!(report.starts, (1, 1));
+        assert!(report.struck.is_empty());
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_no_cap_is_passed_and_everything_ends() {
+    let mut struck: BTreeMap<Fault, u64> = BTreeMap::new();
+    let (mut restarts, mut settled) = (0, 0);
+    for seed in seeds(24) {
+        let odds = all_faults();
+        let report = run(Plan { seed, odds, wishes: 30, calls_max: 20, ..Plan::default() });
+        for (fault, times) in report.struck {
+            *struck.entry(fault).or_default() += times;
+        }
+        restarts += report.starts.0 + report.starts.1 - 2;
+        settled += report.settled;
+    }
+    println!("{struck:?}, {restarts} restarts, {settled} settled");
+    if std::env::var("SEED").is_err() {
+        for fault in all_faults().keys() {
+            assert!(struck.contains_key(fault), "{fault:?} never struck: {struck:?}");
+        }
+        assert!(restarts > 0 && settled > 0);
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    for seed in seeds(3) {
+        let plan = Plan { seed, odds: all_faults(), wishes: 12, calls_max: 10, ..Plan::default() };
+        let (one, other) = (run(plan.clone()), run(plan));
+        assert_eq!(one, other, "SEED={seed}");
+        assert_ne!(one.trace, alloy::primitives::B256::ZERO);
+    }
+}
+
+#[test]
+fn a_settlement_that_never_answers_ends_all_the_same() {
+    for seed in seeds(6) {
+        let odds = BTreeMap::from([(Fault::SettlementSilent, 1)]);
+        let report = run(Plan { seed, odds, wishes: 6, calls_max: 20, ..Plan::default() });
+        assert!(report.struck[&Fault::SettlementSilent] > 0);
+    }
+}
+
+/// A process dies during each of its syncs in turn, and its last batch is durable or is not.
+#[test]
+fn a_crash_at_any_sync_loses_nothing_and_doubles_nothing() {
+    let plan = Plan { seed: 11, wishes: 4, calls_max: 3, ..Plan::default() };
+    let whole = run(plan.clone());
+    assert!(whole.syncs.0 > 10 && whole.syncs.1 > 5, "{whole:#?}");
+    for kept in [false, true] {
+        for sync in 1..=whole.syncs.0 {
+            let payer_dies = Some(CrashAt { sync, kept });
+            let report = run(Plan { payer_dies, ..plan.clone() });
+            assert_eq!((report.starts.0, report.struck[&Fault::Crash]), (2, 1), "{sync} {kept}");
+            assert!(report.settled <= 3);
+        }
+        for sync in 1..=whole.syncs.1 {
+            let payee_dies = Some(CrashAt { sync, kept });
+            let report = run(Plan { payee_dies, ..plan.clone() });
+            assert_eq!((report.starts.1, report.struck[&Fault::Crash]), (2, 1), "{sync} {kept}");
+            assert!(report.settled <= 3);
+        }
+    }
+}
