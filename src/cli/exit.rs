@@ -21,6 +21,12 @@ pub enum Exit {
     InDoubt,
     /// The books do not match, a file is damaged, or a cap was passed.
     Damaged,
+    /// There is no such thing.
+    NotFound,
+    /// Whoever asks may not ask that.
+    NotAllowed,
+    /// No node answers.
+    NoNode,
     /// Somebody asked for its end.
     Interrupted,
 }
@@ -35,7 +41,10 @@ impl Exit {
             Self::Refused => 4,
             Self::Later => 5,
             Self::InDoubt => 6,
+            Self::NotFound => 7,
+            Self::NotAllowed => 8,
             Self::Damaged => 9,
+            Self::NoNode => 10,
             Self::Interrupted => 130,
         }
     }

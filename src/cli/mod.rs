@@ -1,8 +1,10 @@
 //! The command line, above all rooms: it parses, wires and shows, and decides nothing about money. One
 //! file for each command.
 
+mod agent;
 mod args;
 mod check;
+mod client;
 mod config;
 mod demo;
 mod exit;
@@ -10,8 +12,13 @@ mod failure;
 mod ledger;
 mod output;
 mod passphrase;
+mod provider;
+mod scope;
+mod show;
+mod telemetry;
 #[cfg(test)]
 mod tests;
+mod up;
 mod wallet;
 
 use std::process::ExitCode;
@@ -29,11 +36,24 @@ pub fn run() -> ExitCode {
     let args = Args::parse();
     let output = Output::new(args.format);
     let done = match &args.command {
-        Command::Wallet(command) => wallet::run(&args, command, &output),
+        Command::Up(command) => up::run(&args, command, &output),
         Command::Demo(demo) => demo::run(demo),
+        Command::Wallet(command) => wallet::run(&args, command, &output),
+        Command::Agent(command) => agent::run(&args, command, &output),
+        Command::Budget { name } => show::budgets(&args, name.as_ref(), &output),
+        Command::Payments(command) => show::payments(&args, command, &output),
+        Command::Why { payment } => show::why(&args, *payment, &output),
+        Command::Pause { scope, reason } => scope::pause(&args, scope, reason, &output),
+        Command::Resume { scope } => scope::resume(&args, scope, &output),
+        Command::Apply { reason, dry_run } => scope::apply(&args, reason, *dry_run, &output),
+        Command::Sandbox(command) => agent::fund(&args, command, &output),
         Command::Check => check::run(&args, &output),
         Command::Ledger(command) => ledger::run(&args, command, &output),
-        _ => Err(Failure::new(Exit::Failed, "cli.not_built_in", "this build does not have it")),
+        Command::Provider { name } => provider::run(&args, name.as_ref(), &output),
+        Command::Directory { listen } => provider::directory(&args, *listen, &output),
+        Command::Bench(_) => {
+            Err(Failure::new(Exit::Failed, "cli.not_built_in", "this build does not have it"))
+        }
     };
     match done {
         Ok(exit) => exit.into(),

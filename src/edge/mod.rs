@@ -7,3 +7,4 @@ pub mod grpc;
 pub mod journal;
 pub mod keys;
 pub mod sandbox;
+pub mod telemetry;

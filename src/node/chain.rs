@@ -149,3 +149,20 @@ pub async fn connect_rail(
     };
     Ok((Arc::new(evm), settler))
 }
+
+/// Asks the sandbox at `url` to mint `amount` to `holder`, with something for gas.
+///
+/// # Errors
+/// [`StartError::System`] where it is no sandbox, or does not answer.
+pub async fn fund_over_rpc(url: &str, holder: Address, amount: Amount) -> Result<B256, StartError> {
+    let failed = |problem: String| StartError::System {
+        what: "asking the sandbox for money",
+        problem: format!("{url}: {problem}"),
+    };
+    let parsed = url.parse().map_err(|problem| failed(format!("{problem}")))?;
+    let client = alloy::rpc::client::ClientBuilder::default().http(parsed);
+    client
+        .request("sandbox_fund", (holder, U256::from(amount.get())))
+        .await
+        .map_err(|problem| failed(problem.to_string()))
+}

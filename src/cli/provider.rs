@@ -1,0 +1,209 @@
+//! `bursar provider` and `bursar directory`: sells what the configuration says, and lists who sells.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::id::Name;
+use bursar::domain::money::Amount;
+use bursar::domain::order::Units;
+use bursar::domain::quote::PayBy;
+use bursar::edge::clock::{SystemClock, SystemEntropy};
+use bursar::edge::config::{Config, NetworkSettings, PayTo, ProviderSettings};
+use bursar::edge::grpc::{
+    Address, Doors, GrpcDirectory, Listener, Reach, connect_one, serve_directory,
+};
+use bursar::edge::journal::Options;
+use bursar::edge::keys::SigningKey;
+use bursar::node::{Provider, ProviderPlan, connect_rail, fund_over_rpc};
+use bursar::ports::clock::Clock;
+use bursar::ports::directory::Directory;
+use bursar::ports::engine::Engine;
+use bursar::runtime::directory::Registry;
+use bursar::runtime::payee::OfferedWare;
+
+use super::args::Args;
+use super::config;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use super::telemetry;
+use super::up::{address, open_wallets, rail_plan, system, wait_for_the_end};
+use crate::librarian::Librarian;
+use crate::scribe::Scribe;
+
+/// How often open claims are looked at.
+const RECONCILE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long running calls may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Runs the providers of the configuration, or one of them, until they are asked to end.
+pub fn run(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit, Failure> {
+    let config = config::load(args)?;
+    telemetry::start(&config.telemetry);
+    let named = |name: &Name| only.is_none_or(|only| only == name);
+    let wanted: Vec<(Name, ProviderSettings)> =
+        config.providers.clone().into_iter().filter(|(name, _)| named(name)).collect();
+    if wanted.is_empty() {
+        let message = "the configuration has no such provider";
+        return Err(Failure::new(Exit::NotFound, "cli.no_provider", message)
+            .help("a [provider.NAME] section"));
+    }
+    runtime()?.block_on(async {
+        let mut running = Vec::new();
+        for (name, settings) in wanted {
+            let provider = start(&config, name, settings).await?;
+            output.note(&format!("selling {} at {}", provider.name, provider.endpoint));
+            running.push(provider);
+        }
+        wait_for_the_end().await;
+        for provider in running {
+            provider.drain(DRAIN_MAX).await;
+        }
+        Ok(Exit::Done)
+    })
+}
+
+async fn start(
+    config: &Config,
+    name: Name,
+    settings: ProviderSettings,
+) -> Result<Provider, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let network = config
+        .networks
+        .values()
+        .find(|network| network.network() == settings.asset.network)
+        .expect("a checked provider's network is configured");
+    let wallets = open_wallets(config, &mut Vec::new())?;
+    let find = |wanted: &Name| wallets.iter().find(|(name, _)| name == wanted).map(|(_, key)| key);
+    let gas = network.gas_account().and_then(find).ok_or_else(|| {
+        let message = format!("{} has no gas account to settle from", network.network());
+        Failure::new(Exit::Config, "cli.no_gas_account", message)
+            .help("gas_account = \"WALLET\" in its [network] section")
+    })?;
+    let plan = rail_plan(config, network);
+    if let NetworkSettings::Sandbox { .. } = network {
+        fund_over_rpc(&plan.url, gas.address(), Amount::new(1))
+            .await
+            .map_err(|error| Failure::of(&error))?;
+    }
+    let connected = connect_rail(&plan, Some(gas), Arc::clone(&clock)).await;
+    let (evm, settler) = connected.map_err(|error| Failure::of(&error))?;
+    let PayTo::Wallet(wallet) = &settings.pay_to else {
+        let message = "paying to an address whose key is elsewhere is not built in yet";
+        return Err(Failure::new(Exit::Config, "cli.pay_to_elsewhere", message)
+            .help("pay_to = \"wallet/NAME\""));
+    };
+    let pay_to = open_wallets(config, &mut Vec::new())?
+        .into_iter()
+        .find_map(|(name, key)| (name == *wallet).then_some(key))
+        .expect("a checked provider's wallet is configured");
+    let service = service_key(config)?;
+    let at = address(&settings.listen);
+    let bound = Listener::bind(&at, "listen in its [provider] section");
+    let listener = bound.await.map_err(|error| Failure::of(&error))?;
+    let ware = OfferedWare {
+        capability: settings.capability,
+        model: settings.model,
+        terms: settings.terms,
+    };
+    let timeout_s = settings.authorization_life.as_secs();
+    let (asset, account) = (settings.asset, pay_to.address());
+    let provider = Provider::start(ProviderPlan {
+        ledger: config.ledger.path.with_extension(format!("{name}.db")),
+        name,
+        journal: Options::default(),
+        wares: vec![ware],
+        engine: engine(&settings.engine)?,
+        pay_by: vec![PayBy {
+            scheme: Scheme::Exact,
+            method: TransferMethod::Eip3009,
+            asset,
+            pay_to: account,
+            timeout_s,
+        }],
+        pay_to,
+        service_key: service,
+        assets: config.policy.assets.clone(),
+        settler: settler.expect("a rail with a gas account settles"),
+        genesis: evm.genesis(),
+        evidence: evm,
+        input_max: Units(settings.input_max),
+        output_max: Units(settings.output_max),
+        concurrency_max: settings.concurrency,
+        payer_rates: settings.payer_rates,
+        peer_rates: settings.peer_rates,
+        quote_life: settings.quote_life,
+        lease: config.directory.lease,
+        directory: directory_of(config).await?,
+        listener,
+        reconcile_every: RECONCILE_EVERY,
+        clock,
+    });
+    provider.await.map_err(|error| Failure::of(&error))
+}
+
+fn engine(name: &Name) -> Result<Arc<dyn Engine>, Failure> {
+    match name.as_str() {
+        "librarian" => Ok(Arc::new(Librarian::new())),
+        "scribe" => Ok(Arc::new(Scribe::new(Duration::ZERO))),
+        other => {
+            let message = format!("no engine is called `{other}`");
+            Err(Failure::new(Exit::Config, "cli.no_engine", message)
+                .help("engine = \"librarian\" or \"scribe\""))
+        }
+    }
+}
+
+fn service_key(config: &Config) -> Result<SigningKey, Failure> {
+    let path = config.keys.folder.join("service.key");
+    if path.exists() {
+        Ok(SigningKey::open_file(&path)?)
+    } else {
+        fs::create_dir_all(&config.keys.folder)
+            .map_err(|problem| system("making the keys' folder", &problem))?;
+        Ok(SigningKey::create_file(&path, &SystemEntropy)?)
+    }
+}
+
+/// The directory to be listed in: the first that is configured, else the node's own.
+async fn directory_of(config: &Config) -> Result<Arc<dyn Directory>, Failure> {
+    let own = address(&config.server.listen).to_string();
+    let endpoint = config.directory.connect.first().unwrap_or(&own);
+    let channel = connect_one(endpoint, Reach::Loopback).await.map_err(|error| {
+        Failure::new(Exit::NoNode, "cli.no_directory", error)
+            .help("`bursar up` serves one, or `bursar directory`")
+    })?;
+    Ok(Arc::new(GrpcDirectory::new(channel)))
+}
+
+/// Runs a directory alone until it is asked to end.
+pub fn directory(
+    args: &Args,
+    listen: Option<SocketAddr>,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let config = config::load(args)?;
+    telemetry::start(&config.telemetry);
+    let at = listen.map_or_else(|| address(&config.directory.listen), Address::Tcp);
+    runtime()?.block_on(async {
+        let bound = Listener::bind(&at, "--listen").await;
+        let listener = bound.map_err(|error| Failure::of(&error))?;
+        output.note(&format!("directory at {}", listener.address()));
+        let registry = Arc::new(Registry::new(Arc::new(SystemClock), config.policy.assets));
+        let doors = Doors::default().with(serve_directory(registry));
+        let served = doors.serve(vec![listener], wait_for_the_end(), DRAIN_MAX).await;
+        served.map(|()| Exit::Done).map_err(|error| Failure::of(&error))
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|problem| system("starting the runtime", &problem))
+}

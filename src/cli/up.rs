@@ -1,0 +1,367 @@
+//! `bursar up`: runs a node from `bursar.toml`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address as Account, B256};
+use bursar::domain::asset::AssetRegistry;
+use bursar::domain::id::Name;
+use bursar::domain::ledger::Bounds;
+use bursar::domain::money::Amount;
+use bursar::domain::policy::PolicyDocument;
+use bursar::edge::clock::{SystemClock, SystemEntropy};
+use bursar::edge::config::{
+    Config, Finality, KeySource, Listen, NetworkSettings, default_sandbox_file,
+};
+use bursar::edge::evm;
+use bursar::edge::grpc::node::{Fund, ReadPolicy};
+use bursar::edge::grpc::{Address, GrpcConnector, GrpcDirectory, Listener, Reach, connect_one};
+use bursar::edge::journal::{Options, Page, PaymentFilter, Views};
+use bursar::edge::keys::{
+    Cost, Keystore, NodeSecrets, SigningKey, create_passphrase, read_passphrase,
+};
+use bursar::node::{NodePlan, PayerNode, RailPlan, SandboxChain, StartError, connect_rail};
+use bursar::ports::clock::Clock;
+use bursar::ports::directory::Directory;
+use bursar::ports::rail::Evidence;
+use bursar::runtime::directory::Registry;
+use bursar::runtime::payer::PayerSettings;
+use serde::Serialize;
+
+use super::args::{Args, UpArgs};
+use super::config;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use super::passphrase::passphrase;
+use super::telemetry;
+
+/// What each sandbox wallet is given at its first sight: 25 USDC.
+const SANDBOX_GIFT: Amount = Amount::new(25_000_000);
+
+/// How often the chain is asked.
+const RECONCILE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long running payments may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// What a node says when it is ready.
+#[derive(Debug, Serialize)]
+struct Ready {
+    endpoints: Vec<String>,
+    networks: Vec<String>,
+    sandbox_rpc: Option<String>,
+    ledger: PathBuf,
+    operator_token_file: PathBuf,
+    wallets: Vec<(Name, Account)>,
+    made: Vec<PathBuf>,
+}
+
+/// Runs a node until it is asked to end.
+pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
+    if up.sandbox && !args.config.exists() {
+        fs::write(&args.config, default_sandbox_file())
+            .map_err(|problem| system("writing the configuration", &problem))?;
+        output.note(&format!("wrote {}", args.config.display()));
+    }
+    let mut config = config::load(args)?;
+    if let Some(listen) = up.listen {
+        config.server.listen = Listen::Tcp(listen);
+    }
+    if let Some(metrics) = up.metrics {
+        config.server.metrics = Some(metrics);
+    }
+    telemetry::start(&config.telemetry);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|problem| system("starting the runtime", &problem))?;
+    runtime.block_on(serve(config, output))
+}
+
+async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
+    let mut made = Vec::new();
+    let wallets = open_wallets(&config, &mut made)?;
+    let secrets = open_secrets(&config, &mut made)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let chains = Chains::open(&config, &wallets, Arc::clone(&clock)).await?;
+    let registry = Arc::new(Registry::new(Arc::clone(&clock), config.policy.assets.clone()));
+    let directory = directory(&config, &registry).await?;
+    let mut ready = Ready {
+        endpoints: Vec::new(),
+        networks: config.networks.values().map(|network| network.network().to_string()).collect(),
+        sandbox_rpc: chains.sandbox.as_ref().map(SandboxChain::url),
+        ledger: config.ledger.path.clone(),
+        operator_token_file: config.server.operator.token_file.clone(),
+        wallets: wallets.iter().map(|(name, key)| (name.clone(), key.address())).collect(),
+        made,
+    };
+    let serves_directory = config.directory.serve || chains.sandbox.is_some();
+    let plan = NodePlan {
+        ledger: config.ledger.path.clone(),
+        journal: Options { receipts_kept: config.ledger.request_memory, ..Options::default() },
+        bounds: Bounds { request_memory: config.ledger.request_memory, ..Bounds::default() },
+        snapshot_every: config.ledger.snapshot_every,
+        wallets,
+        secret: secrets.nonce,
+        policy: config.policy.clone(),
+        rails: chains.rails.clone(),
+        directory,
+        registry: serves_directory.then_some(registry),
+        connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
+        listeners: listeners(&config).await?,
+        operator_token: secrets.operator.hash(),
+        read_policy: read_policy(),
+        fund: chains.fund(),
+        payer: PayerSettings { negotiation: config.negotiation, ..PayerSettings::default() },
+        reconcile_every: RECONCILE_EVERY,
+        clock,
+        entropy: Arc::new(SystemEntropy),
+    };
+    let node = PayerNode::start(plan).await.map_err(|error| Failure::of(&error))?;
+    let metrics = telemetry::serve_metrics(&config, &node).await?;
+    ready.endpoints.clone_from(&node.endpoints);
+    ready.endpoints.extend(metrics.as_ref().map(telemetry::Metrics::url));
+    output.show(&ready, || banner(&ready));
+    wait_for_the_end().await;
+    output.note("draining");
+    node.drain(DRAIN_MAX).await;
+    Ok(Exit::Done)
+}
+
+fn banner(ready: &Ready) -> String {
+    let wallets =
+        ready.wallets.iter().map(|(name, account)| format!("  wallet    {name} {account}"));
+    let endpoints = ready.endpoints.iter().map(|endpoint| format!("  listens   {endpoint}"));
+    let made = ready.made.iter().map(|path| format!("  made      {}", path.display()));
+    let chain = ready.networks.iter().map(|network| match &ready.sandbox_rpc {
+        Some(url) => format!("  chain     {network} {url}"),
+        None => format!("  chain     {network}"),
+    });
+    let files = [
+        format!("  ledger    {}", ready.ledger.display()),
+        format!("  operator  token in {}", ready.operator_token_file.display()),
+    ];
+    let lines: Vec<String> =
+        endpoints.chain(chain).chain(files).chain(wallets).chain(made).collect();
+    format!(
+        "bursar {}\n{}\n  next      bursar agent add NAME --role ROLE",
+        env!("CARGO_PKG_VERSION"),
+        lines.join("\n")
+    )
+}
+
+/// The keys of the configured wallets; a sandbox's are made where they are missing.
+pub fn open_wallets(
+    config: &Config,
+    made: &mut Vec<PathBuf>,
+) -> Result<Vec<(Name, SigningKey)>, Failure> {
+    fs::create_dir_all(&config.keys.folder)
+        .map_err(|problem| system("making the keys' folder", &problem))?;
+    let only_sandbox = config.networks.values().all(is_sandbox);
+    let keystore = Keystore::new(&config.keys.folder, Cost::STANDARD);
+    let phrase = match &config.keys.passphrase_file {
+        Some(file) if !file.exists() && only_sandbox => {
+            made.push(file.clone());
+            create_passphrase(file, &SystemEntropy)?
+        }
+        Some(file) => read_passphrase(file)?,
+        None => passphrase(None, false)?,
+    };
+    let mut wallets = Vec::new();
+    for (name, settings) in &config.wallets {
+        let key = match &settings.key {
+            KeySource::Env(variable) => SigningKey::from_env(variable)?,
+            KeySource::Keystore(key) => {
+                if only_sandbox && !keystore.path(key).exists() {
+                    keystore.create(key, &phrase, &SystemEntropy)?;
+                    made.push(keystore.path(key));
+                }
+                keystore.open(key, &phrase)?
+            }
+        };
+        wallets.push((name.clone(), key));
+    }
+    Ok(wallets)
+}
+
+fn open_secrets(config: &Config, made: &mut Vec<PathBuf>) -> Result<NodeSecrets, Failure> {
+    let holds_open = has_open_holds(&config.ledger.path)?;
+    let secrets = NodeSecrets::open_or_create(
+        &config.keys.folder,
+        &config.server.operator.token_file,
+        holds_open,
+        &SystemEntropy,
+    )?;
+    made.extend(secrets.made.iter().cloned());
+    Ok(secrets)
+}
+
+/// Whether payments are open that a lost nonce secret could pay twice.
+fn has_open_holds(ledger: &Path) -> Result<bool, Failure> {
+    if !ledger.exists() {
+        return Ok(false);
+    }
+    let views = Views::open(ledger)?;
+    for state in ["signable", "unknown", "captured"] {
+        let filter = PaymentFilter { state: Some(state.to_owned()), ..PaymentFilter::default() };
+        if !views.payments(&filter, Page { before: None, limit: 1 })?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+const fn is_sandbox(network: &NetworkSettings) -> bool {
+    matches!(network, NetworkSettings::Sandbox { .. })
+}
+
+/// The chains that the node knows.
+struct Chains {
+    sandbox: Option<SandboxChain>,
+    rails: Vec<(Arc<dyn Evidence>, B256)>,
+}
+
+impl Chains {
+    async fn open(
+        config: &Config,
+        wallets: &[(Name, SigningKey)],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let mut chains = Self { sandbox: None, rails: Vec::new() };
+        for network in config.networks.values() {
+            let plan = match network {
+                NetworkSettings::Sandbox { listen, .. } => {
+                    let file = config.ledger.path.with_extension("chain.db");
+                    let fresh = !file.exists();
+                    let chain = SandboxChain::start(Some(&file), *listen, Arc::clone(&clock)).await;
+                    let chain = chain.map_err(|error| Failure::of(&error))?;
+                    if fresh {
+                        for (_, key) in wallets {
+                            let gift = chain.fund(key.address(), SANDBOX_GIFT).await;
+                            gift.map_err(|error| Failure::of(&StartError::from(error)))?;
+                        }
+                    }
+                    let plan = RailPlan::sandbox(chain.url());
+                    chains.sandbox = Some(chain);
+                    plan
+                }
+                NetworkSettings::Evm(_) => rail_plan(config, network),
+            };
+            let connected = connect_rail(&plan, None, Arc::clone(&clock)).await;
+            let (evm, _) = connected.map_err(|error| Failure::of(&error))?;
+            let genesis = evm.genesis();
+            chains.rails.push((evm, genesis));
+        }
+        Ok(chains)
+    }
+
+    /// How the sandbox gives money, where there is one.
+    fn fund(&self) -> Option<Fund> {
+        let sandbox = self.sandbox.as_ref()?.chain().clone();
+        Some(Arc::new(move |to, amount| {
+            let sandbox = sandbox.clone();
+            let amount = alloy::primitives::U256::from(amount.get());
+            Box::pin(
+                async move { sandbox.fund(to, amount).await.map_err(|error| error.to_string()) },
+            )
+        }))
+    }
+}
+
+/// How a configured network is reached: a sandbox by its JSON-RPC.
+pub fn rail_plan(config: &Config, network: &NetworkSettings) -> RailPlan {
+    match network {
+        NetworkSettings::Sandbox { listen, .. } => RailPlan::sandbox(format!("http://{listen}")),
+        NetworkSettings::Evm(settings) => RailPlan {
+            network: settings.network,
+            url: settings.rpc.clone(),
+            genesis: settings.genesis,
+            finality: match settings.finality {
+                Finality::Tag => evm::Finality::Tag,
+                Finality::Depth(depth) => evm::Finality::Depth(depth),
+            },
+            assets: assets_on(&config.policy.assets, settings.network),
+        },
+    }
+}
+
+fn assets_on(
+    assets: &AssetRegistry,
+    network: bursar::domain::asset::Network,
+) -> Vec<bursar::domain::asset::AssetInfo> {
+    assets.iter().filter(|info| info.asset.network == network).cloned().collect()
+}
+
+async fn directory(
+    config: &Config,
+    registry: &Arc<Registry>,
+) -> Result<Arc<dyn Directory>, Failure> {
+    match config.directory.connect.first() {
+        None => Ok(registry.clone()),
+        Some(endpoint) => {
+            let channel = connect_one(endpoint, Reach::Loopback).await;
+            let channel = channel.map_err(|error| {
+                Failure::new(Exit::NoNode, "cli.no_directory", format!("{endpoint}: {error}"))
+            })?;
+            Ok(Arc::new(GrpcDirectory::new(channel)))
+        }
+    }
+}
+
+async fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
+    let mut addresses = vec![(address(&config.server.listen), "--listen")];
+    if let Some(socket) = &config.server.operator.socket {
+        addresses.push((Address::Unix(socket.clone()), "operator_socket in [server]"));
+    }
+    let mut listeners = Vec::new();
+    for (address, flag) in addresses {
+        let bound = Listener::bind(&address, flag).await;
+        listeners.push(bound.map_err(|error| Failure::of(&error))?);
+    }
+    Ok(listeners)
+}
+
+/// A configured address as a server takes it.
+pub fn address(listen: &Listen) -> Address {
+    match listen {
+        Listen::Tcp(tcp) => Address::Tcp(*tcp),
+        Listen::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
+/// A policy that comes over the wire is a whole `bursar.toml`, checked as one.
+fn read_policy() -> ReadPolicy {
+    Arc::new(|text, file| -> Result<PolicyDocument, Vec<String>> {
+        Config::load(Path::new(file), text)
+            .map(|config| config.policy)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    })
+}
+
+/// Returns at Ctrl-C or SIGTERM; a second one ends the process at once.
+pub async fn wait_for_the_end() {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut term {
+            Some(term) => drop(term.recv().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+    });
+}
+
+pub fn system(what: &'static str, problem: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, "cli.system", format!("{what}: {problem}"))
+}
