@@ -12,6 +12,7 @@ use bursar::domain::order::Units;
 use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{Config, NetworkSettings, PayTo, ProviderSettings};
+use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{
     Address, Doors, GrpcDirectory, Listener, Reach, connect_one, serve_directory,
 };
@@ -73,26 +74,7 @@ async fn start(
     settings: ProviderSettings,
 ) -> Result<Provider, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let network = config
-        .networks
-        .values()
-        .find(|network| network.network() == settings.asset.network)
-        .expect("a checked provider's network is configured");
-    let wallets = open_wallets(config, &mut Vec::new())?;
-    let find = |wanted: &Name| wallets.iter().find(|(name, _)| name == wanted).map(|(_, key)| key);
-    let gas = network.gas_account().and_then(find).ok_or_else(|| {
-        let message = format!("{} has no gas account to settle from", network.network());
-        Failure::new(Exit::Config, "cli.no_gas_account", message)
-            .help("gas_account = \"WALLET\" in its [network] section")
-    })?;
-    let plan = rail_plan(config, network);
-    if let NetworkSettings::Sandbox { .. } = network {
-        fund_over_rpc(&plan.url, gas.address(), Amount::new(1))
-            .await
-            .map_err(|error| Failure::of(&error))?;
-    }
-    let connected = connect_rail(&plan, Some(gas), Arc::clone(&clock)).await;
-    let (evm, settler) = connected.map_err(|error| Failure::of(&error))?;
+    let (evm, settler) = rail(config, &settings, Arc::clone(&clock)).await?;
     let PayTo::Wallet(wallet) = &settings.pay_to else {
         let message = "paying to an address whose key is elsewhere is not built in yet";
         return Err(Failure::new(Exit::Config, "cli.pay_to_elsewhere", message)
@@ -129,7 +111,7 @@ async fn start(
         pay_to,
         service_key: service,
         assets: config.policy.assets.clone(),
-        settler: settler.expect("a rail with a gas account settles"),
+        settler,
         genesis: evm.genesis(),
         evidence: evm,
         input_max: Units(settings.input_max),
@@ -145,6 +127,35 @@ async fn start(
         clock,
     });
     provider.await.map_err(|error| Failure::of(&error))
+}
+
+/// The rail that the provider is paid on, with its settler.
+async fn rail(
+    config: &Config,
+    settings: &ProviderSettings,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<Evm>, Arc<EvmSettler>), Failure> {
+    let network = config
+        .networks
+        .values()
+        .find(|network| network.network() == settings.asset.network)
+        .expect("a checked provider's network is configured");
+    let wallets = open_wallets(config, &mut Vec::new())?;
+    let find = |wanted: &Name| wallets.iter().find(|(name, _)| name == wanted).map(|(_, key)| key);
+    let gas = network.gas_account().and_then(find).ok_or_else(|| {
+        let message = format!("{} has no gas account to settle from", network.network());
+        Failure::new(Exit::Config, "cli.no_gas_account", message)
+            .help("gas_account = \"WALLET\" in its [network] section")
+    })?;
+    let plan = rail_plan(config, network);
+    if let NetworkSettings::Sandbox { .. } = network {
+        fund_over_rpc(&plan.url, gas.address(), Amount::new(1))
+            .await
+            .map_err(|error| Failure::of(&error))?;
+    }
+    let connected = connect_rail(&plan, Some(gas), clock).await;
+    let (evm, settler) = connected.map_err(|error| Failure::of(&error))?;
+    Ok((evm, settler.expect("a rail with a gas account settles")))
 }
 
 fn engine(name: &Name) -> Result<Arc<dyn Engine>, Failure> {
