@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each agent's program uses its own part")]
 
+pub mod payer;
+pub mod provider;
 pub mod retry;
 pub mod tally;
 
