@@ -1,15 +1,20 @@
-//! The rail with faults drawn: settlements that nobody knows of or that never answer, and silence.
+//! The rail with faults drawn: settlements that nobody knows of or that never answer, silence, and
+//! final blocks that lag behind what has happened.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
-use crate::domain::commitment::Commitment;
+use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::memory_rail::{MemoryRail, RailFault};
 use crate::ports::rail::{
-    Authorization, Evidence, Holding, RailError, RefusedBy, Settlement, Settler, Sighting,
-    Transfers,
+    Authorization, Evidence, Holding, NonceState, RailError, RefusedBy, Settlement, Settler,
+    Sighting, Transfer, Transfers,
 };
 use crate::sim::clock::SimClock;
 use crate::sim::fate::{Fate, Fault};
@@ -17,18 +22,51 @@ use crate::sim::fate::{Fate, Fault};
 /// An answer of the rail takes up to this long, in milliseconds.
 const ANSWER_MS_MAX: u64 = 400;
 
-/// The rail as the world sees it.
+/// The last final block is up to this old, in milliseconds.
+const LAG_MS_MAX: u64 = 15_000;
+
+#[derive(Default)]
+struct Blocks {
+    /// When each authorization was first sent that had not moved its money before.
+    sent_at: BTreeMap<AuthorizationKey, Timestamp>,
+    /// The last final block's time: it never goes back.
+    final_at: Timestamp,
+}
+
+/// The rail as the world sees it. Clones are the same one.
 #[derive(Clone)]
 pub struct SimRail {
     /// Where the money is.
     pub rail: MemoryRail,
-    /// The time.
-    pub clock: SimClock,
-    /// What goes wrong.
-    pub fate: Fate,
+    clock: SimClock,
+    fate: Fate,
+    blocks: Arc<Mutex<Blocks>>,
 }
 
 impl SimRail {
+    /// The rail that keeps its money there.
+    pub fn new(rail: MemoryRail, clock: SimClock, fate: Fate) -> Self {
+        Self { rail, clock, fate, blocks: Arc::default() }
+    }
+
+    /// The time of the last final block.
+    fn final_at(&self) -> Timestamp {
+        let drawn = self.clock.now().before(self.fate.millis(LAG_MS_MAX));
+        self.with(|blocks| {
+            blocks.final_at = blocks.final_at.max(drawn);
+            blocks.final_at
+        })
+    }
+
+    /// Whether the authorization's transfer is in a block after `final_at`.
+    fn is_later(&self, key: &AuthorizationKey, final_at: Timestamp) -> bool {
+        self.with(|blocks| blocks.sent_at.get(key).is_some_and(|sent_at| *sent_at > final_at))
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&mut Blocks) -> R) -> R {
+        look(&mut self.blocks.lock().expect("no holder of the blocks panics"))
+    }
+
     async fn answer(&self) -> Result<(), RailError> {
         let until = self.clock.now().after(self.fate.millis(ANSWER_MS_MAX));
         self.clock.sleep_until(until).await;
@@ -65,6 +103,11 @@ impl Settler for SimRail {
 
     async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
         self.answer().await?;
+        let seen = self.rail.find_nonce(&authorization.commitment).await?;
+        if seen.nonce == NonceState::Unused {
+            let (key, now) = (authorization.commitment.key(), self.clock.now());
+            self.with(|blocks| blocks.sent_at.insert(key, now));
+        }
         // Scripted and taken in one breath: no other settlement can come in between.
         self.rail.script(self.fault());
         self.rail.settle(authorization).await
@@ -83,7 +126,11 @@ impl Settler for SimRail {
 impl Evidence for SimRail {
     async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
         self.answer().await?;
-        self.rail.find_nonce(commitment).await
+        let final_at = self.final_at();
+        let sighting = self.rail.find_nonce(commitment).await?;
+        let later = self.is_later(&commitment.key(), final_at);
+        let nonce = if later { NonceState::Unused } else { sighting.nonce };
+        Ok(Sighting { nonce, block_time_s: final_at.as_secs(), ..sighting })
     }
 
     async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
@@ -98,7 +145,15 @@ impl Evidence for SimRail {
         after: u64,
     ) -> Result<Transfers, RailError> {
         self.answer().await?;
-        self.rail.transfers(asset, holder, after).await
+        let final_at = self.final_at();
+        let mut found = self.rail.transfers(asset, holder, after).await?;
+        let later = |moved: &Transfer| moved.key.is_some_and(|key| self.is_later(&key, final_at));
+        if let Some(first) = found.moved.iter().position(later) {
+            let cut = found.moved.split_off(first);
+            let block = cut.first().map_or(found.up_to, |transfer| transfer.block);
+            found.up_to = block.saturating_sub(1).max(after);
+        }
+        Ok(found)
     }
 
     fn network(&self) -> Network {

@@ -12,7 +12,7 @@ use crate::domain::id::{AgentId, RequestId, WalletId};
 use crate::domain::ledger::agent::{Agent, Principal, TokenHash};
 use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::window::WindowSpec;
-use crate::domain::ledger::{Command, Event};
+use crate::domain::ledger::{Bounds, Command, Event, Ledger};
 use crate::domain::money::{Amount, Nano};
 use crate::domain::order::{Order, Units};
 use crate::domain::policy::{Lists, PolicyDocument, Rates, Role};
@@ -127,7 +127,7 @@ impl World {
         let fate = Fate::new(plan.seed, plan.odds.clone());
         let rail = MemoryRail::new(USDC.network, Arc::new(clock.clone()));
         rail.fund(USDC, wallet_address(plan.seed), Amount::new(u128::from(FUNDS)));
-        let rail = SimRail { rail, clock: clock.clone(), fate: fate.clone() };
+        let rail = SimRail::new(rail, clock.clone(), fate.clone());
         let link = Link::new(clock.clone(), fate.clone());
         let own = |crash| Own { disk: Disk::crashing(crash), ..Own::default() };
         Self {
@@ -270,6 +270,15 @@ impl World {
         let same = gone == came && came == spent && spent == received;
         let what = || format!("I24: {gone} left, {came} came, {spent} spent, {received} received");
         self.ground.fate.check(same, what);
+        let mut ledger = Ledger::new(Bounds::default());
+        for entry in self.payer.0.disk.entries() {
+            ledger.evolve(entry.at, &entry.event);
+        }
+        let wallet = ledger.find_wallet_at(wallet_address(self.plan.seed));
+        let position = wallet.and_then(|wallet| wallet.find(USDC)).copied();
+        let counted = position.is_some_and(|p| p.owned().get() == left && p.held.is_zero());
+        let what = || format!("I3: the wallet has {left}, the ledger says {position:?}");
+        self.ground.fate.check(counted && ledger.books().balanced(), what);
     }
 }
 
