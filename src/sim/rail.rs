@@ -22,8 +22,8 @@ use crate::sim::fate::{Fate, Fault};
 /// An answer of the rail takes up to this long, in milliseconds.
 const ANSWER_MS_MAX: u64 = 400;
 
-/// The last final block is up to this old, in milliseconds.
-const LAG_MS_MAX: u64 = 15_000;
+/// The last final block is up to this old, in milliseconds: older than an authorization lives.
+const LAG_MS_MAX: u64 = 90_000;
 
 #[derive(Default)]
 struct Blocks {

@@ -99,6 +99,20 @@ fn a_settlement_that_never_answers_ends_all_the_same() {
     }
 }
 
+/// Money that moves at the last moment, in a block that is final only after its time limit.
+#[test]
+fn a_rail_that_hardly_answers_is_counted_to_the_unit() {
+    for seed in seeds(16) {
+        let odds = BTreeMap::from([
+            (Fault::SettlementUnknown, 2),
+            (Fault::RailSilent, 2),
+            (Fault::LostReply, 3),
+        ]);
+        let report = run(Plan { seed, odds, wishes: 30, calls_max: 20, ..Plan::default() });
+        assert!(report.struck[&Fault::RailSilent] > 10 && report.settled > 0);
+    }
+}
+
 /// A process dies during each of its syncs in turn, and its last batch is durable or is not.
 #[test]
 fn a_crash_at_any_sync_loses_nothing_and_doubles_nothing() {
