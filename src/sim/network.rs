@@ -135,8 +135,17 @@ impl Link {
             let (nobody, _) = oneshot::channel();
             self.post(letter(nobody))?;
         }
-        let died = || Err(ServiceError::Unknown("the connection broke".to_owned()));
-        let answer = answered.await.unwrap_or_else(|_| died());
+        let place = self.letters();
+        let answer = match answered.await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // A dying process drops what it holds in an order of its scheduler's own. Who hears of
+                // it first is decided here, by who wrote first.
+                let turn = self.clock.now().after(Duration::from_nanos(place));
+                self.clock.sleep_until(turn).await;
+                Err(ServiceError::Unknown("the connection broke".to_owned()))
+            }
+        };
         self.way().await;
         if self.fate.strikes(Fault::LateReply) {
             self.clock.sleep_until(self.clock.now().after(LATE)).await;
