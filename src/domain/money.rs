@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::domain::asset::Asset;
 
 /// An amount in atomic units of one asset, the only form in which money is computed on a rail.
+// Packed: a wallet has four of them, there are millions of wallets, and sixteen-byte steps waste room.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(packed(8))]
 pub struct Amount(u128);
 
 impl Amount {
@@ -36,23 +38,23 @@ impl Amount {
 
     /// The sum, unless it overflows.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
+        self.get().checked_add(other.0).map(Self)
     }
 
     /// The difference, unless it is below zero.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.0.checked_sub(other.0).map(Self)
+        self.get().checked_sub(other.0).map(Self)
     }
 
     /// The product, unless it overflows.
     pub fn checked_mul(self, factor: u128) -> Option<Self> {
-        self.0.checked_mul(factor).map(Self)
+        self.get().checked_mul(factor).map(Self)
     }
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.get(), f)
     }
 }
 
@@ -95,7 +97,7 @@ impl Serialize for Amount {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            self.0.serialize(serializer)
+            self.get().serialize(serializer)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Agents, delegations and pauses as the ledger knows them.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +10,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::domain::id::{AgentId, DelegationId, GroupId, Name, RoleId, WalletId};
+use crate::domain::ledger::budget::Terms;
+use crate::domain::ledger::window::WindowSpec;
 use crate::domain::money::Nano;
 use crate::domain::time::Timestamp;
 
@@ -115,6 +118,15 @@ pub struct Delegation {
     pub limit: Nano,
     /// Until when.
     pub until: Timestamp,
+}
+
+impl Delegation {
+    /// What its account is held to.
+    pub(super) fn terms(&self) -> Terms<'_> {
+        static NAME: LazyLock<Name> =
+            LazyLock::new(|| "delegation".parse().expect("a literal name"));
+        Terms { name: &NAME, limit: self.limit, window: &WindowSpec::Lifetime, newest: None }
+    }
 }
 
 /// What a pause stops.

@@ -49,47 +49,39 @@ pub struct Posting {
     pub amount: Amount,
 }
 
-/// What `event` posts, without pairs of nothing.
-pub fn postings(event: &Event) -> Vec<Posting> {
+/// What `event` posts, without pairs of nothing: at most two.
+pub fn postings(event: &Event) -> impl Iterator<Item = Posting> + use<> {
     use BookAccount::{Due, Earned, Escrow, External, Fees, Loss, Wallet};
-    let token = |credit, debit, asset, amount| Posting {
-        credit,
-        debit,
-        commodity: Commodity::Asset(asset),
-        amount,
+    let token = |credit, debit, asset, amount| {
+        Some(Posting { credit, debit, commodity: Commodity::Asset(asset), amount })
     };
     let pairs = match event {
         Event::FundsSeen { asset, entered, left, .. } => {
-            vec![token(External, Wallet, *asset, *entered), token(Wallet, External, *asset, *left)]
+            [token(External, Wallet, *asset, *entered), token(Wallet, External, *asset, *left)]
         }
         Event::Held(held) => {
-            vec![token(Wallet, Escrow, held.commitment.asset, held.commitment.amount_max)]
+            [token(Wallet, Escrow, held.commitment.asset, held.commitment.amount_max), None]
         }
         Event::Captured { amount, held, .. } => {
             let rest = held.amount.checked_sub(*amount).expect("no capture exceeds its hold");
-            vec![
-                token(Escrow, External, held.asset, *amount),
-                token(Escrow, Wallet, held.asset, rest),
-            ]
+            [token(Escrow, External, held.asset, *amount), token(Escrow, Wallet, held.asset, rest)]
         }
         Event::Voided { held, .. } | Event::Expired { held, .. } => {
-            vec![token(Escrow, Wallet, held.asset, held.amount)]
+            [token(Escrow, Wallet, held.asset, held.amount), None]
         }
         Event::CaptureReversed { captured, .. } => {
-            vec![token(External, Wallet, captured.asset, captured.amount)]
+            [token(External, Wallet, captured.asset, captured.amount), None]
         }
         Event::ClaimSettled { claim, amount, .. } => {
-            vec![token(External, Due, claim.asset, *amount)]
+            [token(External, Due, claim.asset, *amount), None]
         }
-        Event::Served { claim, amount, .. } => vec![token(Due, Earned, claim.asset, *amount)],
-        Event::Refunded { claim, amount, .. } => vec![token(Due, External, claim.asset, *amount)],
-        Event::ClaimDied { claim, loss } => vec![token(Earned, Loss, claim.asset, *loss)],
-        Event::GasSpent { network, amount, .. } => vec![Posting {
-            credit: External,
-            debit: Fees,
-            commodity: Commodity::Native(*network),
-            amount: *amount,
-        }],
+        Event::Served { claim, amount, .. } => [token(Due, Earned, claim.asset, *amount), None],
+        Event::Refunded { claim, amount, .. } => [token(Due, External, claim.asset, *amount), None],
+        Event::ClaimDied { claim, loss } => [token(Earned, Loss, claim.asset, *loss), None],
+        Event::GasSpent { network, amount, .. } => {
+            let (commodity, amount) = (Commodity::Native(*network), *amount);
+            [Some(Posting { credit: External, debit: Fees, commodity, amount }), None]
+        }
         Event::RailPinned { .. }
         | Event::PolicyApplied { .. }
         | Event::AgentAdded { .. }
@@ -102,9 +94,9 @@ pub fn postings(event: &Event) -> Vec<Posting> {
         | Event::PaymentVerified { .. }
         | Event::Accepted(_)
         | Event::ClaimDoubted { .. }
-        | Event::ClaimReleased { .. } => Vec::new(),
+        | Event::ClaimReleased { .. } => [None, None],
     };
-    pairs.into_iter().filter(|pair| !pair.amount.is_zero()).collect()
+    pairs.into_iter().flatten().filter(|pair| !pair.amount.is_zero())
 }
 
 /// Sums of one account in one commodity.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{AgentId, GroupId, ID_LEN, Name, ProviderId, RoleId};
-use crate::domain::ledger::window::WindowSpec;
+use crate::domain::ledger::window::{Bounds, WindowSpec};
 use crate::domain::money::Nano;
 use crate::domain::time::Timestamp;
 
@@ -77,6 +77,19 @@ impl AccountKey {
     pub const DELEGATION: BudgetNo = BudgetNo(u32::MAX);
 }
 
+/// What an account is held to: a budget's cap, or a delegated one's.
+#[derive(Clone, Debug)]
+pub(super) struct Terms<'a> {
+    /// What it is called in refusals and tables.
+    pub name: &'a Name,
+    /// The cap.
+    pub limit: Nano,
+    /// Over which window.
+    pub window: &'a WindowSpec,
+    /// The newest window that any account of the budget has seen.
+    pub newest: Option<Bounds>,
+}
+
 /// A place that a hold takes in an account: the account, and the window that it counts in for life.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Seat {
@@ -86,6 +99,13 @@ pub struct Seat {
     pub from: Timestamp,
     /// Its end, exclusive.
     pub until: Timestamp,
+}
+
+impl Seat {
+    /// The window.
+    pub const fn bounds(&self) -> Bounds {
+        Bounds { from: self.from, until: self.until }
+    }
 }
 
 /// What one account said to a hold: the numbers at that instant.

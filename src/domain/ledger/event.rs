@@ -2,6 +2,8 @@
 //!
 //! Variants are only ever added at the end: their position is their name in the journal.
 
+use std::sync::Arc;
+
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,7 @@ use crate::domain::id::{DelegationId, Name, PaymentId};
 use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHash};
 use crate::domain::ledger::budget::{BudgetDef, BudgetNo};
 use crate::domain::ledger::claim::{Accepted, Delivery};
-use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof};
+use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof, shared};
 use crate::domain::money::{Amount, Money, Nano};
 
 /// One fact.
@@ -111,7 +113,7 @@ pub enum Event {
     },
     /// Money was set aside, in every budget that applies, before anything was signed.
     /// On restart: counted as LIVE, because the signature may have left.
-    Held(Box<Held>),
+    Held(#[serde(with = "shared")] Arc<Held>),
     /// A signature left and no word came.
     /// On restart: stays held until the rail speaks.
     Doubted {

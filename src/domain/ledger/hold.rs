@@ -1,8 +1,9 @@
 //! Holds: the payer's side of a payment.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use alloy::primitives::B256;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::commitment::Commitment;
 use crate::domain::id::{AgentId, Fingerprint, Name, PaymentId, RequestId, WalletId};
@@ -69,8 +70,9 @@ pub enum HoldState {
 /// An open payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// As it was placed.
-    pub held: Held,
+    /// As it was placed; the event's own.
+    #[serde(with = "shared")]
+    pub held: Arc<Held>,
     /// When.
     pub placed_at: Timestamp,
     /// Where it stands.
@@ -79,7 +81,7 @@ pub struct Hold {
 
 impl Hold {
     /// What is held of the asset.
-    pub const fn money(&self) -> Money {
+    pub fn money(&self) -> Money {
         Money { amount: self.held.commitment.amount_max, asset: self.held.commitment.asset }
     }
 }
@@ -125,4 +127,26 @@ pub enum CaptureProof {
     Receipt,
     /// A final block.
     Chain(FinalBlock),
+}
+
+/// A shared hold is written as the hold itself.
+pub(super) mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Held;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        held: &Arc<Held>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        held.as_ref().serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Held>, D::Error> {
+        Held::deserialize(deserializer).map(Arc::new)
+    }
 }

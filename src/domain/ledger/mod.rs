@@ -6,6 +6,8 @@
 
 pub mod account;
 pub mod agent;
+mod agents;
+mod ahead;
 pub mod audit;
 pub mod books;
 pub mod budget;
@@ -19,6 +21,7 @@ pub mod hold;
 pub mod rejection;
 pub mod requests;
 pub mod state;
+mod table;
 pub mod wallet;
 pub mod window;
 

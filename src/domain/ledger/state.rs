@@ -1,10 +1,9 @@
 //! What the ledger knows, and how it is looked at.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Network;
@@ -12,19 +11,18 @@ use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::{AgentId, DelegationId, Name, PaymentId, SessionId, WalletId};
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::agent::{Agent, Delegation, Scope, TokenHash};
+use crate::domain::ledger::agents::Agents;
 use crate::domain::ledger::books::Books;
-use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per};
+use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per, Terms};
 use crate::domain::ledger::caps::Caps;
 use crate::domain::ledger::claim::Claim;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::requests::Requests;
-use crate::domain::ledger::wallet::Wallet;
+use crate::domain::ledger::table::Table;
+use crate::domain::ledger::wallet::{Wallet, Wallets};
 use crate::domain::ledger::window::{Bounds as WindowBounds, WindowSpec};
 use crate::domain::money::Nano;
 use crate::domain::time::Timestamp;
-
-/// A map whose order decides nothing and whose hash is the same in every run.
-pub(super) type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// How much the ledger holds at most. Reached, it refuses; it never forgets money.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -68,14 +66,12 @@ pub struct Ledger {
     pub(super) rails: BTreeMap<Network, B256>,
     pub(super) policy: Policy,
     pub(super) caps: Caps,
-    pub(super) accounts: Map<AccountKey, Account>,
-    pub(super) agents: Map<AgentId, Agent>,
-    pub(super) tokens: Map<TokenHash, AgentId>,
+    pub(super) accounts: Table<AccountKey, Account>,
+    pub(super) agents: Agents,
     pub(super) delegations: BTreeMap<DelegationId, Delegation>,
-    pub(super) wallets: Map<WalletId, Wallet>,
-    pub(super) addresses: Map<Address, WalletId>,
+    pub(super) wallets: Wallets,
     pub(super) pauses: BTreeMap<Scope, String>,
-    pub(super) holds: Map<PaymentId, Hold>,
+    pub(super) holds: Table<PaymentId, Hold>,
     pub(super) requests: Requests,
     pub(super) claims: BTreeMap<AuthorizationKey, Claim>,
     /// When each claim may be forgotten, in seconds: after its time limit, once it has ended.
@@ -102,6 +98,10 @@ impl Ledger {
     pub fn restored(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
         self.caps.reindex();
+        self.accounts.reindex();
+        self.holds.reindex();
+        self.wallets.reindex();
+        self.agents.reindex(&self.wallets);
         self
     }
 
@@ -137,17 +137,17 @@ impl Ledger {
 
     /// An agent by its id.
     pub fn find_agent(&self, agent: AgentId) -> Option<&Agent> {
-        self.agents.get(&agent)
+        self.agents.find(agent).map(|found| found.agent)
     }
 
     /// The agent that a token proves.
     pub fn find_token(&self, token: &TokenHash) -> Option<&Agent> {
-        self.tokens.get(token).and_then(|agent| self.agents.get(agent))
+        self.agents.find_token(token)
     }
 
     /// All agents, by name.
     pub fn agents(&self) -> Vec<&Agent> {
-        let mut agents: Vec<&Agent> = self.agents.values().collect();
+        let mut agents: Vec<&Agent> = self.agents.iter().collect();
         agents.sort_by(|a, b| a.name.cmp(&b.name));
         agents
     }
@@ -159,17 +159,17 @@ impl Ledger {
 
     /// A wallet by its id.
     pub fn find_wallet(&self, wallet: WalletId) -> Option<&Wallet> {
-        self.wallets.get(&wallet)
+        self.wallets.find(wallet)
     }
 
     /// The wallet of an address.
     pub fn find_wallet_at(&self, address: Address) -> Option<&Wallet> {
-        self.addresses.get(&address).and_then(|wallet| self.wallets.get(wallet))
+        self.wallets.find_address(&address)
     }
 
     /// All wallets, by name.
     pub fn wallets(&self) -> Vec<&Wallet> {
-        let mut wallets: Vec<&Wallet> = self.wallets.values().collect();
+        let mut wallets: Vec<&Wallet> = self.wallets.iter().collect();
         wallets.sort_by(|a, b| a.name.cmp(&b.name));
         wallets
     }
@@ -181,12 +181,12 @@ impl Ledger {
 
     /// An open payment: held, in doubt, or captured and not yet confirmed by the rail.
     pub fn find_hold(&self, payment: PaymentId) -> Option<&Hold> {
-        self.holds.get(&payment)
+        self.holds.find(&payment)
     }
 
     /// The open payments, oldest first by when they were placed.
     pub fn holds(&self) -> Vec<&Hold> {
-        let mut holds: Vec<&Hold> = self.holds.values().collect();
+        let mut holds: Vec<&Hold> = self.holds.iter().map(|(_, hold)| hold).collect();
         holds.sort_by_key(|hold| (hold.placed_at, hold.held.payment));
         holds
     }
@@ -211,12 +211,13 @@ impl Ledger {
     /// Every account of every budget in force as it stands at `now`, `asked` being nothing; by
     /// budget and subject. For one agent: see [`Ledger::accounts_of`].
     pub fn accounts(&self, now: Timestamp) -> Vec<BudgetCheck> {
+        let keys = self.accounts.iter().map(|(key, _)| *key);
         let mut checks: Vec<BudgetCheck> =
-            self.accounts.keys().filter_map(|key| self.check(*key, Nano::ZERO, now)).collect();
+            keys.filter_map(|key| self.check(key, Nano::ZERO, now)).collect();
         // A pool that nothing was spent from yet has no account: it is shown all the same.
         for (no, def) in self.caps.active() {
             let key = AccountKey { budget: no, subject: Default::default() };
-            if def.per == Per::All && !self.accounts.contains_key(&key) {
+            if def.per == Per::All && self.accounts.find(&key).is_none() {
                 checks.extend(self.check(key, Nano::ZERO, now));
             }
         }
@@ -237,75 +238,77 @@ impl Ledger {
     }
 
     /// An account's numbers at `now`, for a hold that asks for `asked`.
-    pub(super) fn check(
-        &self,
-        account: AccountKey,
-        asked: Nano,
-        now: Timestamp,
-    ) -> Option<BudgetCheck> {
+    fn check(&self, account: AccountKey, asked: Nano, now: Timestamp) -> Option<BudgetCheck> {
         if account.budget == AccountKey::DELEGATION {
-            let id = DelegationId::from_bytes(account.subject);
-            let limit = self.delegations.get(&id)?.limit;
-            let name = delegation_name();
-            return Some(self.check_in(account, name, limit, &WindowSpec::Lifetime, asked, now).0);
+            let delegation = self.delegations.get(&DelegationId::from_bytes(account.subject))?;
+            return Some(self.look(account, &delegation.terms(), asked, now).check);
         }
-        let def = self.caps.find(account.budget)?;
-        Some(self.check_in(account, def.name.clone(), def.limit, &def.window, asked, now).0)
+        let cap = self.caps.find_cap(account.budget)?;
+        Some(self.look(account, &cap.terms(), asked, now).check)
     }
 
-    pub(super) fn check_in(
+    /// What an account under `terms` says to a hold that asks for `asked` at `now`.
+    pub(super) fn look(
         &self,
         account: AccountKey,
-        budget: Name,
-        limit: Nano,
-        window: &WindowSpec,
+        terms: &Terms<'_>,
         asked: Nano,
         now: Timestamp,
-    ) -> (BudgetCheck, WindowBounds) {
-        let found = self.accounts.get(&account);
-        let bounds = current_bounds(found, window, now);
-        let counted = found.map(|seen| seen.counted(window, bounds, now)).unwrap_or_default();
-        let resets_at = match window {
+    ) -> Looked {
+        let found = self.accounts.find(&account);
+        let bounds = current_bounds(found, terms, now);
+        let counted = found.map(|seen| seen.counted(terms.window, bounds, now)).unwrap_or_default();
+        let resets_at = match terms.window {
             WindowSpec::Calendar { .. } => Some(bounds.until),
             WindowSpec::Rolling { span } => found.and_then(|seen| seen.oldest_leaves(*span, now)),
             WindowSpec::Session { .. } | WindowSpec::Lifetime => None,
         };
         let check = BudgetCheck {
-            budget,
+            budget: terms.name.clone(),
             account,
-            limit,
+            limit: terms.limit,
             spent: counted.spent,
             held: counted.held,
             asked,
             resets_at,
         };
-        (check, bounds)
+        Looked { check, bounds, fresh: found.is_none() }
     }
 }
 
-/// The window in which `now` lies: the account's own while it lasts, computed only at its edge. A
-/// session's account keeps its one window for ever.
+/// What an account said.
+pub(super) struct Looked {
+    /// Its numbers.
+    pub check: BudgetCheck,
+    /// The window that a hold would count in.
+    pub bounds: WindowBounds,
+    /// Whether the account has seen nothing yet.
+    pub fresh: bool,
+}
+
+/// The window in which `now` lies: the account's own while it lasts, else the newest that any account
+/// of the budget has seen, and computed only at its edge. A session's account keeps its one window
+/// for ever.
 pub(super) fn current_bounds(
     account: Option<&Account>,
-    window: &WindowSpec,
+    terms: &Terms<'_>,
     now: Timestamp,
 ) -> WindowBounds {
+    let fresh = || match (terms.window, terms.newest) {
+        (WindowSpec::Calendar { .. }, Some(newest)) if newest.contain(now) => newest,
+        _ => terms.window.bounds(now),
+    };
     match account {
         Some(seen) if seen.bounds().contain(now) => seen.bounds(),
-        Some(seen) if matches!(window, WindowSpec::Session { .. }) => seen.bounds(),
+        Some(seen) if matches!(terms.window, WindowSpec::Session { .. }) => seen.bounds(),
         Some(seen) => {
-            let fresh = window.bounds(now);
+            let fresh = fresh();
             // A new window begins where the last one ended, at the earliest: one that reached back, by
             // a change of clocks or of the time zone's rules, would not be an account's newest.
             let ended = seen.bounds().until;
             let from = if ended <= now { fresh.from.max(ended) } else { fresh.from };
             WindowBounds { from, ..fresh }
         }
-        None => window.bounds(now),
+        None => fresh(),
     }
-}
-
-/// What delegated budgets are called in refusals and tables.
-pub(super) fn delegation_name() -> Name {
-    "delegation".parse().expect("a literal name")
 }

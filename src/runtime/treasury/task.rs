@@ -76,6 +76,10 @@ impl TreasuryTask {
     /// Decides and evolves each command in order. Refusals wait with the rest: they may rest on
     /// what an earlier command of the same batch did, and that is not durable yet.
     fn decide(&mut self, batch: &mut Vec<Request>) -> (Arc<[Entry]>, Vec<Waiting>) {
+        self.ledger.look_ahead(batch.iter().filter_map(|request| match request {
+            Request::Execute { command, .. } => Some(command),
+            Request::Read { .. } | Request::Release { .. } => None,
+        }));
         let mut entries = Vec::new();
         let mut waiting = Vec::with_capacity(batch.len());
         for request in batch.drain(..) {

@@ -85,11 +85,11 @@ impl Ledger {
     }
 
     fn check_token(&self, token: &TokenHash) -> Result<(), Rejection> {
-        if self.tokens.contains_key(token) { Err(Rejection::TokenTaken) } else { Ok(()) }
+        if self.agents.find_token(token).is_some() { Err(Rejection::TokenTaken) } else { Ok(()) }
     }
 
     fn check_new_agent(&self, name: &Name, token: &TokenHash) -> Result<(), Rejection> {
-        if self.agents.contains_key(&AgentId::named(name)) {
+        if self.find_agent(AgentId::named(name)).is_some() {
             return Err(Rejection::NameTaken(name.clone()));
         }
         self.check_token(token)?;
@@ -111,13 +111,10 @@ impl Ledger {
 
     fn decide_open_wallet(&self, wallet: Name, address: Address) -> Result<Event, Rejection> {
         let id = WalletId::named(&wallet);
-        match (self.find_wallet(id), self.addresses.get(&address)) {
+        match (self.find_wallet(id), self.find_wallet_at(address)) {
             (Some(found), _) if found.address == address => Err(Rejection::Unchanged),
             (Some(_), _) => Err(Rejection::NameTaken(wallet)),
-            (None, Some(other)) => {
-                let name = self.find_wallet(*other).map(|found| found.name.clone());
-                Err(Rejection::AddressTaken(name.unwrap_or(wallet)))
-            }
+            (None, Some(other)) => Err(Rejection::AddressTaken(other.name.clone())),
             (None, None) => Ok(Event::WalletOpened { wallet, address }),
         }
     }

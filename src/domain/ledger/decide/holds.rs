@@ -1,31 +1,42 @@
 //! The decision that everything else is for: whether money may be set aside.
 
-use crate::domain::id::{AgentId, DelegationId, ProviderId, SessionId};
+use std::sync::Arc;
+
+use crate::domain::id::{AgentId, DelegationId, SessionId};
 use crate::domain::ledger::agent::{Agent, Scope};
-use crate::domain::ledger::budget::{AccountKey, BudgetCheck, BudgetDef, Per, Seat};
-use crate::domain::ledger::caps::Spender;
+use crate::domain::ledger::agents::Found;
+use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per, Seat};
+use crate::domain::ledger::caps::{Cap, Spender};
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::decide::{Decided, Refusal};
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::requests::RequestState;
-use crate::domain::ledger::state::{DELEGATION_DEPTH_MAX, Ledger, delegation_name};
+use crate::domain::ledger::state::{DELEGATION_DEPTH_MAX, Ledger, Looked};
+use crate::domain::ledger::wallet::Wallet;
 use crate::domain::ledger::window::WindowSpec;
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 
 /// The agent, its ancestors, and the delegated budgets between them.
 struct Line {
-    /// The agent first, the root last.
-    agents: Vec<AgentId>,
+    /// The agent itself.
+    agent: AgentId,
+    /// Its parent first, the root last; nobody for an agent that the operator added.
+    ancestors: Vec<AgentId>,
     /// Whose budget each but the root spends from.
     delegations: Vec<DelegationId>,
 }
 
 impl Line {
+    /// The agent first, the root last.
+    fn agents(&self) -> impl Iterator<Item = AgentId> + use<'_> {
+        std::iter::once(self.agent).chain(self.ancestors.iter().copied())
+    }
+
     fn root(&self) -> AgentId {
-        *self.agents.last().expect("a line begins with the agent itself")
+        *self.ancestors.last().unwrap_or(&self.agent)
     }
 }
 
@@ -37,12 +48,24 @@ struct Checked {
     /// Whether a budget applies that is neither a session's nor delegated.
     capped: bool,
     session_ended: Option<Timestamp>,
+    /// How many of the accounts have seen nothing yet.
+    fresh: usize,
+}
+
+impl Checked {
+    fn add(&mut self, looked: Looked) {
+        let Looked { check, bounds, fresh } = looked;
+        let account = check.account;
+        self.checks.push(check);
+        self.seats.push(Seat { account, from: bounds.from, until: bounds.until });
+        self.fresh = self.fresh.saturating_add(usize::from(fresh));
+    }
 }
 
 impl Ledger {
     pub(super) fn decide_hold(&self, now: Timestamp, ask: HoldAsk) -> Result<Decided, Refusal> {
-        let unknown = Rejection::UnknownAgent(ask.agent);
-        let agent = self.find_agent(ask.agent).ok_or(unknown)?;
+        let found = self.agents.find(ask.agent).ok_or(Rejection::UnknownAgent(ask.agent))?;
+        let agent = found.agent;
         self.check_request(now, &ask)?;
         if ask.policy_version != self.policy.version {
             let (current, asked) = (self.policy.version, ask.policy_version);
@@ -51,14 +74,15 @@ impl Ledger {
         let line = self.line(ask.agent, agent);
         self.check_paused(agent, &line)?;
         self.check_amounts(&ask)?;
-        self.check_wallet(agent, &ask)?;
-        if self.holds.contains_key(&ask.payment) {
+        let wallet = self.wallets.at(found.wallet);
+        check_wallet(wallet, &ask)?;
+        if self.holds.find_row(&ask.payment).is_some() {
             return Err(Rejection::PaymentTaken(ask.payment).into());
         }
         if self.holds.len() >= self.bounds.holds_max {
             return Err(full("open holds", self.bounds.holds_max).into());
         }
-        let checked = self.check_budgets(now, agent, &line, &ask)?;
+        let checked = self.check_budgets(now, &found, &line, &ask)?;
         let HoldAsk { agent: id, payment, request, attempt, fingerprint, commitment, nano, .. } =
             ask;
         let held = Held {
@@ -67,7 +91,7 @@ impl Ledger {
             request,
             attempt,
             fingerprint,
-            wallet: agent.wallet_id(),
+            wallet: self.wallets.id_at(found.wallet),
             commitment,
             nano,
             seats: checked.seats,
@@ -79,7 +103,7 @@ impl Ledger {
             policy_version: ask.policy_version,
             boot: ask.boot,
         };
-        Ok(Decided { event: Event::Held(Box::new(held)), checks: checked.checks })
+        Ok(Decided { event: Event::Held(Arc::new(held)), checks: checked.checks })
     }
 
     /// The same request again is the same payment; another content under its id is a conflict.
@@ -120,28 +144,13 @@ impl Ledger {
         Ok(())
     }
 
-    fn check_wallet(&self, agent: &Agent, ask: &HoldAsk) -> Result<(), Rejection> {
-        let name = || agent.wallet.clone();
-        let wallet =
-            self.find_wallet(agent.wallet_id()).ok_or_else(|| Rejection::UnknownWallet(name()))?;
-        if wallet.address != ask.commitment.payer {
-            return Err(Rejection::ForeignWallet { wallet: name() });
-        }
-        let (asset, asked) = (ask.commitment.asset, ask.commitment.amount_max);
-        let available = wallet.available(asset);
-        if asked > available {
-            return Err(Rejection::InsufficientFunds { wallet: name(), asset, available, asked });
-        }
-        Ok(())
-    }
-
     /// Whether anything above the agent is paused: everything, its group, its role, itself, or an
     /// agent that it spends for.
     fn check_paused(&self, agent: &Agent, line: &Line) -> Result<(), Rejection> {
         if self.pauses.is_empty() {
             return Ok(());
         }
-        let names = line.agents.iter().filter_map(|id| self.find_agent(*id));
+        let names = line.agents().filter_map(|id| self.find_agent(id));
         let scopes =
             [Scope::All, Scope::Group(agent.group.clone()), Scope::Role(agent.role.clone())]
                 .into_iter()
@@ -164,7 +173,7 @@ impl Ledger {
     }
 
     fn line(&self, id: AgentId, agent: &Agent) -> Line {
-        let mut line = Line { agents: vec![id], delegations: Vec::new() };
+        let mut line = Line { agent: id, ancestors: Vec::new(), delegations: Vec::new() };
         let mut next = agent.delegation;
         // Delegations are checked for depth when they are made; the bound here is a second lock.
         while let Some(delegation) = next
@@ -173,7 +182,7 @@ impl Ledger {
             let terms =
                 self.find_delegation(delegation).expect("a sub-agent's delegation is known");
             line.delegations.push(delegation);
-            line.agents.push(terms.parent);
+            line.ancestors.push(terms.parent);
             next = self.find_agent(terms.parent).and_then(|parent| parent.delegation);
         }
         line
@@ -182,30 +191,31 @@ impl Ledger {
     fn check_budgets(
         &self,
         now: Timestamp,
-        agent: &Agent,
+        found: &Found<'_>,
         line: &Line,
         ask: &HoldAsk,
     ) -> Result<Checked, Refusal> {
         let spender = Spender {
             root: line.root(),
-            line: &line.agents,
-            role: agent.role_id(),
-            group: agent.group_id(),
+            agent: line.agent,
+            ancestors: &line.ancestors,
+            role: found.role,
+            group: found.group,
             session: ask.session.as_ref().map(|name| SessionId::of_agent(ask.agent, name)),
-            provider: Some(ProviderId::named(&ask.provider)),
+            provider: Some(&ask.provider),
             model: Some(&ask.model),
         };
         let mut checked = Checked::default();
         self.caps
-            .path(&spender, |account, def| self.check_cap(now, account, def, ask, &mut checked));
+            .path(&spender, |account, cap| self.check_cap(now, account, cap, ask, &mut checked));
         if let (Some(ended), Some(session)) = (checked.session_ended, ask.session.clone()) {
             return Err(Rejection::SessionEnded { session, ended }.into());
         }
         if !checked.capped {
             return Err(Rejection::NoBudget { agent: ask.agent }.into());
         }
-        for (delegation, child) in line.delegations.iter().zip(&line.agents) {
-            self.check_delegation(now, *delegation, *child, ask, &mut checked)?;
+        for (delegation, child) in line.delegations.iter().zip(line.agents()) {
+            self.check_delegation(now, *delegation, child, ask, &mut checked)?;
         }
         // The smallest room explains the refusal.
         let smallest =
@@ -214,8 +224,7 @@ impl Ledger {
             let rejection = Rejection::OverBudget(Box::new(check.clone()));
             return Err(Refusal { rejection, checks: checked.checks });
         }
-        let fresh = checked.seats.iter().filter(|seat| !self.accounts.contains_key(&seat.account));
-        if self.accounts.len().saturating_add(fresh.count()) > self.bounds.accounts_max {
+        if self.accounts.len().saturating_add(checked.fresh) > self.bounds.accounts_max {
             return Err(full("budget accounts", self.bounds.accounts_max).into());
         }
         Ok(checked)
@@ -225,18 +234,17 @@ impl Ledger {
         &self,
         now: Timestamp,
         account: AccountKey,
-        def: &BudgetDef,
+        cap: &Cap,
         ask: &HoldAsk,
         checked: &mut Checked,
     ) {
-        let name = def.name.clone();
-        let (check, bounds) = self.check_in(account, name, def.limit, &def.window, ask.nano, now);
-        if matches!(def.window, WindowSpec::Session { .. }) && !bounds.contain(now) {
+        let looked = self.look(account, &cap.terms(), ask.nano, now);
+        let bounds = looked.bounds;
+        if matches!(cap.def.window, WindowSpec::Session { .. }) && !bounds.contain(now) {
             checked.session_ended = Some(bounds.until);
         }
-        checked.capped |= def.per != Per::Session;
-        checked.checks.push(check);
-        checked.seats.push(Seat { account, from: bounds.from, until: bounds.until });
+        checked.capped |= cap.def.per != Per::Session;
+        checked.add(looked);
     }
 
     fn check_delegation(
@@ -253,11 +261,7 @@ impl Ledger {
         }
         let account =
             AccountKey { budget: AccountKey::DELEGATION, subject: *delegation.as_bytes() };
-        let window = WindowSpec::Lifetime;
-        let (check, bounds) =
-            self.check_in(account, delegation_name(), terms.limit, &window, ask.nano, now);
-        checked.checks.push(check);
-        checked.seats.push(Seat { account, from: bounds.from, until: bounds.until });
+        checked.add(self.look(account, &terms.terms(), ask.nano, now));
         Ok(())
     }
 
@@ -267,13 +271,14 @@ impl Ledger {
         id: AgentId,
         session: Option<SessionId>,
     ) -> Vec<AccountKey> {
-        let Some(agent) = self.find_agent(id) else { return Vec::new() };
-        let line = self.line(id, agent);
+        let Some(found) = self.agents.find(id) else { return Vec::new() };
+        let line = self.line(id, found.agent);
         let spender = Spender {
             root: line.root(),
-            line: &line.agents,
-            role: agent.role_id(),
-            group: agent.group_id(),
+            agent: line.agent,
+            ancestors: &line.ancestors,
+            role: found.role,
+            group: found.group,
             session,
             provider: None,
             model: None,
@@ -286,6 +291,19 @@ impl Ledger {
         }));
         path
     }
+}
+
+fn check_wallet(wallet: &Wallet, ask: &HoldAsk) -> Result<(), Rejection> {
+    let name = || wallet.name.clone();
+    if wallet.address != ask.commitment.payer {
+        return Err(Rejection::ForeignWallet { wallet: name() });
+    }
+    let (asset, asked) = (ask.commitment.asset, ask.commitment.amount_max);
+    let available = wallet.available(asset);
+    if asked > available {
+        return Err(Rejection::InsufficientFunds { wallet: name(), asset, available, asked });
+    }
+    Ok(())
 }
 
 pub(super) fn full(what: &'static str, bound: usize) -> Rejection {

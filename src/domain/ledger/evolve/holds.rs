@@ -1,12 +1,17 @@
 //! Payments as they happen: the only code that moves a budget's or a wallet's numbers.
 
-use crate::domain::id::PaymentId;
+use std::sync::Arc;
+
+use crate::domain::id::{DelegationId, PaymentId};
 use crate::domain::ledger::account::{Account, Change};
+use crate::domain::ledger::agent::Delegation;
+use crate::domain::ledger::budget::AccountKey;
+use crate::domain::ledger::caps::Cap;
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::hold::{CaptureProof, Held, Hold, HoldState};
 use crate::domain::ledger::requests::{Remembered, RequestState};
-use crate::domain::ledger::state::Ledger;
-use crate::domain::ledger::window::Bounds;
+use crate::domain::ledger::state::{Ledger, current_bounds};
+use crate::domain::ledger::wallet::Position;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 
@@ -15,23 +20,24 @@ impl Ledger {
         match event {
             Event::Held(held) => self.place(at, held),
             Event::Doubted { payment } => {
-                let hold = self.holds.get_mut(payment).expect("a doubted payment is open");
+                let hold = self.holds.find_mut(payment).expect("a doubted payment is open");
                 assert_eq!(hold.state, HoldState::Signable, "doubt comes once");
                 hold.state = HoldState::Unknown;
             }
             Event::Captured { payment, amount, nano, transaction, proof, .. } => {
-                let hold = self.holds.get(payment).expect("a captured payment is open").clone();
+                let hold = self.holds.find(payment).expect("a captured payment is open");
                 assert!(
                     !matches!(hold.state, HoldState::Captured { .. }),
                     "a payment settles at most once"
                 );
-                self.capture(at, &hold, *amount, *nano);
+                let held = Arc::clone(&hold.held);
+                self.capture(at, &held, *amount, *nano);
                 match proof {
                     CaptureProof::Chain(_) => {
                         self.holds.remove(payment);
                     }
                     CaptureProof::Receipt => {
-                        let open = self.holds.get_mut(payment).expect("looked up above");
+                        let open = self.holds.find_mut(payment).expect("looked up above");
                         let (amount, nano, transaction) = (*amount, *nano, *transaction);
                         open.state = HoldState::Captured { amount, nano, transaction };
                     }
@@ -63,9 +69,8 @@ impl Ledger {
         }
     }
 
-    fn place(&mut self, at: Timestamp, held: &Held) {
-        self.seats(at, held, Change::Hold(held.nano));
-        self.check_caps(at, held);
+    fn place(&mut self, at: Timestamp, held: &Arc<Held>) {
+        self.take_seats(at, held);
         self.move_funds(held, |position| {
             position.held = plus(position.held, held.commitment.amount_max);
             assert!(position.held <= position.owned(), "no wallet holds more than it owns");
@@ -77,13 +82,11 @@ impl Ledger {
         };
         self.requests.take(held.agent, held.request, remembered);
         self.requests.forget(at, self.bounds.request_memory, self.bounds.requests_max);
-        let hold = Hold { held: held.clone(), placed_at: at, state: HoldState::Signable };
-        let former = self.holds.insert(held.payment, hold);
-        assert!(former.is_none(), "one payment, one hold");
+        let hold = Hold { held: Arc::clone(held), placed_at: at, state: HoldState::Signable };
+        self.holds.add(held.payment, hold);
     }
 
-    fn capture(&mut self, at: Timestamp, hold: &Hold, amount: Amount, nano: Nano) {
-        let held = &hold.held;
+    fn capture(&mut self, at: Timestamp, held: &Held, amount: Amount, nano: Nano) {
         assert!(amount <= held.commitment.amount_max, "no capture exceeds its hold");
         assert!(nano <= held.nano, "no capture exceeds its hold");
         self.seats(at, held, Change::Capture { held: held.nano, spent: nano });
@@ -111,33 +114,45 @@ impl Ledger {
         self.requests.free(held.agent, held.request, held.attempt.saturating_add(1));
     }
 
+    /// Takes every seat of a hold. Invariant I1: what was just held fits under every cap in force.
+    fn take_seats(&mut self, at: Timestamp, held: &Held) {
+        for seat in &held.seats {
+            self.caps.see_window(seat);
+            let terms = if seat.account.budget == AccountKey::DELEGATION {
+                let delegation = DelegationId::from_bytes(seat.account.subject);
+                self.delegations.get(&delegation).map(Delegation::terms)
+            } else {
+                self.caps.find_cap(seat.account.budget).map(Cap::terms)
+            };
+            let terms = terms.expect("a seat's budget is known");
+            let first = || Account::new(seat.bounds());
+            let account = self.accounts.find_or_insert(seat.account, first);
+            account.change(terms.window, seat.bounds(), at, Change::Hold(held.nano));
+            let bounds = current_bounds(Some(account), &terms, at);
+            let tally = account.counted(terms.window, bounds, at);
+            let counted = tally.spent.checked_add(tally.held).expect("counted under a cap");
+            assert!(counted <= terms.limit, "a hold was placed above the cap of {}", terms.name);
+        }
+    }
+
     /// Changes every seat of a hold: all of them, in the windows that they took.
     fn seats(&mut self, at: Timestamp, held: &Held, change: Change) {
         for seat in &held.seats {
-            let bounds = Bounds { from: seat.from, until: seat.until };
             // The definition outlives the policy that named it, so the window is known for life.
             let window = self.caps.window(seat.account.budget);
-            let account = self.accounts.entry(seat.account).or_insert_with(|| Account::new(bounds));
-            account.change(window, bounds, at, change);
+            let account = self.accounts.find_mut(&seat.account).expect("a hold's seats are known");
+            account.change(window, seat.bounds(), at, change);
         }
     }
 
-    /// Invariant I1: what was just held fits under every cap in force.
-    fn check_caps(&self, at: Timestamp, held: &Held) {
-        for seat in &held.seats {
-            let check =
-                self.check(seat.account, Nano::ZERO, at).expect("a seat's account is known");
-            let counted = check.spent.checked_add(check.held).expect("counted under a cap");
-            assert!(counted <= check.limit, "a hold was placed above the cap of {}", check.budget);
-        }
-    }
-
-    fn move_funds(
-        &mut self,
-        held: &Held,
-        change: impl FnOnce(&mut crate::domain::ledger::wallet::Position),
-    ) {
-        let wallet = self.wallets.get_mut(&held.wallet).expect("a hold's wallet is open");
+    fn move_funds(&mut self, held: &Held, change: impl FnOnce(&mut Position)) {
+        let agent = self.agents.find(held.agent).expect("a hold's agent is known");
+        assert_eq!(
+            self.wallets.id_at(agent.wallet),
+            held.wallet,
+            "a hold is on its agent's wallet"
+        );
+        let wallet = self.wallets.at_mut(agent.wallet);
         change(wallet.position_mut(held.commitment.asset));
     }
 }

@@ -10,7 +10,6 @@ use crate::domain::id::{AgentId, WalletId};
 use crate::domain::ledger::agent::Agent;
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::state::{Ledger, Policy};
-use crate::domain::ledger::wallet::Wallet;
 use crate::domain::time::Timestamp;
 
 impl Ledger {
@@ -29,24 +28,16 @@ impl Ledger {
                 self.policy = Policy { version: *version, document: document.clone() };
                 self.caps.apply(budgets);
             }
-            Event::AgentAdded { agent, .. } => self.add_agent(agent.clone()),
+            Event::AgentAdded { agent, .. } => self.agents.add(agent.clone(), &self.wallets),
             Event::TokenReplaced { agent, token, .. } => {
-                let id = AgentId::named(agent);
-                let found = self.agents.get_mut(&id).expect("a replaced token has an agent");
-                self.tokens.remove(&found.token);
-                found.token = *token;
-                self.tokens.insert(*token, id);
+                self.agents.replace_token(AgentId::named(agent), *token);
             }
             Event::WalletOpened { wallet, address } => {
-                let id = WalletId::named(wallet);
-                let opened =
-                    Wallet { name: wallet.clone(), address: *address, positions: Vec::new() };
-                self.addresses.insert(*address, id);
-                self.wallets.insert(id, opened);
+                self.wallets.open(wallet.clone(), *address);
             }
             Event::FundsSeen { wallet, asset, entered, left, up_to } => {
                 let id = WalletId::named(wallet);
-                let found = self.wallets.get_mut(&id).expect("funds are seen in known wallets");
+                let found = self.wallets.find_mut(id).expect("funds are seen in known wallets");
                 let position = found.position_mut(*asset);
                 position.entered =
                     position.entered.checked_add(*entered).expect("amounts are bounded");
@@ -54,7 +45,7 @@ impl Ledger {
                 position.up_to = position.up_to.max(*up_to);
             }
             Event::Delegated { delegation, terms, name, token } => {
-                let parent = self.agents.get(&terms.parent).expect("a delegation has a parent");
+                let parent = self.find_agent(terms.parent).expect("a delegation has a parent");
                 let child = Agent {
                     name: name.clone(),
                     role: parent.role.clone(),
@@ -64,7 +55,7 @@ impl Ledger {
                     delegation: Some(*delegation),
                 };
                 self.delegations.insert(*delegation, terms.clone());
-                self.add_agent(child);
+                self.agents.add(child, &self.wallets);
             }
             Event::Paused { scope, reason, .. } => {
                 self.pauses.insert(scope.clone(), reason.clone());
@@ -88,11 +79,5 @@ impl Ledger {
             | Event::ClaimDied { .. }
             | Event::Refunded { .. }) => self.evolve_claim(at, claim),
         }
-    }
-
-    fn add_agent(&mut self, agent: Agent) {
-        let id = agent.id();
-        self.tokens.insert(agent.token, id);
-        self.agents.insert(id, agent);
     }
 }

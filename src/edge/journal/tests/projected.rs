@@ -88,13 +88,14 @@ fn held_in_bucket(n: u64, at: Timestamp) -> Event {
     let Event::Held(mut held) = samples::held(n) else { unreachable!("the sample is a hold") };
     let from = Timestamp::from_secs(at.as_secs());
     let role = *samples::agent().role_id().as_bytes();
-    held.seats.push(Seat {
+    let seats = &mut Arc::make_mut(&mut held).seats;
+    seats.push(Seat {
         account: AccountKey { budget: BudgetNo(2), subject: role },
         from,
         until: from.after(Duration::from_secs(1)),
     });
     if n.is_multiple_of(10) {
-        held.seats.push(Seat {
+        seats.push(Seat {
             account: AccountKey { budget: AccountKey::DELEGATION, subject: [4; 16] },
             from: Timestamp::ZERO,
             until: Timestamp::MAX,

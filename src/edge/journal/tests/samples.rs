@@ -1,5 +1,7 @@
 //! Events to write: one of each kind, and holds by number.
 
+use std::sync::Arc;
+
 use alloy::primitives::{Address, B256, Signature, U256};
 
 use crate::domain::asset::{Asset, Network};
@@ -111,7 +113,7 @@ pub(super) fn held(n: u64) -> Event {
     let midnight = Timestamp::from_secs(1_700_000_000 / DAY * DAY);
     let daily = AccountKey { budget: BudgetNo(0), subject: [0; 16] };
     let ever = AccountKey { budget: BudgetNo(1), subject: *agent.id().as_bytes() };
-    Event::Held(Box::new(Held {
+    Event::Held(Arc::new(Held {
         payment: payment(n),
         agent: agent.id(),
         request: request(n),
