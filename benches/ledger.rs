@@ -20,7 +20,7 @@ fn main() {
     for wallets in [1_000, WALLETS] {
         let mut world = World::of(wallets, Bounds::default());
         for round in 1..=8 {
-            let nanos = world.place(ROUND).as_nanos() / u128::from(ROUND);
+            let nanos = world.place(ROUND).as_nanos().checked_div(u128::from(ROUND)).unwrap_or(0);
             let rate = 1_000_000_000_u128.checked_div(nanos).unwrap_or(0);
             // In the first four rounds of a million every wallet holds for the first time.
             println!(

@@ -12,7 +12,7 @@ use crate::domain::asset::Asset;
 /// An amount in atomic units of one asset, the only form in which money is computed on a rail.
 // Packed: a wallet has four of them, there are millions of wallets, and sixteen-byte steps waste room.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub struct Amount(u128);
 
 impl Amount {
