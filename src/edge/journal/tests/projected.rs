@@ -30,8 +30,8 @@ fn when(seq: u64) -> Timestamp {
 pub(super) fn story() -> Arc<[Entry]> {
     let mut events = vec![
         samples::policy(),
-        samples::agent_added(),
         samples::wallet_opened(),
+        samples::agent_added(),
         samples::funds_seen(5_000_000),
         second_policy(),
         Event::Delegated {

@@ -63,8 +63,8 @@ async fn an_event_that_cannot_have_happened_is_damage() {
     let store = open(&path);
     let captured_twice = [
         samples::policy(),
-        samples::agent_added(),
         samples::wallet_opened(),
+        samples::agent_added(),
         samples::funds_seen(5_000),
         samples::held(1),
         samples::captured(1),
