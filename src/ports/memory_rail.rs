@@ -165,8 +165,10 @@ impl State {
     fn settle(&mut self, authorization: &Authorization, now_s: u64) -> Settlement {
         let commitment = &authorization.commitment;
         let key = commitment.key();
-        if let Some(NonceState::Used { transaction, amount, .. }) = self.nonces.get(&key) {
-            return Settlement::Settled { transaction: *transaction, amount: *amount };
+        if let Some(NonceState::Used { transaction, amount, moved_at_s, .. }) =
+            self.nonces.get(&key).copied()
+        {
+            return Settlement::Settled { transaction, amount, moved_at_s };
         }
         if let Err(refused) = self.check(authorization, now_s) {
             return Settlement::Refused(refused);
@@ -174,9 +176,10 @@ impl State {
         let Commitment { asset, payer, pay_to, amount_max: amount, .. } = *commitment;
         let transaction = self.transfer(asset, payer, pay_to, amount, Some(key));
         let block = self.height;
-        self.nonces.insert(key, NonceState::Used { transaction, amount, block });
+        let moved_at_s = now_s;
+        self.nonces.insert(key, NonceState::Used { transaction, amount, block, moved_at_s });
         self.settled = self.settled.saturating_add(1);
-        Settlement::Settled { transaction, amount }
+        Settlement::Settled { transaction, amount, moved_at_s }
     }
 }
 

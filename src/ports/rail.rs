@@ -21,6 +21,9 @@ pub enum Settlement {
         transaction: B256,
         /// What moved.
         amount: Amount,
+        /// The time of the transaction's block, in seconds since the epoch: a payee that forgets must
+        /// know how long ago it was paid.
+        moved_at_s: u64,
     },
     /// It was sent, and nobody knows yet.
     Unknown {
@@ -89,6 +92,8 @@ pub enum NonceState {
         amount: Amount,
         /// The transaction's block number, at most that of the final block.
         block: u64,
+        /// That block's time, in seconds since the epoch.
+        moved_at_s: u64,
     },
     /// It was cancelled.
     Canceled {

@@ -51,6 +51,14 @@ on_both_chains!(
     k07_an_empty_gas_account_stops_the_settler_before_it_starts,
 );
 
+fn assert_settled(settled: Settlement, by: B256, units: u128) {
+    let Settlement::Settled { transaction, amount, moved_at_s } = settled else {
+        panic!("{settled:?}")
+    };
+    assert_eq!((transaction, amount), (by, Amount::new(units)));
+    assert!(moved_at_s.abs_diff(now_s()) < 600, "a block of now, by its own time");
+}
+
 async fn an_authorization_settles_once_however_often_it_is_asked(chain: &Chain) {
     let evm = chain.evm().await;
     let settler = Arc::new(chain.settler(&evm).await);
@@ -67,12 +75,12 @@ async fn an_authorization_settles_once_however_often_it_is_asked(chain: &Chain) 
     for answer in asked.collect::<Vec<_>>() {
         answers.push(answer.await.unwrap());
     }
-    let Settlement::Settled { transaction, amount } = answers[0] else { panic!("{answers:?}") };
+    let Settlement::Settled { transaction, amount, .. } = answers[0] else { panic!("{answers:?}") };
     assert_eq!(amount, Amount::new(1_000));
     assert!(answers.iter().all(|answer| *answer == answers[0]));
 
     let seen = evm.find_nonce(&authorization.commitment).await.unwrap();
-    let NonceState::Used { transaction: used, amount: moved, block } = seen.nonce else {
+    let NonceState::Used { transaction: used, amount: moved, block, .. } = seen.nonce else {
         panic!("{seen:?}")
     };
     assert_eq!((used, moved), (transaction, amount));
@@ -89,8 +97,7 @@ async fn d03_whoever_settles_first_the_payee_is_paid(chain: &Chain) {
     let authorization = chain.authorization(500, 7);
     let theirs = chain.act(stranger(), settle_call(&authorization)).await;
 
-    let settled = Settlement::Settled { transaction: theirs, amount: Amount::new(500) };
-    assert_eq!(settler.settle(&authorization).await.unwrap(), settled);
+    assert_settled(settler.settle(&authorization).await.unwrap(), theirs, 500);
     assert_eq!(settler.verify(&authorization).await.unwrap(), Ok(()));
     let seen = evm.find_nonce(&authorization.commitment).await.unwrap();
     assert!(matches!(seen.nonce, NonceState::Used { transaction, .. } if transaction == theirs));
@@ -203,7 +210,9 @@ async fn transfers_are_told_with_the_authorization_that_moved_them(chain: &Chain
     for nonce in 1..=5_u64 {
         let authorization = chain.authorization(u128::from(nonce) * 10, nonce);
         let settled = settler.settle(&authorization).await.unwrap();
-        let Settlement::Settled { transaction, amount } = settled else { panic!("{settled:?}") };
+        let Settlement::Settled { transaction, amount, .. } = settled else {
+            panic!("{settled:?}")
+        };
         expected.push((transaction, amount, Some(authorization.commitment.key())));
     }
     for holder in [payer().address(), payee()] {
@@ -279,7 +288,7 @@ async fn d07_what_is_not_mined_in_time_is_unknown_and_settles_later_with_one_tra
 
     chain.ask_node("anvil_mine", serde_json::json!([])).await;
     let settled = settler.settle(&authorization).await.unwrap();
-    assert_eq!(settled, Settlement::Settled { transaction: first, amount: Amount::new(1_000) });
+    assert_settled(settled, first, 1_000);
     let held = evm.balance(chain.asset(), payee()).await.unwrap();
     assert_eq!(held.amount, Amount::new(1_000));
     chain.stop().await;

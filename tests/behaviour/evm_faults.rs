@@ -178,7 +178,11 @@ async fn d07_a_receipt_that_never_comes_is_unknown_and_never_an_error() {
     let Settlement::Unknown { transaction: Some(hash) } = unknown else { panic!("{unknown:?}") };
     world.proxy.plan(|_, _| Fault::Pass);
     let settled = world.settler.settle(&authorization).await.unwrap();
-    assert_eq!(settled, Settlement::Settled { transaction: hash, amount: Amount::new(1_000) });
+    assert!(matches!(
+        settled,
+        Settlement::Settled { transaction, amount, .. }
+            if (transaction, amount) == (hash, Amount::new(1_000))
+    ));
     assert_eq!(world.paid().await, Amount::new(1_000));
 }
 

@@ -1,5 +1,7 @@
 //! Claims: the payee's side of a hold.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, B256, Signature};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,10 @@ use crate::domain::id::{Fingerprint, Name, PaymentId};
 use crate::domain::money::Amount;
 use crate::domain::order::Usage;
 use crate::domain::time::Timestamp;
+
+/// How long an ended claim is remembered after its time limit: the rail's finality, amply. Also how old
+/// a transfer may be when it is bound: an older one may have paid a claim that is forgotten by now.
+pub const CLAIM_MEMORY: Duration = Duration::from_secs(3600);
 
 /// An authorization bound to one request, before anything is served: binding is the accept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,7 +93,7 @@ impl ClaimState {
 pub struct Claim {
     /// As it was bound.
     pub accepted: Accepted,
-    /// When.
+    /// When it was bound first.
     pub accepted_at: Timestamp,
     /// Where it stands.
     pub state: ClaimState,
@@ -96,6 +102,14 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Whether a transfer at `moved_at_s` (seconds since the epoch, by the chain's clock) may be what
+    /// pays this claim. The chain moves money before a time limit only, and no claim is forgotten within
+    /// [`CLAIM_MEMORY`] after its limit: a transfer that old when this claim was bound may have paid
+    /// another one, that was served.
+    pub fn may_be_paid_by(&self, moved_at_s: u64) -> bool {
+        moved_at_s.saturating_add(CLAIM_MEMORY.as_secs()) > self.accepted_at.as_secs()
+    }
+
     /// Whether something is left to do: settle, serve, or find out.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, ClaimState::Accepted | ClaimState::Unknown | ClaimState::Due { .. })

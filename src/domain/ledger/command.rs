@@ -196,6 +196,8 @@ pub enum Command {
         amount: Amount,
         /// The transfer.
         transaction: B256,
+        /// The time of its block, in seconds since the epoch.
+        moved_at_s: u64,
     },
     /// Say that the answer was given.
     Serve {

@@ -204,6 +204,15 @@ pub enum Rejection {
         /// What moved.
         moved: Amount,
     },
+    /// The rail's transfer is so much older than the claim that it may have paid another one, which is
+    /// forgotten by now.
+    #[error("what moved at {moved_at_s} is too old for what was bound at {accepted_at_s}")]
+    MovedBefore {
+        /// When the claim was bound, in seconds since the epoch.
+        accepted_at_s: u64,
+        /// The time of the transfer's block, in seconds since the epoch.
+        moved_at_s: u64,
+    },
     /// The name is taken by another.
     #[error("the name {0} is taken")]
     NameTaken(Name),
@@ -276,6 +285,7 @@ impl Fault for Rejection {
             Self::UnknownClaim(_) => "ledger.unknown_claim",
             Self::WrongClaimState { .. } => "ledger.wrong_claim_state",
             Self::AmountMismatch { .. } => "ledger.amount_mismatch",
+            Self::MovedBefore { .. } => "ledger.moved_before",
             Self::NameTaken(_) => "ledger.name_taken",
             Self::AddressTaken(_) => "ledger.address_taken",
             Self::TokenTaken => "ledger.token_taken",

@@ -141,7 +141,10 @@ pub(super) async fn nonce_at(
         return Ok(NonceState::UsedWithoutTrace);
     }
     Ok(match read::trace(&receipt, commitment) {
-        Trace::Used(amount) => NonceState::Used { transaction, amount, block },
+        Trace::Used(amount) => {
+            let moved_at_s = node.moved_at_s(&receipt).await?;
+            NonceState::Used { transaction, amount, block, moved_at_s }
+        }
         Trace::Canceled => NonceState::Canceled { transaction },
         Trace::None => NonceState::UsedWithoutTrace,
     })

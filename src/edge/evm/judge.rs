@@ -27,8 +27,11 @@ pub(super) async fn judge(
     let commitment = &authorization.commitment;
     match nonce_at(node, commitment, block).await? {
         NonceState::Unused => {}
-        NonceState::Used { transaction, amount, .. } if amount == commitment.amount_max => {
-            return Ok(Verdict::Settled(Settlement::Settled { transaction, amount }));
+        NonceState::Used { transaction, amount, moved_at_s, .. }
+            if amount == commitment.amount_max =>
+        {
+            let settled = Settlement::Settled { transaction, amount, moved_at_s };
+            return Ok(Verdict::Settled(settled));
         }
         NonceState::Used { .. } => return Ok(Verdict::Refused(RefusedBy::NonceUsed)),
         NonceState::Canceled { .. } => return Ok(Verdict::Refused(RefusedBy::Canceled)),

@@ -167,7 +167,7 @@ impl Node {
         }
     }
 
-    async fn block(&self, tag: &str) -> Result<Head, Trouble> {
+    pub(super) async fn block(&self, tag: &str) -> Result<Head, Trouble> {
         let block = find_block(&self.client, tag).await?;
         block.ok_or_else(|| Trouble::nonsense(format_args!("no block {tag}")))
     }

@@ -58,6 +58,20 @@ impl Node {
             other => Ok(other),
         }
     }
+
+    /// The time of the receipt's block, in seconds since the epoch. Most nodes tell it with each log.
+    pub(super) async fn moved_at_s(&self, receipt: &TransactionReceipt) -> Result<u64, Trouble> {
+        if let Some(time_s) = receipt.logs().iter().find_map(|log| log.block_timestamp) {
+            return Ok(time_s);
+        }
+        let number = receipt.block_number;
+        let number = number.ok_or_else(|| Trouble::nonsense("a receipt without a block"))?;
+        let block = self.block(&format!("{number:#x}")).await?;
+        if Some(block.hash) != receipt.block_hash {
+            return Err(Trouble::nonsense("another block in the place of the receipt's"));
+        }
+        Ok(block.time_s())
+    }
 }
 
 /// What `receipt` says of an authorization.

@@ -154,9 +154,9 @@ impl Sender {
         let reverted = matches!(&refused, Trouble::Refused(error) if is_revert(error));
         let verdict = self.judge(authorization).await.map_err(|it| it.on(network))?;
         match verdict {
-            Verdict::Settled(Settlement::Settled { transaction, amount }) => {
+            Verdict::Settled(settled @ Settlement::Settled { transaction, .. }) => {
                 Ok(match self.wait(&[transaction]).await {
-                    Some(_) => Settlement::Settled { transaction, amount },
+                    Some(_) => settled,
                     None => Settlement::Unknown { transaction: Some(transaction) },
                 })
             }
@@ -230,7 +230,11 @@ impl Sender {
         if let Trace::Used(amount) = read::trace(&receipt, &authorization.commitment)
             && amount == expected
         {
-            return Settlement::Settled { transaction, amount };
+            let moved_at_s = self.node.moved_at_s(&receipt).await;
+            return moved_at_s
+                .map_or(Settlement::Unknown { transaction: Some(transaction) }, |moved_at_s| {
+                    Settlement::Settled { transaction, amount, moved_at_s }
+                });
         }
         // Ours failed. Somebody else's may have come first, and then it is paid all the same.
         match self.judge(authorization).await {

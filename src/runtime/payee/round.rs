@@ -8,7 +8,7 @@ use crate::domain::commitment::{Authorization, AuthorizationKey};
 use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::ledger::{Command, Ledger};
 use crate::ports::rail::{Evidence, NonceState, RailError, RefusedBy, Settlement};
-use crate::runtime::payee::settle::can_never_settle;
+use crate::runtime::payee::settle::{can_never_settle, paid_another};
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::{Desk, Payee};
 use crate::runtime::treasury::Refused;
@@ -112,7 +112,15 @@ impl Payee {
                 Verdict::Doubted(command) => (command, None),
                 Verdict::StillOpen => continue,
             };
-            match (desk.close(command).await, counter) {
+            let (closed, counter) = match desk.close(command).await {
+                // The nonce is used, and by a transfer that is not for this claim.
+                Err(refused) if paid_another(&refused) => {
+                    let dead = Command::KillClaim { claim: key };
+                    (desk.close(dead).await, Some(&mut round.dead))
+                }
+                closed => (closed, counter),
+            };
+            match (closed, counter) {
                 (Ok(()), Some(counter)) => {
                     *counter = counter.saturating_add(1);
                     round.open = round.open.saturating_sub(1);
@@ -191,12 +199,10 @@ impl Desk {
             _ => {}
         }
         match self.ask_to_settle(&Authorization { commitment, signature }).await? {
-            Settlement::Settled { transaction, amount } => {
-                Ok(Verdict::Settled(Command::SettleClaim {
-                    claim: open.key(),
-                    amount,
-                    transaction,
-                }))
+            Settlement::Settled { transaction, amount, moved_at_s } => {
+                let claim = open.key();
+                let settled = Command::SettleClaim { claim, amount, transaction, moved_at_s };
+                Ok(Verdict::Settled(settled))
             }
             Settlement::Unknown { transaction } if !open.doubted => {
                 Ok(Verdict::Doubted(Command::DoubtClaim { claim: open.key(), transaction }))
@@ -227,8 +233,9 @@ impl Desk {
         let sighting = looked.unwrap_or_else(|| Err(late()))?;
         let is_over = sighting.block_time_s >= commitment.valid_before_s;
         Ok(match sighting.nonce {
-            NonceState::Used { transaction, amount, .. } => {
-                Verdict::Settled(Command::SettleClaim { claim, amount, transaction })
+            NonceState::Used { transaction, amount, moved_at_s, .. } => {
+                let settled = Command::SettleClaim { claim, amount, transaction, moved_at_s };
+                Verdict::Settled(settled)
             }
             NonceState::Canceled { .. } => Verdict::Dead(Command::KillClaim { claim }),
             NonceState::Unused if is_over => Verdict::Dead(Command::KillClaim { claim }),

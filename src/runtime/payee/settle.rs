@@ -5,8 +5,7 @@ use std::time::Duration;
 use alloy::primitives::B256;
 
 use crate::domain::fault::{Class, Fault};
-use crate::domain::ledger::Command;
-use crate::domain::money::Amount;
+use crate::domain::ledger::{Command, Rejection};
 use crate::domain::x402::PaymentCode;
 use crate::domain::x402::settlement::not_settled;
 use crate::ports::paid_service::ServiceError;
@@ -49,8 +48,10 @@ impl Desk {
         let mut problem = "the rail does not know the outcome".to_owned();
         for tried in 1..=SETTLE_TRIES_MAX {
             match self.ask_to_settle(&job.authorization()).await {
-                Ok(Settlement::Settled { transaction, amount }) => {
-                    return self.book_settled(job, transaction, amount).await;
+                Ok(Settlement::Settled { transaction, amount, moved_at_s }) => {
+                    let claim = job.key();
+                    let settled = Command::SettleClaim { claim, amount, transaction, moved_at_s };
+                    return self.book_settled(job, transaction, settled).await;
                 }
                 Ok(Settlement::Unknown { transaction }) => {
                     in_doubt = true;
@@ -100,11 +101,14 @@ impl Desk {
         &self,
         job: &Job,
         transaction: B256,
-        amount: Amount,
+        settled: Command,
     ) -> Result<B256, Unsettled> {
-        let settle = Command::SettleClaim { claim: job.key(), amount, transaction };
-        match self.parts.treasury.execute(settle).await {
+        match self.parts.treasury.execute(settled).await {
             Ok(_) => Ok(transaction),
+            // What moved then has paid for what was served then.
+            Err(refused) if paid_another(&refused) => {
+                Err(self.give_up(job, RefusedBy::NonceUsed).await)
+            }
             Err(refused) => {
                 // The money moved, and our books do not say so.
                 tracing::error!(%refused, %transaction, "settlement not booked");
@@ -152,6 +156,14 @@ impl Desk {
 
 fn open(problem: String) -> Unsettled {
     Unsettled::Open(ServiceError::Unknown(problem))
+}
+
+/// Whether the ledger says that what moved by the claim's nonce was not for this claim.
+pub(super) fn paid_another(refused: &Refused) -> bool {
+    matches!(
+        refused.rejection(),
+        Some(Rejection::AmountMismatch { .. } | Rejection::MovedBefore { .. })
+    )
 }
 
 /// Whether nothing that anybody does makes it settle again.

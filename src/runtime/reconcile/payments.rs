@@ -65,7 +65,7 @@ impl Reconciler {
         let over = sighting.block_time_s >= open.commitment.valid_before_s;
         Ok(match (sighting.nonce, open.state) {
             (NonceState::Unused, _) => over.then_some(Command::Expire { payment, block }),
-            (NonceState::Used { transaction, amount, block: height }, _) => {
+            (NonceState::Used { transaction, amount, block: height, .. }, _) => {
                 // Only what the followed transfers have passed: else they would count it again, as
                 // money that left by no payment of ours.
                 let followed = self.followed(open, height).await?;

@@ -23,12 +23,16 @@ impl Ledger {
                 ClaimState::Unknown => Err(Rejection::Unchanged),
                 state => Err(wrong(state, "doubted")),
             },
-            Command::SettleClaim { claim, amount, transaction } => {
+            Command::SettleClaim { claim, amount, transaction, moved_at_s } => {
                 let found = self.claim(claim)?;
                 let claimed = found.accepted.amount;
                 match found.state {
                     _ if claimed != amount => {
                         Err(Rejection::AmountMismatch { claimed, moved: amount })
+                    }
+                    _ if !found.may_be_paid_by(moved_at_s) => {
+                        let accepted_at_s = found.accepted_at.as_secs();
+                        Err(Rejection::MovedBefore { accepted_at_s, moved_at_s })
                     }
                     // A released or dead claim can settle all the same, where the signature was in
                     // other hands: then the money is ours, and it is due.

@@ -1,15 +1,10 @@
 //! Claims as they happen.
 
-use std::time::Duration;
-
 use crate::domain::commitment::AuthorizationKey;
-use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
+use crate::domain::ledger::claim::{Accepted, CLAIM_MEMORY, Claim, ClaimState};
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::time::Timestamp;
-
-/// How long an ended claim is remembered after its time limit: the rail's finality, amply.
-const CLAIM_MEMORY: Duration = Duration::from_secs(3600);
 
 /// Ended claims forgotten with one event at most, so that no event is slow.
 const FORGET_MAX: usize = 4;
@@ -21,7 +16,8 @@ impl Ledger {
                 let key = accepted.key();
                 let claim = Claim {
                     accepted: accepted.as_ref().clone(),
-                    accepted_at: at,
+                    // Bound again: a transfer in between is its own all the same.
+                    accepted_at: self.claims.get(&key).map_or(at, |former| former.accepted_at),
                     state: ClaimState::Accepted,
                     delivery: None,
                 };

@@ -12,7 +12,12 @@ fn accept(desk: &mut Desk, accepted: &Accepted) -> Result<Event, Rejection> {
 }
 
 fn settle(claim: AuthorizationKey, amount: u128) -> Command {
-    Command::SettleClaim { claim, amount: Amount::new(amount), transaction: number(5) }
+    settle_at(claim, amount, START_S)
+}
+
+fn settle_at(claim: AuthorizationKey, amount: u128, moved_at_s: u64) -> Command {
+    let (amount, transaction) = (Amount::new(amount), number(5));
+    Command::SettleClaim { claim, amount, transaction, moved_at_s }
 }
 
 fn serve(claim: AuthorizationKey) -> Command {
@@ -174,4 +179,46 @@ fn a_claim_bound_again_is_remembered_by_its_later_time_limit() {
     let next = desk.accepted(3, 10);
     accept(&mut desk, &next).unwrap();
     assert!(desk.ledger.find_claim(&second.key()).is_none());
+}
+
+/// What is forgotten was settled before its time limit, and that was an hour ago or more: a transfer as old
+/// as that paid for what was served then. An authorization signed anew under a used nonce was served
+/// for it once more.
+#[test]
+fn a_transfer_that_may_have_paid_a_forgotten_claim_pays_no_other() {
+    for (age_s, taken) in [(0, true), (3599, true), (3600, false), (1_000_000, false)] {
+        for state in ["accepted", "doubted", "released", "dead"] {
+            let mut desk = Desk::new(vec![]);
+            let accepted = desk.accepted(1, 10);
+            accept(&mut desk, &accepted).unwrap();
+            match state {
+                "doubted" => drop(step(&mut desk, &accepted, "doubt").unwrap()),
+                "released" => drop(step(&mut desk, &accepted, "release").unwrap()),
+                "dead" => drop(step(&mut desk, &accepted, "kill").unwrap()),
+                _ => {}
+            }
+            let asked = desk.execute(settle_at(accepted.key(), 10, START_S - age_s));
+            match asked {
+                Ok(_) => assert!(taken, "{age_s} {state}"),
+                Err(Rejection::MovedBefore { accepted_at_s, moved_at_s }) => {
+                    assert!(!taken, "{age_s} {state}");
+                    assert_eq!((accepted_at_s, moved_at_s), (START_S, START_S - age_s));
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_claim_bound_again_is_as_old_as_its_first_binding() {
+    let mut desk = Desk::new(vec![]);
+    let mut accepted = desk.accepted(1, 10);
+    accepted.commitment.valid_before_s += 10_000;
+    accept(&mut desk, &accepted).unwrap();
+    step(&mut desk, &accepted, "release").unwrap();
+    desk.wait(7_000);
+    accept(&mut desk, &accepted).unwrap();
+    // Sent by others between the two.
+    desk.execute(settle_at(accepted.key(), 10, START_S + 1)).unwrap();
 }

@@ -146,7 +146,8 @@ fn the_books_say_where_every_unit_is() {
     }
     for (claim, amount) in &claims {
         let transaction = number(5);
-        let settle = Command::SettleClaim { claim: *claim, amount: *amount, transaction };
+        let (claim, amount, moved_at_s) = (*claim, *amount, START_S);
+        let settle = Command::SettleClaim { claim, amount, transaction, moved_at_s };
         desk.execute(settle).unwrap();
     }
     desk.execute(Command::Serve { claim: claims[0].0, delivery: delivery() }).unwrap();

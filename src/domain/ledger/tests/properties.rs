@@ -194,10 +194,11 @@ fn take(desk: &mut Desk, oracle: &Oracle, step: &Step) -> Result<(), Rejection> 
 fn claim(desk: &mut Desk, nonce: u64, step: u8) -> Result<crate::domain::ledger::Event, Rejection> {
     let accepted = desk.accepted(nonce, 5);
     let (claim, amount, transaction) = (accepted.key(), accepted.amount, number(5));
+    let moved_at_s = desk.now.as_secs();
     desk.execute(match step {
         0 => Command::Accept(Box::new(accepted)),
         1 => Command::DoubtClaim { claim, transaction: None },
-        2 => Command::SettleClaim { claim, amount, transaction },
+        2 => Command::SettleClaim { claim, amount, transaction, moved_at_s },
         3 => Command::Serve { claim, delivery: delivery() },
         4 => Command::ReleaseClaim { claim },
         5 => Command::KillClaim { claim },

@@ -105,6 +105,7 @@ fn code(error: &Rejection) -> Code {
         | Rejection::StillLive { .. }
         | Rejection::WrongClaimState { .. }
         | Rejection::AmountMismatch { .. }
+        | Rejection::MovedBefore { .. }
         | Rejection::WrongGenesis { .. }
         | Rejection::Unchanged => Code::FailedPrecondition,
         // Callers never choose these: the node made a name, a commitment or a policy, or read a chain,

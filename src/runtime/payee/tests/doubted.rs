@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::world::{PAY_TO, PRICE, USDC, World, code, collect, streamed};
 use crate::domain::money::Amount;
 use crate::ports::memory_rail::RailFault;
-use crate::ports::paid_service::{PaidService, ServiceError};
+use crate::ports::paid_service::{PaidCall, PaidService, ServiceError};
 
 const ANSWER: Bytes = Bytes::from_static(b"you said: hello");
 
@@ -203,4 +203,35 @@ async fn a_round_leaves_alone_what_is_being_served() {
     assert_eq!((round.settled, round.open), (0, 1));
     assert_eq!(world.state(1).await, Some("accepted"));
     running.abort();
+}
+
+/// A served claim is forgotten an hour after its time limit. Its payer signed the same nonce anew, with a
+/// fresh time limit and for another request; the rail said that the nonce had moved just that amount to
+/// us, which was true of the first request, and the second one was served for nothing.
+#[tokio::test]
+async fn a_payment_that_was_served_long_ago_pays_no_second_request() {
+    for is_streamed in [false, true] {
+        for fault in [None, Some(RailFault::LostButUnknown)] {
+            let world = World::new().await;
+            collect(world.payee.infer(world.paid(1).await).await).await.unwrap();
+            world.clock.advance(Duration::from_secs(60 + 3600));
+            collect(world.payee.infer(world.paid(2).await).await).await.unwrap();
+            assert_eq!(world.state(1).await, None, "forgotten by now");
+            let again = world.paid(1).await;
+            let body = Bytes::from_static(b"another");
+            let again = PaidCall { body, streamed: is_streamed, ..again };
+            world.rail.script(fault.into_iter().cycle().take(6));
+            let outcome = world.passing(world.payee.infer(again.clone())).await;
+            let expected = match fault {
+                None => "service.settlement_failed",
+                Some(_) => "service.unknown",
+            };
+            assert_eq!(code(outcome), expected, "{is_streamed}");
+            let round = world.payee.round().await.unwrap();
+            assert_eq!((round.settled, round.open, round.due), (0, 0, 0));
+            assert_eq!(world.state(1).await, Some("dead"), "{is_streamed} {fault:?}");
+            assert_eq!(code(world.payee.infer(again).await), "service.payment_required");
+            assert_eq!(world.rail.settled(), 2);
+        }
+    }
 }
