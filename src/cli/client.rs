@@ -15,7 +15,8 @@ use super::args::Args;
 use super::config;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::up::{address, system};
+use super::running;
+use super::up::system;
 
 /// How long a node may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -32,13 +33,11 @@ impl Client {
     pub async fn connect(config: &Config) -> Result<Self, Failure> {
         let operator = &config.server.operator;
         let socket = operator.socket.as_ref().filter(|socket| socket.exists());
-        let endpoint = socket.map_or_else(
-            || address(&config.server.listen).to_string(),
-            |socket| format!("unix:{}", socket.display()),
-        );
-        let channel = connect_one(&endpoint, Reach::Loopback).await.map_err(|error| {
-            Failure::new(Exit::NoNode, "cli.no_node", error).help("start one with `bursar up`")
-        })?;
+        let endpoints = match socket {
+            Some(socket) => vec![running::endpoint(&format!("unix:{}", socket.display()))],
+            None => running::endpoints(config),
+        };
+        let channel = connect(&endpoints).await?;
         let bearer = match socket {
             Some(_) => None,
             None => Some(bearer(&open_operator_token(&operator.token_file)?)),
@@ -55,6 +54,19 @@ impl Client {
         }
         request
     }
+}
+
+/// The first that answers.
+async fn connect(endpoints: &[String]) -> Result<Channel, Failure> {
+    let mut silent = Vec::new();
+    for endpoint in endpoints {
+        match connect_one(endpoint, Reach::Loopback).await {
+            Ok(channel) => return Ok(channel),
+            Err(error) => silent.push(error.to_string()),
+        }
+    }
+    let message = format!("no node answers: {}", silent.join("; "));
+    Err(Failure::new(Exit::NoNode, "cli.no_node", message).help("start one with `bursar up`"))
 }
 
 fn bearer(token: &Token) -> MetadataValue<Ascii> {

@@ -9,12 +9,16 @@ mod config;
 mod demo;
 mod exit;
 mod failure;
+mod keyring;
 mod ledger;
 mod output;
 mod passphrase;
+mod payments;
 mod provider;
+mod running;
 mod scope;
 mod show;
+mod signals;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -41,7 +45,7 @@ pub fn run() -> ExitCode {
         Command::Wallet(command) => wallet::run(&args, command, &output),
         Command::Agent(command) => agent::run(&args, command, &output),
         Command::Budget { name } => show::budgets(&args, name.as_ref(), &output),
-        Command::Payments(command) => show::payments(&args, command, &output),
+        Command::Payments(command) => payments::run(&args, command, &output),
         Command::Why { payment } => show::why(&args, *payment, &output),
         Command::Pause { scope, reason } => scope::pause(&args, scope, reason, &output),
         Command::Resume { scope } => scope::resume(&args, scope, &output),

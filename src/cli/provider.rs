@@ -24,14 +24,18 @@ use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::payee::OfferedWare;
+use serde::Serialize;
 
 use super::args::Args;
 use super::config;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::Output;
+use super::keyring::Keyring;
+use super::output::{Output, table};
+use super::running;
+use super::signals::Signals;
 use super::telemetry;
-use super::up::{address, open_wallets, rail_plan, system, wait_for_the_end};
+use super::up::{address, rail_plan, system};
 use crate::librarian::Librarian;
 use crate::scribe::Scribe;
 
@@ -54,13 +58,26 @@ pub fn run(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit, Fa
             .help("a [provider.NAME] section"));
     }
     runtime()?.block_on(async {
+        let signals = Signals::catch()?;
+        let mut keyring = Keyring::open(&config)?;
         let mut running = Vec::new();
         for (name, settings) in wanted {
-            let provider = start(&config, name, settings).await?;
-            output.note(&format!("selling {} at {}", provider.name, provider.endpoint));
-            running.push(provider);
+            running.push(start(&config, &mut keyring, name, settings).await?);
         }
-        wait_for_the_end().await;
+        let selling: Vec<Selling> = running
+            .iter()
+            .map(|provider| Selling {
+                provider: provider.name.to_string(),
+                endpoint: provider.endpoint.clone(),
+            })
+            .collect();
+        output.show(&selling, || {
+            table(
+                ["provider", "sells at"],
+                selling.iter().map(|row| [row.provider.clone(), row.endpoint.clone()]),
+            )
+        });
+        signals.wait().await;
         for provider in running {
             provider.drain(DRAIN_MAX).await;
         }
@@ -68,22 +85,26 @@ pub fn run(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit, Fa
     })
 }
 
+#[derive(Serialize)]
+struct Selling {
+    provider: String,
+    endpoint: String,
+}
+
 async fn start(
     config: &Config,
+    keyring: &mut Keyring<'_>,
     name: Name,
     settings: ProviderSettings,
 ) -> Result<Provider, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (evm, settler) = rail(config, &settings, Arc::clone(&clock)).await?;
+    let (evm, settler) = rail(config, keyring, &settings, Arc::clone(&clock)).await?;
     let PayTo::Wallet(wallet) = &settings.pay_to else {
         let message = "paying to an address whose key is elsewhere is not built in yet";
         return Err(Failure::new(Exit::Config, "cli.pay_to_elsewhere", message)
             .help("pay_to = \"wallet/NAME\""));
     };
-    let pay_to = open_wallets(config, &mut Vec::new())?
-        .into_iter()
-        .find_map(|(name, key)| (name == *wallet).then_some(key))
-        .expect("a checked provider's wallet is configured");
+    let pay_to = keyring.wallet(wallet)?;
     let service = service_key(config)?;
     let at = address(&settings.listen);
     let bound = Listener::bind(&at, "listen in its [provider] section");
@@ -132,6 +153,7 @@ async fn start(
 /// The rail that the provider is paid on, with its settler.
 async fn rail(
     config: &Config,
+    keyring: &mut Keyring<'_>,
     settings: &ProviderSettings,
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Evm>, Arc<EvmSettler>), Failure> {
@@ -140,20 +162,21 @@ async fn rail(
         .values()
         .find(|network| network.network() == settings.asset.network)
         .expect("a checked provider's network is configured");
-    let wallets = open_wallets(config, &mut Vec::new())?;
-    let find = |wanted: &Name| wallets.iter().find(|(name, _)| name == wanted).map(|(_, key)| key);
-    let gas = network.gas_account().and_then(find).ok_or_else(|| {
+    let gas = network.gas_account().ok_or_else(|| {
         let message = format!("{} has no gas account to settle from", network.network());
         Failure::new(Exit::Config, "cli.no_gas_account", message)
             .help("gas_account = \"WALLET\" in its [network] section")
     })?;
+    let gas = keyring.wallet(gas)?;
     let plan = rail_plan(config, network);
     if let NetworkSettings::Sandbox { .. } = network {
-        fund_over_rpc(&plan.url, gas.address(), Amount::new(1))
-            .await
-            .map_err(|error| Failure::of(&error))?;
+        let funded = fund_over_rpc(&plan.url, gas.address(), Amount::new(1)).await;
+        funded.map_err(|error| {
+            let failure = Failure { exit: Exit::NoNode, ..Failure::of(&error) };
+            failure.help("a sandbox runs inside its node: start it with `bursar up`")
+        })?;
     }
-    let connected = connect_rail(&plan, Some(gas), clock).await;
+    let connected = connect_rail(&plan, Some(&gas), clock).await;
     let (evm, settler) = connected.map_err(|error| Failure::of(&error))?;
     Ok((evm, settler.expect("a rail with a gas account settles")))
 }
@@ -183,13 +206,18 @@ fn service_key(config: &Config) -> Result<SigningKey, Failure> {
 
 /// The directory to be listed in: the first that is configured, else the node's own.
 async fn directory_of(config: &Config) -> Result<Arc<dyn Directory>, Failure> {
-    let own = address(&config.server.listen).to_string();
-    let endpoint = config.directory.connect.first().unwrap_or(&own);
-    let channel = connect_one(endpoint, Reach::Loopback).await.map_err(|error| {
-        Failure::new(Exit::NoNode, "cli.no_directory", error)
-            .help("`bursar up` serves one, or `bursar directory`")
-    })?;
-    Ok(Arc::new(GrpcDirectory::new(channel)))
+    let configured = config.directory.connect.first().cloned();
+    let endpoints = configured.map_or_else(|| running::endpoints(config), |one| vec![one]);
+    let mut silent = Vec::new();
+    for endpoint in &endpoints {
+        match connect_one(endpoint, Reach::Loopback).await {
+            Ok(channel) => return Ok(Arc::new(GrpcDirectory::new(channel))),
+            Err(error) => silent.push(error.to_string()),
+        }
+    }
+    let message = format!("no directory answers: {}", silent.join("; "));
+    Err(Failure::new(Exit::NoNode, "cli.no_directory", message)
+        .help("`bursar up` serves one, or `bursar directory`"))
 }
 
 /// Runs a directory alone until it is asked to end.
@@ -202,12 +230,14 @@ pub fn directory(
     telemetry::start(&config.telemetry);
     let at = listen.map_or_else(|| address(&config.directory.listen), Address::Tcp);
     runtime()?.block_on(async {
+        let signals = Signals::catch()?;
         let bound = Listener::bind(&at, "--listen").await;
         let listener = bound.map_err(|error| Failure::of(&error))?;
-        output.note(&format!("directory at {}", listener.address()));
+        let at = listener.address().to_string();
+        output.show(&serde_json::json!({ "directory": at }), || format!("directory at {at}"));
         let registry = Arc::new(Registry::new(Arc::new(SystemClock), config.policy.assets));
         let doors = Doors::default().with(serve_directory(registry));
-        let served = doors.serve(vec![listener], wait_for_the_end(), DRAIN_MAX).await;
+        let served = doors.serve(vec![listener], signals.wait(), DRAIN_MAX).await;
         served.map(|()| Exit::Done).map_err(|error| Failure::of(&error))
     })
 }

@@ -1,14 +1,17 @@
-//! `bursar budget`, `payments` and `why`: what was spent, on what, and why it was allowed.
+//! `bursar budget` and `why`: what may still be spent, and why a payment was allowed or refused.
 
 use bursar::domain::id::{Name, PaymentId};
+use bursar::domain::ledger::budget::BudgetCheck;
 use bursar::domain::money::Nano;
+use bursar::domain::policy::RuleCheck;
 use bursar::edge::grpc::pb;
 use bursar::edge::grpc::pb::budget_service_client::BudgetServiceClient;
 use bursar::edge::grpc::pb::payment_service_client::PaymentServiceClient;
-use bursar::edge::journal::{Page, PaymentFilter, PaymentRow, Views};
+use bursar::edge::journal::{BudgetRow as KeptBudget, Views};
+use bursar::ports::archive::Decision;
 use serde::Serialize;
 
-use super::args::{Args, PaymentsArgs};
+use super::args::Args;
 use super::client::{refused, with_node};
 use super::config;
 use super::exit::Exit;
@@ -37,21 +40,25 @@ impl From<pb::BudgetAccount> for BudgetRow {
     }
 }
 
-/// Shows what budgets have left.
-pub fn budgets(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit, Failure> {
-    let mut rows: Vec<BudgetRow> = with_node(args, async |client, _| {
-        let mut budgets = BudgetServiceClient::new(client.channel.clone());
-        let (mut rows, mut page_token) = (Vec::new(), String::new());
-        loop {
-            let message = pb::ListBudgetsRequest { agent: None, page_size: PAGE_SIZE, page_token };
-            let listed = budgets.list_budgets(client.request(message)).await;
-            let page = listed.map_err(|status| refused(&status))?.into_inner();
-            rows.extend(page.budgets.into_iter().map(BudgetRow::from));
-            if page.next_page_token.is_empty() {
-                return Ok(rows);
-            }
-            page_token = page.next_page_token;
+impl From<KeptBudget> for BudgetRow {
+    fn from(kept: KeptBudget) -> Self {
+        let nano = |nano: Nano| nano.get().to_string();
+        Self {
+            budget: kept.budget,
+            subject: kept.whose,
+            window: kept.window,
+            limit_nano: nano(kept.limit_nano),
+            spent_nano: nano(kept.spent_nano),
+            held_nano: nano(kept.held_nano),
+            left_nano: nano(kept.left_nano),
         }
+    }
+}
+
+/// Shows what budgets have left: as the node says, else as the journal had it at its last event.
+pub fn budgets(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit, Failure> {
+    let mut rows = or_from_journal(args, output, ask_budgets(args), |views| {
+        Ok(views.budgets()?.into_iter().map(BudgetRow::from).collect())
     })?;
     if let Some(only) = only {
         rows.retain(|row| row.budget == only.as_str());
@@ -75,38 +82,41 @@ pub fn budgets(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// Shows payments, newest first: from the journal's readable tables, beside a running node or without.
-pub fn payments(args: &Args, asked: &PaymentsArgs, output: &Output) -> Result<Exit, Failure> {
-    let config = config::load(args)?;
-    let filter = PaymentFilter {
-        agent: asked.agent.clone(),
-        provider: asked.provider.clone(),
-        state: asked.state.clone(),
-        ..PaymentFilter::default()
-    };
-    let page = Page { before: None, limit: asked.limit };
-    let rows = Views::open(&config.ledger.path)?.payments(&filter, page)?;
-    output.show(&rows, || {
-        table(
-            ["held at", "payment", "agent", "provider", "what", "state", "USD>", "transfer"],
-            rows.iter().map(payment_line),
-        )
-    });
-    Ok(Exit::Done)
+/// What a node answers; where none does, what the journal beside it last knew.
+pub fn or_from_journal<R>(
+    args: &Args,
+    output: &Output,
+    asked: Result<R, Failure>,
+    read: impl FnOnce(Views) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    match asked {
+        Err(silent) if silent.exit == Exit::NoNode => {
+            let path = config::load(args)?.ledger.path;
+            if !path.exists() {
+                return Err(silent);
+            }
+            output.note(&format!("no node answers: this is from {}", path.display()));
+            read(Views::open(&path)?)
+        }
+        answered => answered,
+    }
 }
 
-fn payment_line(row: &PaymentRow) -> [String; 8] {
-    let nano = row.spent_nano.unwrap_or(row.held_nano);
-    [
-        row.held_at.clone(),
-        row.payment.clone(),
-        row.agent.clone(),
-        row.provider.clone(),
-        row.description.clone(),
-        row.state.clone(),
-        nano.to_string(),
-        row.transaction.clone().unwrap_or_default(),
-    ]
+fn ask_budgets(args: &Args) -> Result<Vec<BudgetRow>, Failure> {
+    with_node(args, async |client, _| {
+        let mut budgets = BudgetServiceClient::new(client.channel.clone());
+        let (mut rows, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let message = pb::ListBudgetsRequest { agent: None, page_size: PAGE_SIZE, page_token };
+            let listed = budgets.list_budgets(client.request(message)).await;
+            let page = listed.map_err(|status| refused(&status))?.into_inner();
+            rows.extend(page.budgets.into_iter().map(BudgetRow::from));
+            if page.next_page_token.is_empty() {
+                return Ok(rows);
+            }
+            page_token = page.next_page_token;
+        }
+    })
 }
 
 #[derive(Serialize)]
@@ -118,6 +128,34 @@ struct Why {
     policy_version: u32,
     rules: Vec<RuleRow>,
     budgets: Vec<CheckRow>,
+}
+
+impl From<pb::Decision> for Why {
+    fn from(decision: pb::Decision) -> Self {
+        Self {
+            payment: decision.payment_id,
+            allowed: decision.refused.is_none(),
+            code: decision.refused,
+            reason: decision.reason,
+            policy_version: decision.policy_version,
+            rules: decision.rules.into_iter().map(rule_row).collect(),
+            budgets: decision.budgets.into_iter().map(check_row).collect(),
+        }
+    }
+}
+
+impl From<Decision> for Why {
+    fn from(decision: Decision) -> Self {
+        Self {
+            payment: decision.payment.to_string(),
+            allowed: decision.refused.is_none(),
+            code: decision.refused,
+            reason: decision.reason,
+            policy_version: decision.policy_version,
+            rules: decision.rules.into_iter().map(kept_rule).collect(),
+            budgets: decision.budgets.iter().map(kept_check).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -139,20 +177,19 @@ struct CheckRow {
 /// Says why a payment was allowed or refused: every rule looked at, with the numbers at that instant.
 pub fn why(args: &Args, payment: PaymentId, output: &Output) -> Result<Exit, Failure> {
     let message = pb::ExplainRequest { payment_id: payment.to_string() };
-    let explained = with_node(args, async |client, _| {
+    let asked = with_node(args, async |client, _| {
         let mut payments = PaymentServiceClient::new(client.channel.clone());
-        payments.explain(client.request(message)).await.map_err(|status| refused(&status))
+        let explained = payments.explain(client.request(message)).await;
+        let explained = explained.map_err(|status| refused(&status))?.into_inner();
+        Ok(Why::from(explained.decision.unwrap_or_default()))
+    });
+    let why = or_from_journal(args, output, asked, |views| match views.decision(payment)? {
+        Some(decision) => Ok(Why::from(decision)),
+        None => {
+            let message = format!("the journal does not know {payment} any more, or never did");
+            Err(Failure::new(Exit::NotFound, "cli.no_decision", message))
+        }
     })?;
-    let decision = explained.into_inner().decision.unwrap_or_default();
-    let why = Why {
-        payment: decision.payment_id,
-        allowed: decision.refused.is_none(),
-        code: decision.refused,
-        reason: decision.reason,
-        policy_version: decision.policy_version,
-        rules: decision.rules.into_iter().map(rule_row).collect(),
-        budgets: decision.budgets.into_iter().map(check_row).collect(),
-    };
     output.show(&why, || why_text(&why));
     Ok(Exit::Done)
 }
@@ -165,6 +202,26 @@ fn rule_row(rule: pb::RuleCheck) -> RuleRow {
 fn check_row(check: pb::BudgetCheck) -> CheckRow {
     let pb::BudgetCheck { account, asked_nano, fits } = check;
     CheckRow { account: account.unwrap_or_default().into(), asked_nano, fits }
+}
+
+fn kept_rule(check: RuleCheck) -> RuleRow {
+    let RuleCheck { rule, says, found, passed } = check;
+    RuleRow { rule, says, found, passed }
+}
+
+/// The journal keeps the numbers of that instant; names of accounts and windows the ledger would add.
+fn kept_check(check: &BudgetCheck) -> CheckRow {
+    let nano = |nano: Nano| nano.get().to_string();
+    let account = BudgetRow {
+        budget: check.budget.to_string(),
+        subject: String::new(),
+        window: String::new(),
+        limit_nano: nano(check.limit),
+        spent_nano: nano(check.spent),
+        held_nano: nano(check.held),
+        left_nano: nano(check.left()),
+    };
+    CheckRow { account, asked_nano: nano(check.asked), fits: check.fits() }
 }
 
 fn why_text(why: &Why) -> String {

@@ -10,7 +10,7 @@ use bursar::domain::ledger::hold::HoldState;
 use bursar::domain::time::Timestamp;
 use bursar::edge::clock::SystemClock;
 use bursar::edge::config::{Config, LogFormat, Telemetry};
-use bursar::edge::telemetry::{Scrape, Server, start_logs};
+use bursar::edge::telemetry::{Listener, Scrape, Server, start_logs};
 use bursar::node::PayerNode;
 use bursar::ports::clock::Clock;
 use prometheus_client::metrics::family::Family;
@@ -38,9 +38,21 @@ impl Metrics {
     }
 }
 
-/// Serves the node's numbers where the configuration says so.
-pub async fn serve_metrics(config: &Config, node: &PayerNode) -> Result<Option<Metrics>, Failure> {
+/// Takes the address for the node's numbers, where the configuration has one: before anything starts.
+pub async fn listen(config: &Config) -> Result<Option<Listener>, Failure> {
     let Some(listen) = config.server.metrics else { return Ok(None) };
+    let bound = Listener::bind(listen).await.map_err(|problem| {
+        let taken = problem.kind() == std::io::ErrorKind::AddrInUse;
+        let what = if taken { "is taken by another process" } else { "cannot be listened on" };
+        let message = format!("{listen} {what}, and /metrics is to be there: {problem}");
+        Failure::new(Exit::Failed, "cli.metrics", message)
+            .help("choose another with --metrics, or metrics = \"off\" in [server]")
+    })?;
+    Ok(Some(bound))
+}
+
+/// Serves the node's numbers.
+pub fn serve(listener: Listener, node: &PayerNode) -> Metrics {
     let treasury = node.treasury.clone();
     let scrape: Scrape = Arc::new(move || {
         let treasury = treasury.clone();
@@ -49,11 +61,7 @@ pub async fn serve_metrics(config: &Config, node: &PayerNode) -> Result<Option<M
             treasury.read(move |ledger| registry(ledger, now)).await.ok()
         })
     });
-    let started = Server::start(listen, scrape).await.map_err(|problem| {
-        let message = format!("serving metrics on {listen}: {problem}");
-        Failure::new(Exit::Failed, "cli.metrics", message).help("choose another with --metrics")
-    })?;
-    Ok(Some(Metrics(started)))
+    Metrics(listener.serve(scrape))
 }
 
 /// The ledger's numbers at `now`.

@@ -12,16 +12,12 @@ use bursar::domain::ledger::Bounds;
 use bursar::domain::money::Amount;
 use bursar::domain::policy::PolicyDocument;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
-use bursar::edge::config::{
-    Config, Finality, KeySource, Listen, NetworkSettings, default_sandbox_file,
-};
+use bursar::edge::config::{Config, Finality, Listen, NetworkSettings, default_sandbox_file};
 use bursar::edge::evm;
 use bursar::edge::grpc::node::{Fund, ReadPolicy};
 use bursar::edge::grpc::{Address, GrpcConnector, GrpcDirectory, Listener, Reach, connect_one};
 use bursar::edge::journal::{Options, Page, PaymentFilter, Views};
-use bursar::edge::keys::{
-    Cost, Keystore, NodeSecrets, SigningKey, create_passphrase, read_passphrase,
-};
+use bursar::edge::keys::{NodeSecrets, SigningKey};
 use bursar::node::{NodePlan, PayerNode, RailPlan, SandboxChain, StartError, connect_rail};
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
@@ -34,8 +30,10 @@ use super::args::{Args, UpArgs};
 use super::config;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::keyring::Keyring;
 use super::output::Output;
-use super::passphrase::passphrase;
+use super::running::{self, Running};
+use super::signals::Signals;
 use super::telemetry;
 
 /// What each sandbox wallet is given at its first sight: 25 USDC.
@@ -51,11 +49,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Serialize)]
 struct Ready {
     endpoints: Vec<String>,
+    metrics: Option<String>,
     networks: Vec<String>,
     sandbox_rpc: Option<String>,
     ledger: PathBuf,
     operator_token_file: PathBuf,
     wallets: Vec<(Name, Account)>,
+    /// The wallets that the sandbox gave its gift just now.
+    funded: Vec<Name>,
     made: Vec<PathBuf>,
 }
 
@@ -82,8 +83,12 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
 }
 
 async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
-    let mut made = Vec::new();
-    let wallets = open_wallets(&config, &mut made)?;
+    let signals = Signals::catch()?;
+    let metrics = telemetry::listen(&config).await?;
+    let listeners = listeners(&config).await?;
+    let mut keyring = Keyring::open(&config)?;
+    let wallets = keyring.wallets()?;
+    let mut made = keyring.made;
     let secrets = open_secrets(&config, &mut made)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let chains = Chains::open(&config, &wallets, Arc::clone(&clock)).await?;
@@ -91,11 +96,13 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
     let directory = directory(&config, &registry).await?;
     let mut ready = Ready {
         endpoints: Vec::new(),
+        metrics: None,
         networks: config.networks.values().map(|network| network.network().to_string()).collect(),
         sandbox_rpc: chains.sandbox.as_ref().map(SandboxChain::url),
         ledger: config.ledger.path.clone(),
         operator_token_file: config.server.operator.token_file.clone(),
         wallets: wallets.iter().map(|(name, key)| (name.clone(), key.address())).collect(),
+        funded: chains.funded.clone(),
         made,
     };
     let serves_directory = config.directory.serve || chains.sandbox.is_some();
@@ -111,7 +118,7 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
         directory,
         registry: serves_directory.then_some(registry),
         connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
-        listeners: listeners(&config).await?,
+        listeners,
         operator_token: secrets.operator.hash(),
         read_policy: read_policy(),
         fund: chains.fund(),
@@ -121,20 +128,34 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
         entropy: Arc::new(SystemEntropy),
     };
     let node = PayerNode::start(plan).await.map_err(|error| Failure::of(&error))?;
-    let metrics = telemetry::serve_metrics(&config, &node).await?;
+    let metrics = metrics.map(|listener| telemetry::serve(listener, &node));
     ready.endpoints.clone_from(&node.endpoints);
-    ready.endpoints.extend(metrics.as_ref().map(telemetry::Metrics::url));
+    ready.metrics = metrics.as_ref().map(telemetry::Metrics::url);
+    let endpoint = running::endpoint(node.endpoint());
+    let told = Running { endpoint, sandbox_rpc: ready.sandbox_rpc.clone() }.tell(&config)?;
     output.show(&ready, || banner(&ready));
-    wait_for_the_end().await;
+    signals.wait().await;
     output.note("draining");
-    node.drain(DRAIN_MAX).await;
+    drop(told);
+    let ended = node.drain(DRAIN_MAX).await;
+    if let Some(sandbox) = chains.sandbox {
+        sandbox.stop().await;
+    }
+    if !ended {
+        let message = format!("payments were still running after {DRAIN_MAX:?}; they stay held");
+        return Err(Failure::new(Exit::InDoubt, "cli.not_drained", message)
+            .help("the next start asks the chain what became of them"));
+    }
     Ok(Exit::Done)
 }
 
 fn banner(ready: &Ready) -> String {
-    let wallets =
-        ready.wallets.iter().map(|(name, account)| format!("  wallet    {name} {account}"));
+    let gift = |name: &Name| if ready.funded.contains(name) { ", given 25 USDC" } else { "" };
+    let wallet =
+        |(name, account): &(Name, Account)| format!("  wallet    {name} {account}{}", gift(name));
+    let wallets = ready.wallets.iter().map(wallet);
     let endpoints = ready.endpoints.iter().map(|endpoint| format!("  listens   {endpoint}"));
+    let metrics = ready.metrics.iter().map(|url| format!("  metrics   {url}"));
     let made = ready.made.iter().map(|path| format!("  made      {}", path.display()));
     let chain = ready.networks.iter().map(|network| match &ready.sandbox_rpc {
         Some(url) => format!("  chain     {network} {url}"),
@@ -145,46 +166,12 @@ fn banner(ready: &Ready) -> String {
         format!("  operator  token in {}", ready.operator_token_file.display()),
     ];
     let lines: Vec<String> =
-        endpoints.chain(chain).chain(files).chain(wallets).chain(made).collect();
+        endpoints.chain(metrics).chain(chain).chain(files).chain(wallets).chain(made).collect();
     format!(
         "bursar {}\n{}\n  next      bursar agent add NAME --role ROLE",
         env!("CARGO_PKG_VERSION"),
         lines.join("\n")
     )
-}
-
-/// The keys of the configured wallets; a sandbox's are made where they are missing.
-pub fn open_wallets(
-    config: &Config,
-    made: &mut Vec<PathBuf>,
-) -> Result<Vec<(Name, SigningKey)>, Failure> {
-    fs::create_dir_all(&config.keys.folder)
-        .map_err(|problem| system("making the keys' folder", &problem))?;
-    let only_sandbox = config.networks.values().all(is_sandbox);
-    let keystore = Keystore::new(&config.keys.folder, Cost::STANDARD);
-    let phrase = match &config.keys.passphrase_file {
-        Some(file) if !file.exists() && only_sandbox => {
-            made.push(file.clone());
-            create_passphrase(file, &SystemEntropy)?
-        }
-        Some(file) => read_passphrase(file)?,
-        None => passphrase(None, false)?,
-    };
-    let mut wallets = Vec::new();
-    for (name, settings) in &config.wallets {
-        let key = match &settings.key {
-            KeySource::Env(variable) => SigningKey::from_env(variable)?,
-            KeySource::Keystore(key) => {
-                if only_sandbox && !keystore.path(key).exists() {
-                    keystore.create(key, &phrase, &SystemEntropy)?;
-                    made.push(keystore.path(key));
-                }
-                keystore.open(key, &phrase)?
-            }
-        };
-        wallets.push((name.clone(), key));
-    }
-    Ok(wallets)
 }
 
 fn open_secrets(config: &Config, made: &mut Vec<PathBuf>) -> Result<NodeSecrets, Failure> {
@@ -214,14 +201,11 @@ fn has_open_holds(ledger: &Path) -> Result<bool, Failure> {
     Ok(false)
 }
 
-const fn is_sandbox(network: &NetworkSettings) -> bool {
-    matches!(network, NetworkSettings::Sandbox { .. })
-}
-
 /// The chains that the node knows.
 struct Chains {
     sandbox: Option<SandboxChain>,
     rails: Vec<(Arc<dyn Evidence>, B256)>,
+    funded: Vec<Name>,
 }
 
 impl Chains {
@@ -230,7 +214,7 @@ impl Chains {
         wallets: &[(Name, SigningKey)],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let mut chains = Self { sandbox: None, rails: Vec::new() };
+        let mut chains = Self { sandbox: None, rails: Vec::new(), funded: Vec::new() };
         for network in config.networks.values() {
             let plan = match network {
                 NetworkSettings::Sandbox { listen, .. } => {
@@ -239,9 +223,10 @@ impl Chains {
                     let chain = SandboxChain::start(Some(&file), *listen, Arc::clone(&clock)).await;
                     let chain = chain.map_err(|error| Failure::of(&error))?;
                     if fresh {
-                        for (_, key) in wallets {
+                        for (name, key) in wallets {
                             let gift = chain.fund(key.address(), SANDBOX_GIFT).await;
                             gift.map_err(|error| Failure::of(&StartError::from(error)))?;
+                            chains.funded.push(name.clone());
                         }
                     }
                     let plan = RailPlan::sandbox(chain.url());
@@ -271,10 +256,13 @@ impl Chains {
     }
 }
 
-/// How a configured network is reached: a sandbox by its JSON-RPC.
+/// How a configured network is reached: a sandbox by the JSON-RPC of the node that runs it.
 pub fn rail_plan(config: &Config, network: &NetworkSettings) -> RailPlan {
     match network {
-        NetworkSettings::Sandbox { listen, .. } => RailPlan::sandbox(format!("http://{listen}")),
+        NetworkSettings::Sandbox { listen, .. } => {
+            let running = Running::find(config).and_then(|running| running.sandbox_rpc);
+            RailPlan::sandbox(running.unwrap_or_else(|| format!("http://{listen}")))
+        }
         NetworkSettings::Evm(settings) => RailPlan {
             network: settings.network,
             url: settings.rpc.clone(),
@@ -339,27 +327,6 @@ fn read_policy() -> ReadPolicy {
             .map(|config| config.policy)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     })
-}
-
-/// Returns at Ctrl-C or SIGTERM; a second one ends the process at once.
-pub async fn wait_for_the_end() {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
-    let terminated = async {
-        match &mut term {
-            Some(term) => drop(term.recv().await),
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(i32::from(Exit::Interrupted.code()));
-        }
-    });
 }
 
 pub fn system(what: &'static str, problem: &std::io::Error) -> Failure {

@@ -14,5 +14,6 @@ mod command_line;
 mod evm;
 mod evm_faults;
 mod market;
+mod node_commands;
 mod paid_method;
 mod paying;

@@ -42,9 +42,16 @@ impl Archive for Store {
     }
 
     async fn find_decision(&self, payment: PaymentId) -> Option<Decision> {
-        let found = self
-            .reading(move |conn| find_decision(conn, payment).map_err(|e| damaged(0, &e)))
-            .await;
+        let look =
+            || self.reading(move |conn| find_decision(conn, payment).map_err(|e| damaged(0, &e)));
+        let found = match look().await {
+            // What was noted a moment ago may still be on its way: whoever was refused may ask at once.
+            Ok(None) => match self.catch_up().await {
+                Ok(_) => look().await,
+                Err(problem) => Err(problem),
+            },
+            found => found,
+        };
         found.unwrap_or_else(|problem| {
             tracing::warn!(error = %problem, "decision was not read");
             None

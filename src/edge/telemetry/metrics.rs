@@ -27,14 +27,26 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
-impl Server {
-    /// Serves what `scrape` gives at `listen`.
+/// An address that is taken, and served later.
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes `listen`.
     ///
     /// # Errors
     /// As the system says, where the address is taken.
-    pub async fn start(listen: SocketAddr, scrape: Scrape) -> std::io::Result<Self> {
+    pub async fn bind(listen: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves what `scrape` gives.
+    pub fn serve(self, scrape: Scrape) -> Server {
+        let Self { listener, address } = self;
         let answer = move || {
             let scrape = Arc::clone(&scrape);
             async move { respond(scrape().await) }
@@ -45,9 +57,11 @@ impl Server {
                 tracing::error!(%problem, "metrics stopped");
             }
         });
-        Ok(Self { address, task })
+        Server { address, task }
     }
+}
 
+impl Server {
     /// Where it answers.
     pub const fn address(&self) -> SocketAddr {
         self.address

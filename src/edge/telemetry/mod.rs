@@ -3,7 +3,7 @@
 
 mod metrics;
 
-pub use metrics::{Scrape, Server};
+pub use metrics::{Listener, Scrape, Server};
 
 use tracing_subscriber::EnvFilter;
 
