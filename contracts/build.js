@@ -1,4 +1,5 @@
-// Compiles src/*.sol with the pinned solc into artifacts/*.json.
+// Compiles src/*.sol with the pinned solc into artifacts/*.json. A file there holds the contract of
+// its name; what several of them share is in src/shared/ and has no artifact of its own.
 //
 //   node build.js           writes the artifacts
 //   node build.js --check   compiles again and compares; exit status 1 when anything differs
@@ -33,12 +34,18 @@ function loadCompiler() {
   return solc;
 }
 
+function solidity(folder) {
+  const files = fs.readdirSync(path.join(SOURCES, folder)).filter((file) => file.endsWith(".sol"));
+  return files.sort().map((file) => path.posix.join(folder, file));
+}
+
 function compile(solc) {
-  const files = fs.readdirSync(SOURCES).filter((file) => file.endsWith(".sol")).sort();
+  const files = solidity("");
+  const sources = [...files, ...solidity("shared")];
   const input = {
     language: "Solidity",
     sources: Object.fromEntries(
-      files.map((file) => [file, { content: fs.readFileSync(path.join(SOURCES, file), "utf8") }]),
+      sources.map((file) => [file, { content: fs.readFileSync(path.join(SOURCES, file), "utf8") }]),
     ),
     settings: {
       ...SETTINGS,
