@@ -3,6 +3,7 @@
 //! Pure: what has to be known of the time comes in as an argument, what a chain says comes in later,
 //! and nothing here holds a key.
 
+pub mod batch;
 pub mod check;
 pub mod code;
 pub mod digest;
@@ -12,6 +13,7 @@ pub mod listing;
 pub mod offer;
 pub mod offer_receipt;
 pub mod payload;
+pub mod permit2;
 pub mod quote;
 pub mod read;
 pub mod receipt;
@@ -19,6 +21,7 @@ pub mod requirements;
 pub mod settlement;
 pub mod signature;
 pub mod token;
+pub mod upto;
 pub mod wire;
 
 pub use check::check_payment;

@@ -11,6 +11,7 @@ mod check;
 mod digest;
 mod payer;
 mod read;
+mod schemes;
 mod signed;
 mod vectors;
 

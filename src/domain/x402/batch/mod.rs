@@ -1,0 +1,15 @@
+//! Scheme `batch-settlement`: one deposit into a channel, then one signed voucher for each inference,
+//! each for a greater sum than the last, and now and then a claim of the newest.
+//!
+//! - `typed`: what is signed for a channel, and where the contracts are.
+//! - `funding`: what is signed for a deposit.
+//! - `payload`, `deposit`: what a payer sends, and what a payee sends to its facilitator.
+//! - `state`: what the two sides tell each other about a channel.
+//!
+//! Shapes only; the checks are elsewhere. Source: x402 scheme `batch-settlement` on EVM.
+
+pub mod deposit;
+pub mod funding;
+pub mod payload;
+pub mod state;
+pub mod typed;
