@@ -12,6 +12,7 @@
 
 mod abi;
 mod config;
+pub mod contracts;
 mod evidence;
 mod judge;
 mod node;

@@ -1,8 +1,8 @@
-//! How a sandbox begins: who owns what, and the token in its place.
+//! How a sandbox begins: who owns what, the token and the contracts of x402 in their places.
 //!
 //! The genesis block holds no transactions. Its state is what is left when the faucet, a known key
 //! without a past, deploys the token and mints for each wallet; so the token's address is the same
-//! on every sandbox, and the genesis hash covers the token's code and everything that was given.
+//! on every sandbox, and the genesis hash covers all code and everything that was given.
 
 use std::sync::LazyLock;
 
@@ -11,6 +11,7 @@ use alloy::signers::local::PrivateKeySigner;
 use revm::context::TxEnv;
 
 use super::block::{self, Block, GAS_MAX};
+use super::contracts;
 use super::error::SandboxError;
 use super::execution::{self, Evm};
 use super::state::{Changes, View};
@@ -66,6 +67,7 @@ pub(super) fn begin(genesis: &Genesis, empty: &Store) -> Result<(Block, Changes)
         give(&mut changes, *wallet, *native);
     }
     give(&mut changes, faucet, FAUCET_NATIVE);
+    contracts::place(&mut changes);
 
     let mut header = block::empty_header(B256::ZERO, 0, genesis.timestamp, B256::ZERO);
     let mut environment = block::environment(&header);

@@ -8,6 +8,7 @@
 //! - A transaction is mined at once; those that wait together share a block. Where nothing is
 //!   waiting, an empty block is mined each second of the clock that was passed in.
 //! - The latest block is final: `latest`, `safe`, `finalized` and `pending` are one.
+//! - The contracts of x402 are there from the start, at the addresses of the public chains.
 //! - A block's state root is a chain of hashes over the changes, not a Merkle root.
 //!
 //! It never talks to another node, never reorganises, and its money is worth nothing.
@@ -15,6 +16,7 @@
 mod answers;
 mod block;
 mod chain;
+mod contracts;
 mod error;
 mod execution;
 mod genesis;

@@ -6,22 +6,14 @@ use std::sync::LazyLock;
 
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::{SolCall, SolValue};
-use serde::Deserialize;
+
+use super::contracts::Artifact;
 
 alloy::sol! {
     function mint(address to, uint256 value) external returns (bool);
 }
 
-/// What `contracts/build.js` wrote.
-#[derive(Deserialize)]
-struct Artifact {
-    bytecode: Bytes,
-}
-
-static ARTIFACT: LazyLock<Artifact> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../../contracts/artifacts/SandboxUsdc.json"))
-        .expect("the committed artifact is what the build script writes")
-});
+static ARTIFACT: LazyLock<Artifact> = LazyLock::new(Artifact::token);
 
 /// The code that deploys the token with `owner` as the one who may mint.
 pub(super) fn init_code(owner: Address) -> Bytes {
