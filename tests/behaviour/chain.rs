@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alloy::network::{EthereumWallet, TransactionBuilder};
@@ -16,6 +17,9 @@ use alloy::sol_types::{SolCall, SolStruct, SolValue, eip712_domain};
 use bursar::domain::asset::{Asset, AssetInfo, Network};
 use bursar::domain::commitment::{Commitment, Scheme, TransferMethod};
 use bursar::domain::money::{Amount, Rate};
+use bursar::domain::x402::batch::typed::{BATCH_SETTLEMENT, ERC3009_COLLECTOR, PERMIT2_COLLECTOR};
+use bursar::domain::x402::permit2::{EXACT_PROXY, PERMIT2};
+use bursar::domain::x402::upto::UPTO_PROXY;
 use bursar::edge::clock::SystemClock;
 use bursar::edge::evm::{Evm, EvmConfig, EvmSettler, Finality, SettlerConfig};
 use bursar::edge::sandbox::{Funded, Genesis, Place, Sandbox, Server, TOKEN};
@@ -36,6 +40,16 @@ alloy::sol! {
     function transferWithAuthorization(address from, address to, uint256 value,
         uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes memory signature) external;
 }
+
+/// The contracts of x402, where they are on every chain.
+pub const PLACED: [(Address, &str); 6] = [
+    (PERMIT2, "Permit2"),
+    (EXACT_PROXY, "X402ExactPermit2Proxy"),
+    (UPTO_PROXY, "X402UptoPermit2Proxy"),
+    (BATCH_SETTLEMENT, "X402BatchSettlement"),
+    (ERC3009_COLLECTOR, "Erc3009DepositCollector"),
+    (PERMIT2_COLLECTOR, "Permit2DepositCollector"),
+];
 
 /// What the payer has at first, in atomic units.
 pub const FUNDS: u128 = 1_000_000;
@@ -72,11 +86,13 @@ enum Host {
     Anvil(#[expect(dead_code, reason = "held so that it runs")] Anvil),
 }
 
-/// A chain with our token, a payer with funds, and two accounts with gas.
+/// A chain with our token, the contracts of x402, a payer with funds, and two accounts with gas.
 pub struct Chain {
     pub url: String,
     pub token: Address,
     host: Host,
+    /// How far the sandbox's clock was put forward, in seconds.
+    ahead: Arc<AtomicU64>,
 }
 
 impl Chain {
@@ -94,10 +110,13 @@ impl Chain {
                 .to_vec(),
             timestamp: now_s(),
         };
-        let sandbox = Sandbox::open(&Place::Memory, &genesis, Arc::new(now_s)).unwrap();
+        let ahead = Arc::new(AtomicU64::new(0));
+        let hand = ahead.clone();
+        let clock = move || now_s() + hand.load(Ordering::SeqCst);
+        let sandbox = Sandbox::open(&Place::Memory, &genesis, Arc::new(clock)).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = sandbox.serve(listener).unwrap();
-        Self { url: server.url(), token: TOKEN, host: Host::Sandbox(server, sandbox) }
+        Self { url: server.url(), token: TOKEN, host: Host::Sandbox(server, sandbox), ahead }
     }
 
     /// A fresh anvil, where it is installed.
@@ -106,9 +125,10 @@ impl Chain {
         let url = anvil.url.clone();
         let client: RootProvider = ProviderBuilder::default().connect_http(url.parse().unwrap());
         let owner: Vec<Address> = client.get_accounts().await.unwrap();
-        let code = artifact_code();
+        let code = artifact_code("SandboxUsdc", "bytecode");
         let code: Bytes = [code.as_ref(), owner[0].abi_encode().as_slice()].concat().into();
-        let chain = Self { url, token: owner[0].create(0), host: Host::Anvil(anvil) };
+        let token = owner[0].create(0);
+        let chain = Self { url, token, host: Host::Anvil(anvil), ahead: Arc::default() };
         let mint = mintCall { to: payer().address(), value: U256::from(FUNDS) }.abi_encode();
         let deploy = json!({ "from": owner[0], "data": code });
         let mint = json!({ "from": owner[0], "to": chain.token, "data": Bytes::from(mint) });
@@ -123,7 +143,28 @@ impl Chain {
             let amount = U256::from(10).pow(U256::from(18));
             chain.ask_node("anvil_setBalance", json!([account.address(), amount])).await;
         }
+        for (address, artifact) in PLACED {
+            let code = artifact_code(artifact, "deployedBytecode");
+            chain.ask_node("anvil_setCode", json!([address, code])).await;
+        }
         Some(chain)
+    }
+
+    /// Lets so many seconds go by.
+    pub async fn pass(&self, seconds: u64) {
+        match &self.host {
+            Host::Sandbox(..) => {
+                self.ahead.fetch_add(seconds, Ordering::SeqCst);
+                // A transaction of nothing, so that there is a block of the new time.
+                let nothing = TransactionRequest::default().with_to(stranger().address());
+                let sent = self.client(stranger()).send_transaction(nothing).await.unwrap();
+                sent.get_receipt().await.unwrap();
+            }
+            Host::Anvil(..) => {
+                self.ask_node("evm_increaseTime", json!([seconds])).await;
+                self.ask_node("anvil_mine", json!([])).await;
+            }
+        }
     }
 
     pub fn asset(&self) -> Asset {
@@ -258,10 +299,15 @@ fn contracts() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("contracts")
 }
 
-fn artifact_code() -> Bytes {
-    let text = std::fs::read(contracts().join("artifacts/SandboxUsdc.json")).unwrap();
-    let artifact: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    artifact["bytecode"].as_str().unwrap().parse().unwrap()
+/// What the build script wrote for a contract.
+pub fn artifact(name: &str) -> serde_json::Value {
+    let text = std::fs::read(contracts().join(format!("artifacts/{name}.json"))).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// A contract's `bytecode` or `deployedBytecode`.
+pub fn artifact_code(name: &str, kind: &str) -> Bytes {
+    artifact(name)[kind].as_str().unwrap().parse().unwrap()
 }
 
 /// A running anvil; gone when dropped.

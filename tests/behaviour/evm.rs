@@ -39,6 +39,8 @@ macro_rules! on_both_chains {
     };
 }
 
+pub(crate) use on_both_chains;
+
 on_both_chains!(
     an_authorization_settles_once_however_often_it_is_asked,
     d03_whoever_settles_first_the_payee_is_paid,

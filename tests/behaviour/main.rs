@@ -11,6 +11,7 @@
 
 mod chain;
 mod command_line;
+mod contracts;
 mod evm;
 mod evm_faults;
 mod market;

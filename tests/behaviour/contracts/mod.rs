@@ -1,0 +1,11 @@
+//! The contracts of x402, by what they do: the same sentences on the sandbox and on anvil.
+
+mod claims;
+mod clients;
+mod deposits;
+mod gas;
+mod interface;
+mod permit2;
+mod scene;
+mod spenders;
+mod ways_out;
