@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {signingHash} from "./shared/Eip712.sol";
-import {vouchedBy} from "./shared/Signers.sol";
+import {ContractWallet} from "./shared/Signers.sol";
 import {SignatureTransfer} from "./shared/SignatureTransfer.sol";
 import {Erc20, agreed} from "./shared/Tokens.sol";
 
@@ -116,7 +116,11 @@ contract Permit2 is SignatureTransfer {
     /// A key signs in 65 bytes, or in 64 with the parity in the highest bit of `s` (EIP-2098).
     function _check(address owner, bytes32 digest, bytes calldata signature) private view {
         if (owner.code.length > 0) {
-            if (!vouchedBy(owner, digest, signature)) revert InvalidContractSignature();
+            // A wallet that reverts is heard as it is.
+            bytes4 answer = ContractWallet(owner).isValidSignature(digest, signature);
+            if (answer != ContractWallet.isValidSignature.selector) {
+                revert InvalidContractSignature();
+            }
             return;
         }
         bytes32 s;

@@ -4,7 +4,9 @@ use alloy::primitives::{Address, U256};
 use bursar::domain::x402::batch::typed::{BATCH_SETTLEMENT, ChannelConfig, ClaimBatch, ClaimEntry};
 use bursar::edge::evm::contracts::{BatchSettlement, VoucherClaim};
 
-use super::scene::{SILENT, Scene, agreeable, events, name, row, sign_batch, told_just};
+use super::scene::{
+    AGREEABLE, REFUSING, SILENT, Scene, events, init, name, row, sign_batch, told_just,
+};
 use crate::chain::{Chain, gas, payee, payer, stranger};
 use crate::evm::on_both_chains;
 
@@ -232,8 +234,9 @@ async fn a_payer_without_an_authorizer_signs_itself(chain: &Chain) {
 
 async fn a_receiver_that_is_a_contract_signs_by_its_own_word(chain: &Chain) {
     let scene = Scene::on(chain);
-    for (code, agrees) in [(agreeable(), true), (SILENT.to_vec().into(), false)] {
-        let receiver = scene.deploy(code).await;
+    let codes: [(&[u8], bool); 3] = [(&AGREEABLE, true), (&REFUSING, false), (&SILENT, false)];
+    for (code, agrees) in codes {
+        let receiver = scene.deploy(init(code)).await;
         let config = ChannelConfig { receiverAuthorizer: receiver, ..scene.channel(1) };
         scene.send(&gas(), BATCH_SETTLEMENT, scene.deposit(&config, 1_000, 0)).await;
         let mut call = signed_claim(&[(&config, row(&config, &stranger(), 100, 100))]);

@@ -15,7 +15,7 @@ use bursar::edge::evm::contracts::{
     BatchSettlement, Collector, EIP2612Permit, ExactProxy, Permit2, permit2_collector_data,
 };
 
-use super::scene::{Erc20, SILENT, Scene, events, name, sign, told_just};
+use super::scene::{Erc20, SILENT, Scene, events, init, name, sign, told_just};
 use crate::chain::{Chain, FUNDS, gas, payer, stranger};
 use crate::evm::on_both_chains;
 
@@ -212,7 +212,7 @@ async fn money_that_did_not_come_is_not_counted(chain: &Chain) {
     let mut call = scene.deposit(&scene.channel(1), 700, 1);
     // Money of others is there already: it must not be taken for this deposit.
     scene.open(2, 5_000).await;
-    call.collector = scene.deploy(SILENT.to_vec()).await;
+    call.collector = scene.deploy(init(&SILENT)).await;
     let refused = BatchSettlement::DepositCollectionFailed {};
     scene.refused(stranger().address(), BATCH_SETTLEMENT, call, refused).await;
     assert_eq!(scene.state(&scene.channel(1)).await, (0, 0));

@@ -5,6 +5,7 @@ mod clients;
 mod deposits;
 mod gas;
 mod interface;
+mod model;
 mod permit2;
 mod scene;
 mod spenders;

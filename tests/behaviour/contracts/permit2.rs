@@ -10,7 +10,7 @@ use bursar::edge::evm::contracts::{
     Permit2, PermitTransferFrom, SignatureTransferDetails, TokenPermissions,
 };
 
-use super::scene::{Erc20, Scene, events, sign};
+use super::scene::{AGREEABLE, Erc20, REFUSING, SILENT, Scene, events, init, sign};
 use crate::chain::{Chain, FUNDS, gas, key, payee, payer, stranger};
 use crate::evm::on_both_chains;
 
@@ -250,12 +250,13 @@ async fn a_contract_signs_by_its_own_word(chain: &Chain) {
     let deadline = scene.now().await + 600;
     let terms = Terms { token: scene.token(), amount: 1, nonce: U256::ZERO, deadline };
     let mut call = terms.call(1);
-    // It answers nothing: that is not yes.
-    call.owner = scene.deploy(super::scene::SILENT.to_vec()).await;
+    call.owner = scene.deploy(init(&REFUSING)).await;
     let refused = Permit2::InvalidContractSignature {};
     scene.refused(spender, PERMIT2, call.clone(), refused).await;
+    call.owner = scene.deploy(init(&SILENT)).await;
+    assert_eq!(scene.ask(spender, PERMIT2, &call).await, Err(Bytes::new()));
     // It says yes to everything, and its money is where it ends: it has approved nobody.
-    call.owner = scene.deploy(super::scene::agreeable()).await;
+    call.owner = scene.deploy(init(&AGREEABLE)).await;
     call.signature = (key(9).address(), U256::ZERO).abi_encode().into();
     scene.refused_saying(spender, PERMIT2, call, "TRANSFER_FROM_FAILED").await;
 }

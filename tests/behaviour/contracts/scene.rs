@@ -1,7 +1,7 @@
 //! What every sentence about the contracts needs: calls, refusals, signatures and channels.
 
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, Bytes, Log, U256};
+use alloy::primitives::{Address, B256, Bytes, Log, U256, hex};
 use alloy::providers::Provider;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::SignerSync;
@@ -36,9 +36,6 @@ alloy::sol! {
 /// The shortest delay that a channel may have.
 pub const DELAY_S: u64 = 900;
 
-/// Init code of a contract that answers nothing to whatever it is asked.
-pub const SILENT: [u8; 8] = [0x60, 0x00, 0x5f, 0x53, 0x60, 0x01, 0x5f, 0xf3];
-
 pub struct Scene<'a> {
     pub chain: &'a Chain,
 }
@@ -70,8 +67,12 @@ impl<'a> Scene<'a> {
         to: Address,
         call: &impl SolCall,
     ) -> Result<Bytes, Bytes> {
-        let request =
-            TransactionRequest::default().with_from(from).with_to(to).with_input(call.abi_encode());
+        self.ask_raw(from, to, call.abi_encode().into()).await
+    }
+
+    /// The same, of a call in bytes.
+    pub async fn ask_raw(&self, from: Address, to: Address, data: Bytes) -> Result<Bytes, Bytes> {
+        let request = TransactionRequest::default().with_from(from).with_to(to).with_input(data);
         self.chain.client(gas()).call(request).await.map_err(|error| {
             let refused = error.as_error_resp().unwrap_or_else(|| panic!("{error}"));
             refused.as_revert_data().unwrap_or_default()
@@ -108,7 +109,17 @@ impl<'a> Scene<'a> {
         to: Address,
         call: impl SolCall,
     ) -> TransactionReceipt {
-        let request = TransactionRequest::default().with_to(to).with_input(call.abi_encode());
+        self.send_raw(signer, to, call.abi_encode().into()).await
+    }
+
+    /// The same, of a call in bytes.
+    pub async fn send_raw(
+        &self,
+        signer: &PrivateKeySigner,
+        to: Address,
+        data: Bytes,
+    ) -> TransactionReceipt {
+        let request = TransactionRequest::default().with_to(to).with_input(data);
         self.mined(signer, request).await
     }
 
@@ -293,12 +304,20 @@ pub fn told_just<E: SolEvent + PartialEq + std::fmt::Debug>(
     assert_eq!(events::<E>(receipt, from), [event]);
 }
 
-/// Init code of a contract that says of every signature that it is its own (EIP-1271).
-pub fn agreeable() -> Bytes {
-    // PUSH4 1626ba7e, PUSH1 e0, SHL, PUSH0, MSTORE, PUSH1 20, PUSH0, RETURN
-    let runtime = alloy::primitives::hex!("631626ba7e60e01b5f5260205ff3");
+/// Code of a contract that answers nothing to whatever it is asked: STOP.
+pub const SILENT: [u8; 1] = hex!("00");
+
+/// Code of one that answers with a word of zeros: PUSH1 20, PUSH0, RETURN.
+pub const REFUSING: [u8; 4] = hex!("60205ff3");
+
+/// Code of one that says of every signature that it is its own (EIP-1271): PUSH4 1626ba7e, PUSH1 e0,
+/// SHL, PUSH0, MSTORE, and then the same.
+pub const AGREEABLE: [u8; 14] = hex!("631626ba7e60e01b5f5260205ff3");
+
+/// Init code of a contract with this code.
+pub fn init(runtime: &[u8]) -> Bytes {
     let length = u8::try_from(runtime.len()).unwrap();
     // PUSH1 length, PUSH1 10, PUSH0, CODECOPY, PUSH1 length, PUSH0, RETURN
     let init = [0x60, length, 0x60, 10, 0x5f, 0x39, 0x60, length, 0x5f, 0xf3];
-    [init.as_slice(), &runtime].concat().into()
+    [init.as_slice(), runtime].concat().into()
 }
