@@ -240,14 +240,37 @@ pub enum SandboxCommand {
     },
 }
 
+/// A measurement of `bursar bench`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Measurement {
+    /// Decide and evolve over a million wallets, and their memory.
+    Ledger,
+    /// A payee's check of a payment beside bare recovery.
+    Verify,
+    /// Durable holds beside raw appends to the same disk.
+    Durable,
+    /// One hot budget beside ten thousand.
+    Hot,
+    /// Grouping, with 2 ms added to each sync.
+    Slow,
+    /// Durable holds over a million wallets beside a thousand.
+    Many,
+    /// Payments settled on the sandbox beside the same unpaid.
+    Settled,
+}
+
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the measurements whose names begin so.
-    pub only: Option<String>,
-    /// How long each one takes, in seconds.
-    #[arg(long, default_value_t = 5)]
+    /// Only this one.
+    #[arg(value_enum)]
+    pub only: Option<Measurement>,
+    /// How long each side of a measurement runs, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
+    /// Where the files of the durable measurements go: on the disk that is to be measured.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

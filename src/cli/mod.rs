@@ -3,6 +3,7 @@
 
 mod agent;
 mod args;
+mod bench;
 mod check;
 mod client;
 mod config;
@@ -30,8 +31,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
-use exit::Exit;
-use failure::Failure;
 use output::Output;
 
 /// Runs the command that the process was started with.
@@ -55,9 +54,7 @@ pub fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(&args, command, &output),
         Command::Provider { name } => provider::run(&args, name.as_ref(), &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
-        Command::Bench(_) => {
-            Err(Failure::new(Exit::Failed, "cli.not_built_in", "this build does not have it"))
-        }
+        Command::Bench(command) => bench::run(command, &output),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -15,6 +15,7 @@ use bursar::domain::ledger::window::{CalendarUnit, WindowSpec};
 use bursar::domain::ledger::{Bounds, Command, Ledger};
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::time::Timestamp;
+use bursar::edge::sandbox::TOKEN;
 
 /// When everything begins, in seconds since the epoch.
 pub const START_S: u64 = 1_800_000_000;
@@ -30,9 +31,9 @@ pub fn name(text: &str) -> Name {
     text.parse().expect("a name in the source is one")
 }
 
-/// The token that everybody pays with.
-pub fn asset() -> Asset {
-    Asset { network: Network::SANDBOX, contract: Address::repeat_byte(7) }
+/// The token that everybody pays with: the sandbox's.
+pub fn usdc() -> Asset {
+    Asset { network: Network::SANDBOX, contract: TOKEN }
 }
 
 /// The agent of this number, who has the wallet of this number.
@@ -89,7 +90,7 @@ pub fn arrival(number: u64) -> [Command; 3] {
         Command::OpenWallet { wallet: label(), address: address(number) },
         Command::SeeFunds {
             wallet: label(),
-            asset: asset(),
+            asset: usdc(),
             entered: Amount::new(1_000_000_000),
             left: Amount::ZERO,
             after: None,
@@ -99,13 +100,11 @@ pub fn arrival(number: u64) -> [Command; 3] {
     ]
 }
 
-/// Hold number `nth` of all, asked for by the agent of this number. Its request is made as callers make
-/// theirs: at the time of asking, a thousand in a millisecond, the rest at random.
-pub fn ask(agent: AgentId, number: u64, nth: u64) -> HoldAsk {
+/// Hold number `nth` of all, asked for at `made_at_ms` by the agent of this number.
+pub fn ask(agent: AgentId, number: u64, nth: u64, made_at_ms: u64) -> HoldAsk {
     let mut random = [0; 10];
     let (left, _) = random.split_at_mut(8);
     left.copy_from_slice(&nth.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    let made_at_ms = START_S.saturating_mul(1_000).saturating_add(nth / 1_000);
     let request = RequestId::new(made_at_ms, random);
     let payment = PaymentId::derive(agent, request, 0);
     let mut nonce = [0; 32];
@@ -120,12 +119,12 @@ pub fn ask(agent: AgentId, number: u64, nth: u64) -> HoldAsk {
         commitment: Commitment {
             scheme: Scheme::Exact,
             method: TransferMethod::Eip3009,
-            asset: asset(),
+            asset: usdc(),
             payer: address(number),
             pay_to: Address::repeat_byte(9),
             amount_max: Amount::new(100),
             valid_after_s: 0,
-            valid_before_s: START_S.saturating_add(120),
+            valid_before_s: (made_at_ms / 1_000).saturating_add(120),
             nonce: B256::from(nonce),
         },
         nano: Nano::new(100_000),
@@ -137,6 +136,11 @@ pub fn ask(agent: AgentId, number: u64, nth: u64) -> HoldAsk {
         policy_version: 1,
         boot: 1,
     }
+}
+
+/// The number of the wallet that hold `nth` is of: every one once, in no order that a cache knows.
+pub fn stride(nth: u64, wallets: u64) -> u64 {
+    nth.wrapping_mul(611_953).checked_rem(wallets).unwrap_or(0)
 }
 
 /// What closes a hold for good: a capture that a final block shows.
@@ -172,14 +176,16 @@ impl World {
         self.ledger.evolve(self.now, &decided.event);
     }
 
-    /// The next `count` holds: by a stride that visits every wallet once, in no order a cache knows.
+    /// The next `count` holds.
     fn asks(&mut self, count: u64) -> Vec<HoldAsk> {
         let first = self.asked;
         self.asked = first.saturating_add(count);
         (first..self.asked)
             .map(|nth| {
-                let number = nth.wrapping_mul(611_953).checked_rem(self.wallets).unwrap_or(0);
-                ask(agent_id(number), number, nth)
+                let number = stride(nth, self.wallets);
+                // As callers make them: at the time of asking, a thousand in a millisecond.
+                let made_at_ms = START_S.saturating_mul(1_000).saturating_add(nth / 1_000);
+                ask(agent_id(number), number, nth, made_at_ms)
             })
             .collect()
     }
