@@ -2,6 +2,7 @@
 
 pub mod directory;
 pub mod limits;
+pub mod meters;
 pub mod operator;
 pub mod payee;
 pub mod payer;

@@ -16,5 +16,6 @@ mod evm;
 mod evm_faults;
 mod market;
 mod node_commands;
+mod observability;
 mod paid_method;
 mod paying;

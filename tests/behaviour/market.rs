@@ -118,9 +118,12 @@ pub fn usdc() -> Asset {
     Asset { network: Network::SANDBOX, contract: TOKEN }
 }
 
+fn secret(label: &str) -> [u8; 32] {
+    Sha256::digest(format!("bursar behaviour test {label}")).into()
+}
+
 fn key(label: &str) -> SigningKey {
-    let bytes: [u8; 32] = Sha256::digest(format!("bursar behaviour test {label}")).into();
-    SigningKey::from_bytes(&bytes).unwrap()
+    SigningKey::from_bytes(&secret(label)).unwrap()
 }
 
 fn loopback() -> SocketAddr {
@@ -256,6 +259,16 @@ impl Market {
         };
         self.node().operator.add_agent(new, Principal::Operator).await.unwrap();
         self.tokens.insert(agent, token);
+    }
+
+    /// What proves an agent.
+    pub fn token(&self, agent: &str) -> &Token {
+        &self.tokens[agent]
+    }
+
+    /// Every secret key that signs here.
+    pub fn keys(&self) -> [[u8; 32]; 4] {
+        ["main", "gas", "payee", "service"].map(secret)
     }
 
     pub async fn client(&self, agent: &str) -> AgentClient {

@@ -201,6 +201,11 @@ impl Ledger {
         self.claims.get(claim)
     }
 
+    /// The claims that are remembered, in the order of their keys.
+    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.values()
+    }
+
     /// The claims that have not ended, oldest first.
     pub fn open_claims(&self) -> Vec<&Claim> {
         let mut open: Vec<&Claim> = self.claims.values().filter(|claim| claim.is_open()).collect();

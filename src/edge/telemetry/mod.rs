@@ -2,8 +2,10 @@
 //! operator's own names, never from a caller.
 
 mod metrics;
+mod numbers;
 
 pub use metrics::{Listener, Scrape, Server};
+pub use numbers::scrape;
 
 use tracing_subscriber::EnvFilter;
 

@@ -42,6 +42,7 @@ use crate::ports::paid_service::{Answer, Ask, PaidCall, PaidService, Quoted, Ser
 use crate::ports::rail::{Evidence, Settler};
 use crate::ports::signer::ServiceSigner;
 use crate::runtime::limits::{Admission, Key, Limits};
+use crate::runtime::meters::Phase;
 use crate::runtime::payee::caller::Caller;
 use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
@@ -203,6 +204,10 @@ impl PaidService for Payee {
 }
 
 impl Desk {
+    async fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {
+        self.parts.treasury.meters().time(phase, self.parts.clock.as_ref(), work).await
+    }
+
     /// Lets one call of this peer run. Calls that came by no network have no peer.
     fn admit_peer(&self, call: &PaidCall) -> Result<Option<Admission>, ServiceError> {
         let admit = |peer| self.limits.admit(&[(Key::Peer(peer), self.offering.peer_rates)]);

@@ -13,6 +13,7 @@ use crate::domain::x402::check::SETTLE_MARGIN_S;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Piece, ServiceError};
 use crate::ports::rail::RefusedBy;
+use crate::runtime::meters::Phase;
 use crate::runtime::payee::Desk;
 use crate::runtime::payee::answer::{Produced, response, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Listener};
@@ -49,7 +50,7 @@ impl Desk {
     }
 
     async fn settle_and_deliver(&self, job: &Job, caller: Caller) -> Ended {
-        match self.settle(job).await {
+        match self.time(Phase::Settle, self.settle(job)).await {
             Ok(transaction) => self.deliver(job, transaction, caller).await,
             Err(Unsettled::Open(error) | Unsettled::Over(error)) => caller.end(Err(error)),
         }
@@ -57,12 +58,13 @@ impl Desk {
 
     /// Runs, meters, settles, and only then releases.
     async fn serve_whole(&self, job: &Job) -> Result<Answer, ServiceError> {
-        self.verify(job).await?;
+        self.time(Phase::Verify, self.verify(job)).await?;
         self.accept(job).await?;
         // An authorization that ends while the engine works pays nobody.
         let limit_s = job.accepted.commitment.valid_before_s.saturating_sub(SETTLE_MARGIN_S);
         let until = self.parts.clock.now().after(RUN_MAX).min(Timestamp::from_secs(limit_s));
-        let produced = match self.produce(job.work.clone(), until).await {
+        let producing = self.produce(job.work.clone(), until);
+        let produced = match self.time(Phase::Serve, producing).await {
             Ok(produced) => produced,
             Err(error) => {
                 // Nothing was asked of the rail: the same payment may come again.
@@ -70,7 +72,7 @@ impl Desk {
                 return Err(error.into());
             }
         };
-        match self.settle(job).await {
+        match self.time(Phase::Settle, self.settle(job)).await {
             Ok(transaction) => self.hand_over(&job.accepted, produced, transaction).await,
             Err(Unsettled::Open(error)) => {
                 // Made once: when the money turns out to be ours, this is what was paid for.
@@ -102,7 +104,8 @@ impl Desk {
     /// Binds the authorization to the request, durably.
     async fn accept(&self, job: &Job) -> Result<(), ServiceError> {
         let accept = Command::Accept(Box::new(job.accepted.clone()));
-        let Err(refused) = self.parts.treasury.execute(accept).await else {
+        let executed = self.parts.treasury.execute(accept);
+        let Err(refused) = self.time(Phase::Accept, executed).await else {
             return Ok(());
         };
         Err(match refused.rejection() {
@@ -111,11 +114,16 @@ impl Desk {
         })
     }
 
-    /// Serves what is paid: what was kept, or a fresh run of the engine as it comes.
+    /// Serves what is paid: what was kept, or else afresh.
     async fn deliver(&self, job: &Job, transaction: B256, caller: Caller) -> Ended {
         if let Some(produced) = self.find_kept(&job.accepted).await {
             return caller.end(self.hand_over(&job.accepted, produced, transaction).await);
         }
+        self.time(Phase::Serve, self.deliver_fresh(job, transaction, caller)).await
+    }
+
+    /// Serves what is paid by a run of the engine, as it comes.
+    async fn deliver_fresh(&self, job: &Job, transaction: B256, caller: Caller) -> Ended {
         let until = self.parts.clock.now().after(RUN_MAX);
         match self.run(job.work.clone(), until, ANSWER_LEN_MAX).await {
             Ok(running) => {

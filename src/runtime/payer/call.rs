@@ -17,6 +17,7 @@ use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::wire::PaymentPayload;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
+use crate::runtime::meters::Phase;
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::pay::Standing;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
@@ -36,7 +37,7 @@ impl Payer {
     /// Carries a payment from its hold to its end, and tells whoever listens.
     pub(super) async fn carry(&self, standing: Standing, pieces: &Pieces) {
         let payment = standing.payment;
-        let signed = self.parts.signer.authorize(payment).await;
+        let signed = self.time(Phase::Sign, self.parts.signer.authorize(payment)).await;
         let (commitment, signature) = match signed {
             Ok(signed) => signed,
             Err(error) => {
@@ -49,7 +50,7 @@ impl Payer {
         let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
         let ended = tokio::select! {
             biased;
-            ended = self.call(&standing, &authorization, pieces) => ended,
+            ended = self.time(Phase::Call, self.call(&standing, &authorization, pieces)) => ended,
             () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
                 payment,
                 problem: "no answer in time".to_owned(),
@@ -169,7 +170,7 @@ impl Payer {
     async fn finish(&self, standing: &Standing, ended: Ended, pieces: &Pieces) {
         match ended {
             Ended::Whole { closing, kept } => {
-                let outcome = self.capture(standing, &closing).await;
+                let outcome = self.time(Phase::Capture, self.capture(standing, &closing)).await;
                 let bill = bill(standing, &closing, outcome);
                 let at = self.parts.clock.now();
                 let key = AnswerKey::Bought(standing.payment);
@@ -191,7 +192,10 @@ impl Payer {
                 let proof = CaptureProof::Receipt;
                 let capture = Command::Capture { payment, amount, transaction, proof };
                 match self.parts.treasury.execute(capture).await {
-                    Ok(_) => Outcome::Captured,
+                    Ok(_) => {
+                        tracing::info!(%amount, %transaction, "payment captured");
+                        Outcome::Captured
+                    }
                     Err(refused) => {
                         tracing::error!(%payment, %refused, "capture refused");
                         Outcome::Unknown

@@ -29,6 +29,7 @@ use crate::ports::paid_service::Connector;
 use crate::ports::signer::Signer;
 use crate::runtime::directory::Book;
 use crate::runtime::limits::Limits;
+use crate::runtime::meters::Phase;
 use crate::runtime::rules::Rules;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
@@ -189,6 +190,10 @@ impl Payer {
             tasks: Tasks::default(),
             in_flight: Arc::default(),
         }
+    }
+
+    async fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {
+        self.parts.treasury.meters().time(phase, self.parts.clock.as_ref(), work).await
     }
 
     /// How many payments this process carries right now.

@@ -21,6 +21,7 @@ use crate::domain::x402::settlement::read_settlement;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
 use crate::domain::x402::{TokenDomains, payload};
 use crate::runtime::limits::Key;
+use crate::runtime::meters::Phase;
 use crate::runtime::payer::error::QuoteProblem;
 use crate::runtime::payer::pay::{Prepare, Prepared, find_role, stopped};
 use crate::runtime::payer::{PayError, Payer, Wish};
@@ -115,6 +116,8 @@ impl Payer {
         // Owned, so that a caller that goes away between hold and signature leaves nothing half done.
         let carried = async move {
             let paid = payer.hold_offered(call).await;
+            let decided = paid.as_ref().map(|_| "allowed");
+            payer.parts.treasury.meters().decided(decided);
             // Nobody may listen any more: then the payment is dropped, and in doubt.
             let _ = answer.send(paid);
         };
@@ -140,7 +143,8 @@ impl Payer {
         let commitment = self.commit(&prepared, &chosen.pay_by, chosen.amount)?;
         let flight = self.take_off(payment).ok_or_else(|| busy(payment))?;
         let ask = self.ask_offered(&call, &prepared, &rules, &chosen, commitment);
-        match self.parts.treasury.execute(Command::Hold(Box::new(ask))).await {
+        let holding = self.parts.treasury.execute(Command::Hold(Box::new(ask)));
+        match self.time(Phase::Authorize, holding).await {
             Ok(done) => {
                 self.note(&prepared, &rules, Ok(&done.event), chosen.rules, done.checks);
                 self.sign_offered(&call, payment, chosen.index, flight).await
@@ -267,7 +271,7 @@ impl Payer {
         index: usize,
         flight: watch::Sender<bool>,
     ) -> Result<OfferedPayment, PayError> {
-        match self.parts.signer.authorize(payment).await {
+        match self.time(Phase::Sign, self.parts.signer.authorize(payment)).await {
             Ok((commitment, signature)) => {
                 let accepted = call.offer.accepts.get(index).expect("the way was found there");
                 let payload = payload::payment_payload(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Instrument, Span, field};
 
 use crate::domain::commitment::{Commitment, Scheme};
 use crate::domain::fault::Fault;
@@ -19,6 +20,7 @@ use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
 use crate::runtime::limits::{Admission, Key};
+use crate::runtime::meters::Phase;
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
 use crate::runtime::rules::InForce;
@@ -56,12 +58,22 @@ impl Payer {
     /// # Errors
     /// [`PayError`]; without a payment in it nothing was held.
     pub async fn pay(&self, wish: Wish) -> Result<Purchase, PayError> {
+        let decided = self.decide(wish).await;
+        let meters = self.parts.treasury.meters();
+        meters.decided(decided.as_ref().map(|(_, word)| *word));
+        decided.map(|(purchase, _)| purchase)
+    }
+
+    /// The purchase, and what was decided.
+    async fn decide(&self, wish: Wish) -> Result<(Purchase, &'static str), PayError> {
         if wish.body.len() > BODY_LEN_MAX {
             return Err(PayError::BodyTooLarge { len: wish.body.len(), max: BODY_LEN_MAX });
         }
         let prepared = match self.prepare(wish).await? {
             Prepare::Fresh(prepared) => prepared,
-            Prepare::Repeated(prepared) => return self.repeat(*prepared).await,
+            Prepare::Repeated(prepared) => {
+                return Ok((self.repeat(*prepared).await?, "repeated"));
+            }
         };
         let rules = self.rules.current().await.map_err(|refused| stopped(&prepared, refused))?;
         let role = find_role(&rules, &prepared.agent)?;
@@ -69,8 +81,9 @@ impl Payer {
         let keys =
             [(Key::Agent(agent.id()), role.rates), (Key::Role(agent.role_id()), role.role_rates)];
         let admission = self.parts.limits.admit(&keys)?;
-        let candidates = self.find_offers(&prepared.wish, &rules.policy.assets).await?;
-        self.start(*prepared, rules, candidates, admission).await
+        let found = self.find_offers(&prepared.wish, &rules.policy.assets);
+        let candidates = self.time(Phase::Quote, found).await?;
+        Ok((self.start(*prepared, rules, candidates, admission).await?, "allowed"))
     }
 
     pub(super) async fn prepare(&self, wish: Wish) -> Result<Prepare, PayError> {
@@ -109,6 +122,8 @@ impl Payer {
         admission: Admission,
     ) -> Result<Purchase, PayError> {
         let payment = prepared.payment;
+        let (agent, role) = (&prepared.agent.name, &prepared.agent.role);
+        let span = tracing::info_span!("pay", %payment, %agent, %role, payee = field::Empty);
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let (held_sender, held) = oneshot::channel();
         let payer = self.clone();
@@ -119,7 +134,8 @@ impl Payer {
                 let _ = held_sender.send(Ok(false));
                 return;
             };
-            let standing = payer.hold(prepared, &mut rules, candidates).await;
+            let holding = payer.hold(prepared, &mut rules, candidates);
+            let standing = payer.time(Phase::Authorize, holding).await;
             match standing {
                 Ok(standing) => {
                     let _ = held_sender.send(Ok(true));
@@ -131,7 +147,7 @@ impl Payer {
             }
             payer.land(payment, &flight);
         };
-        if !self.tasks.start(carried) {
+        if !self.tasks.start(carried.instrument(span)) {
             return Err(PayError::Draining);
         }
         match held.await {
@@ -179,6 +195,7 @@ impl Payer {
             match self.parts.treasury.execute(Command::Hold(Box::new(ask))).await {
                 Ok(done) => {
                     self.note(&prepared, rules, Ok(&done.event), checks, done.checks);
+                    Span::current().record("payee", candidate.quote.quote.provider.as_str());
                     let Prepared { wish, payment, .. } = prepared;
                     return Ok(Standing { wish, payment, candidate, commitment, admission });
                 }

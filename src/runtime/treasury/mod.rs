@@ -23,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::holds::{Holds, NotSignable, Permit, Released};
 use crate::ports::journal::{Journal, JournalError};
+use crate::runtime::meters::Meters;
 
 pub use task::TreasuryTask;
 
@@ -120,6 +121,7 @@ pub struct Treasury {
     /// Read by whoever signs, written by whoever pauses. It guards a moment, not data.
     signing: Arc<RwLock<()>>,
     stopped: Arc<Mutex<Option<String>>>,
+    meters: Arc<Meters>,
 }
 
 impl Treasury {
@@ -135,6 +137,7 @@ impl Treasury {
         let recovered = recover::recover(journal.as_ref(), settings.bounds).await?;
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let stopped = Arc::new(Mutex::new(None));
+        let meters = Arc::<Meters>::default();
         let task = TreasuryTask {
             ledger: recovered.ledger,
             head: recovered.head,
@@ -145,13 +148,20 @@ impl Treasury {
             requests: receiver,
             released: HashSet::new(),
             stopped: Arc::clone(&stopped),
+            meters: Arc::clone(&meters),
         };
-        Ok((Self { requests: sender, boot: settings.boot, signing: Arc::default(), stopped }, task))
+        let (requests, boot) = (sender, settings.boot);
+        Ok((Self { requests, boot, signing: Arc::default(), stopped, meters }, task))
     }
 
     /// This process's number.
     pub const fn boot(&self) -> u64 {
         self.boot
+    }
+
+    /// What is counted of this ledger's payments.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Decides, makes durable, then answers.

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::commitment::Commitment;
-use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::hold::{HoldState, VoidProof};
 use crate::domain::ledger::{Command, Event, Ledger, Refusal, Rejection};
 use crate::ports::clock::Clock;
 use crate::ports::holds::NotSignable;
-use crate::ports::journal::{Entry, Journal, Snapshot};
+use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
+use crate::runtime::meters::{Meters, Phase};
 use crate::runtime::treasury::{BATCH_MAX, Done, Refused, Request, Settings};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
@@ -27,6 +28,7 @@ pub struct TreasuryTask {
     /// Payments that the signer was told of: they cannot be voided as never signed.
     pub(super) released: HashSet<PaymentId>,
     pub(super) stopped: Arc<Mutex<Option<String>>>,
+    pub(super) meters: Arc<Meters>,
 }
 
 /// What waits for a batch to be durable.
@@ -59,7 +61,7 @@ impl TreasuryTask {
             }
             let (entries, waiting) = self.decide(&mut batch);
             if !entries.is_empty()
-                && let Err(problem) = self.journal.append(entries).await
+                && let Err(problem) = self.append(entries).await
             {
                 // The ledger in memory is ahead of what is known to be durable: nobody may look at it
                 // or ask it anything again. Dropping the receiver refuses everybody.
@@ -71,6 +73,11 @@ impl TreasuryTask {
             self.answer(waiting);
             self.keep_snapshot().await;
         }
+    }
+
+    async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError> {
+        let append = self.journal.append(entries);
+        self.meters.time(Phase::Sync, self.clock.as_ref(), append).await
     }
 
     /// Decides and evolves each command in order. Refusals wait with the rest: they may rest on
@@ -111,6 +118,7 @@ impl TreasuryTask {
         // Ledger time never stands still or turns back, whatever the wall clock does.
         let at = self.clock.now().max(self.ledger.now().next());
         let decided = self.ledger.decide(at, command)?;
+        self.meters.happened(&decided.event, self.role_of(&decided.event));
         self.ledger.evolve(at, &decided.event);
         self.forget_released(&decided.event);
         self.head = self.head.checked_add(1).expect("2^64 entries are never written");
@@ -151,6 +159,16 @@ impl TreasuryTask {
         let released = (hold.held.wallet, hold.held.commitment);
         self.released.insert(payment);
         Ok(released)
+    }
+
+    /// Whose money an event spends, by role.
+    fn role_of(&self, event: &Event) -> Option<&Name> {
+        let (Event::Captured { payment, .. } | Event::CaptureReversed { payment, .. }) = event
+        else {
+            return None;
+        };
+        let hold = self.ledger.find_hold(*payment)?;
+        Some(&self.ledger.find_agent(hold.held.agent)?.role)
     }
 
     fn forget_released(&mut self, event: &Event) {
