@@ -92,6 +92,28 @@ impl MemoryRail {
         self.with(|state| state.settled)
     }
 
+    /// Moves money out of `holder`'s hands by no authorization, as far as there is any. How much.
+    pub fn spend(&self, asset: Asset, holder: Address, to: Address, most: Amount) -> Amount {
+        self.with(|state| {
+            let amount = most.min(state.owned(asset, holder));
+            state.transfer(asset, holder, to, amount, None);
+            amount
+        })
+    }
+
+    /// What became of an authorization, now and by the chain's own word.
+    pub fn nonce(&self, key: &AuthorizationKey) -> NonceState {
+        self.with(|state| state.nonces.get(key).copied().unwrap_or(NonceState::Unused))
+    }
+
+    /// Every transfer after the first `seen`, in order.
+    pub fn moved_after(&self, seen: usize) -> Vec<Transfer> {
+        self.with(|state| {
+            let later = state.transfers.get(seen..).unwrap_or_default();
+            later.iter().map(|(_, transfer)| *transfer).collect()
+        })
+    }
+
     /// What `holder` owns now.
     pub fn owned(&self, asset: Asset, holder: Address) -> Amount {
         self.with(|state| state.owned(asset, holder))

@@ -43,6 +43,17 @@ impl SimClock {
         waited
     }
 
+    /// The same, where somebody waits for an instant before `at`; else it is `at`, and nobody is
+    /// woken. Always moves.
+    pub fn move_on_before(&self, at: Timestamp) -> bool {
+        let first = self.with(|state| state.waiting.keys().next().map(|(first, _)| *first));
+        if first.is_some_and(|first| first < at) {
+            return self.move_on();
+        }
+        self.with(|state| state.now = state.now.max(at));
+        true
+    }
+
     fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.0.lock().expect("no holder of the clock panics"))
     }

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::domain::ledger::{Bounds, Ledger};
 use crate::ports::clock::Clock;
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
+use crate::runtime::treasury::{Settings, Treasury};
 use crate::sim::clock::SimClock;
 use crate::sim::fate::{Fate, Fault};
+use crate::sim::oracle::{Oracle, Side};
 
 /// A sync takes up to this long, in milliseconds.
 const SYNC_MS_MAX: u64 = 4;
@@ -22,7 +25,7 @@ pub struct CrashAt {
     pub kept: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Image {
     durable: Vec<Entry>,
     snapshot: Option<Snapshot>,
@@ -34,25 +37,22 @@ struct Image {
 }
 
 /// The disk of one process. Clones are the same one; it survives the process.
-#[derive(Clone, Default)]
-pub struct Disk(Arc<Mutex<Image>>);
+#[derive(Clone)]
+pub struct Disk {
+    side: Side,
+    image: Arc<Mutex<Image>>,
+}
 
 impl Disk {
     /// A disk whose process dies there.
-    pub fn crashing(crash_at: Option<CrashAt>) -> Self {
-        let disk = Self::default();
-        disk.with(|image| image.crash_at = crash_at);
-        disk
+    pub fn new(side: Side, crash_at: Option<CrashAt>) -> Self {
+        let image = Image { crash_at, ..Image::default() };
+        Self { side, image: Arc::new(Mutex::new(image)) }
     }
 
-    /// Everything durable.
-    pub fn entries(&self) -> Vec<Entry> {
-        self.with(|image| image.durable.clone())
-    }
-
-    /// What is durable after the first `seen` entries.
-    pub fn entries_after(&self, seen: usize) -> Vec<Entry> {
-        self.with(|image| image.durable.get(seen..).unwrap_or_default().to_vec())
+    /// Whose it is.
+    pub const fn side(&self) -> Side {
+        self.side
     }
 
     /// Syncs that began.
@@ -66,21 +66,77 @@ impl Disk {
     }
 
     /// What a restart finds: of what was written and not synced all or nothing.
-    pub fn reopen(&self, fate: &Fate) {
+    pub fn reopen(&self, fate: &Fate, oracle: &Oracle) {
         let drawn = fate.below(2) == 0;
-        self.with(|image| {
+        let from = self.with(|image| {
             let planned = image.crash_at.filter(|at| at.sync == image.syncs && image.crashed);
             let kept = planned.map_or(drawn, |at| at.kept);
             let written = std::mem::take(&mut image.written);
+            let from = image.durable.len();
             if kept {
                 image.durable.extend(written);
             }
             (image.crashed, image.poisoned) = (false, false);
+            from
         });
+        self.tell(oracle, from);
+    }
+
+    /// Tells the oracle of what is durable since.
+    fn tell(&self, oracle: &Oracle, from: usize) {
+        let fresh = self.with(|image| image.durable.get(from..).unwrap_or_default().to_vec());
+        for entry in &fresh {
+            oracle.read(self.side, entry);
+        }
+    }
+
+    /// I16: what a start would find if the process died now, with the batch that is being written and
+    /// without it; and that a start changes nothing of what the next one finds.
+    async fn check_images(&self, clock: &SimClock, oracle: &Oracle) {
+        let now = self.with(|image| image.clone());
+        let written = now.written.clone();
+        for more in [&[][..], &written] {
+            let mut image = Image { written: Vec::new(), ..now.clone() };
+            image.durable.extend(more.iter().cloned());
+            let copy = Self { side: self.side, image: Arc::new(Mutex::new(image)) };
+            for _start in 0..2 {
+                match copy.recover(clock).await {
+                    Some(found) => oracle.check_recovered(self.side, &found, more),
+                    None => oracle.check_recovered(self.side, &Ledger::default(), more),
+                }
+            }
+        }
+    }
+
+    /// The ledger that a start would find.
+    async fn recover(&self, clock: &SimClock) -> Option<Ledger> {
+        let journal = Arc::new(SimRecord(self.clone()));
+        let settings =
+            Settings { bounds: Bounds::default(), boot: u64::MAX, snapshot_every: u64::MAX };
+        let opened = Treasury::open(journal, Arc::new(clock.clone()), settings).await;
+        let (treasury, task) = opened.ok()?;
+        tokio::select! {
+            biased;
+            found = treasury.read(Ledger::clone) => found.ok(),
+            () = task.run() => None,
+        }
+    }
+
+    fn read(&self, after: u64, limit: u32) -> Vec<Entry> {
+        let from = usize::try_from(after).unwrap_or(usize::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.with(|image| {
+            let later = image.durable.get(from..).unwrap_or_default();
+            later.iter().take(limit).cloned().collect()
+        })
+    }
+
+    fn end(&self) -> u64 {
+        self.with(|image| image.durable.last().map_or(0, |entry| entry.seq))
     }
 
     fn with<R>(&self, look: impl FnOnce(&mut Image) -> R) -> R {
-        look(&mut self.0.lock().expect("no holder of the disk panics"))
+        look(&mut self.image.lock().expect("no holder of the disk panics"))
     }
 }
 
@@ -92,17 +148,25 @@ pub struct SimJournal {
     pub clock: SimClock,
     /// What goes wrong.
     pub fate: Fate,
+    /// Who reads along.
+    pub oracle: Oracle,
+    /// At one sync in so many a start is tried on what a crash would leave; 0 for none.
+    pub images_every: u64,
 }
 
 #[async_trait]
 impl Journal for SimJournal {
     async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError> {
-        let (planned, poisoned) = self.disk.with(|image| {
+        let (sync, planned, poisoned) = self.disk.with(|image| {
             image.written.extend(entries.iter().cloned());
             image.syncs = image.syncs.saturating_add(1);
-            (image.crash_at.is_some_and(|at| at.sync == image.syncs), image.poisoned)
+            let planned = image.crash_at.is_some_and(|at| at.sync == image.syncs);
+            (image.syncs, planned, image.poisoned)
         });
         self.fate.check(!poisoned, || "I17: an append after a failed sync".to_owned());
+        if sync.checked_rem(self.images_every) == Some(0) {
+            self.disk.check_images(&self.clock, &self.oracle).await;
+        }
         if planned {
             self.fate.count(Fault::Crash);
         }
@@ -116,15 +180,17 @@ impl Journal for SimJournal {
         }
         let synced = self.clock.now().after(self.fate.millis(SYNC_MS_MAX));
         self.clock.sleep_until(synced).await;
-        self.disk.with(|image| {
-            let written = std::mem::take(&mut image.written);
+        let from = self.disk.with(|image| {
+            let (from, written) = (image.durable.len(), std::mem::take(&mut image.written));
             image.durable.extend(written);
+            from
         });
+        self.disk.tell(&self.oracle, from);
         Ok(())
     }
 
     fn end(&self) -> u64 {
-        self.disk.with(|image| image.durable.last().map_or(0, |entry| entry.seq))
+        self.disk.end()
     }
 
     async fn load_snapshot(&self) -> Result<Option<Snapshot>, JournalError> {
@@ -132,15 +198,38 @@ impl Journal for SimJournal {
     }
 
     async fn read(&self, after: u64, limit: u32) -> Result<Vec<Entry>, JournalError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(self.disk.with(|image| {
-            let later = image.durable.iter().filter(|entry| entry.seq > after);
-            later.take(limit).cloned().collect()
-        }))
+        Ok(self.disk.read(after, limit))
     }
 
     async fn keep_snapshot(&self, snapshot: Snapshot) -> Result<(), JournalError> {
         self.disk.with(|image| image.snapshot = Some(snapshot));
+        Ok(())
+    }
+}
+
+/// A copy of a disk that is only read.
+struct SimRecord(Disk);
+
+#[async_trait]
+impl Journal for SimRecord {
+    async fn append(&self, _entries: Arc<[Entry]>) -> Result<(), JournalError> {
+        Err(JournalError::WriteFailed("a copy is only read".to_owned()))
+    }
+
+    fn end(&self) -> u64 {
+        self.0.end()
+    }
+
+    async fn load_snapshot(&self) -> Result<Option<Snapshot>, JournalError> {
+        Ok(self.0.with(|image| image.snapshot.clone()))
+    }
+
+    async fn read(&self, after: u64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        Ok(self.0.read(after, limit))
+    }
+
+    async fn keep_snapshot(&self, snapshot: Snapshot) -> Result<(), JournalError> {
+        self.0.with(|image| image.snapshot = Some(snapshot));
         Ok(())
     }
 }

@@ -1,14 +1,16 @@
-//! Fate: what the seed draws, what it came to, and what went wrong that must not.
+//! Fate: what the seed draws, what it came to, and what happened that must not.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alloy::primitives::{B256, keccak256};
+use alloy::primitives::B256;
+use sha2::{Digest, Sha256};
 
 use crate::ports::entropy::SeededEntropy;
 
-/// What may go wrong.
+/// What may go wrong, and what people may do meanwhile.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// A message never arrives.
@@ -19,6 +21,10 @@ pub enum Fault {
     DoubledRequest,
     /// An answer arrives when nobody waits any more.
     LateReply,
+    /// An answer breaks off in its midst, or is never heard of again from there on.
+    BrokenStream,
+    /// The engine fails in the midst of an answer, or before it.
+    EngineFailed,
     /// A settlement that nobody knows the outcome of.
     SettlementUnknown,
     /// A settlement that never answers.
@@ -29,16 +35,78 @@ pub enum Fault {
     SyncFailed,
     /// A process dies while it waits for a sync.
     Crash,
+    /// A process dies at any other moment.
+    Killed,
+    /// Somebody with the payer's key cancels an authorization on chain.
+    Canceled,
+    /// Somebody else sends a payer's authorization to the chain.
+    Broadcast,
+    /// Money enters the payer's wallet by no payment.
+    Funded,
+    /// Money leaves the payer's wallet by no payment.
+    Drained,
+    /// The operator stops signatures.
+    Paused,
+    /// The operator lets them go on.
+    Resumed,
+    /// The operator lowers a cap, also beneath what is spent.
+    CapLowered,
+    /// The operator raises a cap.
+    CapRaised,
+    /// The operator takes a permission from a role.
+    RoleTightened,
+    /// The operator gives it back.
+    RoleLoosened,
+    /// The operator gives a budget another window: it is another budget from then on.
+    WindowChanged,
+    /// An agent carves a budget for a sub-agent out of its own.
+    Delegated,
+    /// An agent pays within a session.
+    InSession,
 }
 
-/// How often each fault strikes: one in so many chances; what is not named never does.
+impl Fault {
+    /// Every one.
+    pub const ALL: [Self; 25] = [
+        Self::LostRequest,
+        Self::LostReply,
+        Self::DoubledRequest,
+        Self::LateReply,
+        Self::BrokenStream,
+        Self::EngineFailed,
+        Self::SettlementUnknown,
+        Self::SettlementSilent,
+        Self::RailSilent,
+        Self::SyncFailed,
+        Self::Crash,
+        Self::Killed,
+        Self::Canceled,
+        Self::Broadcast,
+        Self::Funded,
+        Self::Drained,
+        Self::Paused,
+        Self::Resumed,
+        Self::CapLowered,
+        Self::CapRaised,
+        Self::RoleTightened,
+        Self::RoleLoosened,
+        Self::WindowChanged,
+        Self::Delegated,
+        Self::InSession,
+    ];
+}
+
+/// How often each strikes: one in so many chances; what is not named never does.
 pub type Odds = BTreeMap<Fault, u64>;
 
 struct State {
     odds: Odds,
     struck: BTreeMap<Fault, u64>,
-    trace: B256,
+    trace: Sha256,
+    line: String,
+    told: bool,
     broken: Vec<String>,
+    healed: bool,
 }
 
 /// The seed's draws, in the one order in which the world asks for them.
@@ -51,9 +119,22 @@ pub struct Fate {
 impl Fate {
     /// The fate of `seed`, with these odds.
     pub fn new(seed: u64, odds: Odds) -> Self {
-        let (struck, broken) = (BTreeMap::new(), Vec::new());
-        let state = State { odds, struck, trace: B256::ZERO, broken };
+        let state = State {
+            odds,
+            struck: BTreeMap::new(),
+            trace: Sha256::new(),
+            line: String::new(),
+            told: false,
+            broken: Vec::new(),
+            healed: false,
+        };
         Self { draws: Arc::new(SeededEntropy::new(seed)), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The same, and every line of the trace is printed as it comes.
+    pub fn telling(self) -> Self {
+        self.with(|state| state.told = true);
+        self
     }
 
     /// A number below `bound`; 0 for a bound of 0.
@@ -66,19 +147,29 @@ impl Fate {
         Duration::from_millis(self.below(most).saturating_add(1))
     }
 
+    /// Whether `fault` is due now; it is counted where it comes about.
+    pub fn draws(&self, fault: Fault) -> bool {
+        let odds = self.with(|state| state.odds.get(&fault).copied());
+        odds.is_some_and(|odds| self.below(odds) == 0)
+    }
+
     /// Whether `fault` strikes now.
     pub fn strikes(&self, fault: Fault) -> bool {
-        let odds = self.with(|state| state.odds.get(&fault).copied());
-        let strikes = odds.is_some_and(|odds| self.below(odds) == 0);
+        let strikes = self.draws(fault);
         if strikes {
             self.count(fault);
         }
         strikes
     }
 
-    /// Counts a fault that was brought about otherwise.
+    /// Whether `fault` may strike at all.
+    pub fn knows(&self, fault: Fault) -> bool {
+        self.with(|state| state.odds.contains_key(&fault))
+    }
+
+    /// Counts what was brought about otherwise.
     pub fn count(&self, fault: Fault) {
-        self.note(&format!("fault {fault:?}"));
+        self.note(format_args!("fault {fault:?}"));
         self.with(|state| {
             let struck = state.struck.entry(fault).or_default();
             *struck = struck.saturating_add(1);
@@ -87,14 +178,28 @@ impl Fate {
 
     /// Lets nothing go wrong from here on.
     pub fn heal(&self) {
-        self.note("healed");
-        self.with(|state| state.odds.clear());
+        self.note(format_args!("healed"));
+        self.with(|state| {
+            state.odds.clear();
+            state.healed = true;
+        });
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub fn is_healed(&self) -> bool {
+        self.with(|state| state.healed)
     }
 
     /// Adds to the trace: two runs of a seed have the same.
-    pub fn note(&self, what: &str) {
+    pub fn note(&self, what: fmt::Arguments<'_>) {
         self.with(|state| {
-            state.trace = keccak256([state.trace.as_slice(), what.as_bytes()].concat());
+            let State { trace, line, told, .. } = state;
+            line.clear();
+            writeln!(line, "{what}").expect("a text takes every text");
+            trace.update(line.as_bytes());
+            if *told {
+                tracing::info!("{}", line.trim_end());
+            }
         });
     }
 
@@ -105,14 +210,20 @@ impl Fate {
         }
     }
 
-    /// How often each fault struck.
+    /// How often each struck.
     pub fn struck(&self) -> BTreeMap<Fault, u64> {
         self.with(|state| state.struck.clone())
     }
 
     /// The hash of everything noted so far.
     pub fn trace(&self) -> B256 {
-        self.with(|state| state.trace)
+        let hash: [u8; 32] = self.with(|state| state.trace.clone().finalize()).into();
+        B256::from(hash)
+    }
+
+    /// Whether something happened that must not.
+    pub fn is_broken(&self) -> bool {
+        self.with(|state| !state.broken.is_empty())
     }
 
     /// What happened that must not.

@@ -1,16 +1,21 @@
-//! The seeded world: the runtime over in-memory twins, with faults and an auditor.
+//! The seeded world: the runtime over in-memory twins, with faults, an operator, a street and an oracle.
 //!
 //! One seed decides everything: who waits how long, which message is lost, which sync fails, where a
 //! process dies. Time is the world's own and moves only when nobody can do anything more, so a run is
 //! the same run every time, and an hour of it takes a moment. Nothing here touches a clock, a file or a
 //! socket, and nothing in the library knows that it is here.
 
-pub mod auditor;
+pub mod acting;
+pub mod asking;
 pub mod clock;
 pub mod disk;
 pub mod fate;
+pub mod founding;
 pub mod network;
 pub mod node;
+pub mod oracle;
+pub mod plan;
 pub mod rail;
 pub mod roles;
+pub mod street;
 pub mod world;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::x402::wire::SettlementResponse;
@@ -16,6 +17,7 @@ use crate::ports::paid_service::{
 };
 use crate::sim::clock::SimClock;
 use crate::sim::fate::{Fate, Fault};
+use crate::sim::oracle::Oracle;
 
 /// A letter takes up to this long, in milliseconds.
 const WAY_MS_MAX: u64 = 80;
@@ -26,18 +28,21 @@ const LATE: Duration = Duration::from_secs(90);
 /// Letters that may lie at a payee's door.
 const LETTERS_MAX: usize = 4096;
 
-/// An answer, whole.
-struct Whole {
+/// Pieces of an answer that may be on their way.
+const PIECES_MAX: usize = 64;
+
+/// An answer's head; the rest comes piece by piece.
+struct Head {
     content_type: String,
     model: String,
     settled: Option<SettlementResponse>,
-    pieces: Vec<Result<Piece, ServiceError>>,
+    pieces: mpsc::Receiver<Result<Piece, ServiceError>>,
 }
 
 /// What is asked of the payee.
 enum Letter {
     Quote(Ask, oneshot::Sender<Result<Quoted, ServiceError>>),
-    Infer(Box<PaidCall>, oneshot::Sender<Result<Whole, ServiceError>>),
+    Infer(Box<PaidCall>, oneshot::Sender<Result<Head, ServiceError>>),
 }
 
 /// The way to the payee's door, whichever process stands behind it. Clones are the same way.
@@ -45,6 +50,7 @@ enum Letter {
 pub struct Link {
     clock: SimClock,
     fate: Fate,
+    oracle: Oracle,
     door: Arc<Mutex<Option<mpsc::Sender<Letter>>>>,
     /// Letters so far, of both directions: who sees it stand still knows that nobody was woken.
     letters: Arc<AtomicU64>,
@@ -52,8 +58,8 @@ pub struct Link {
 
 impl Link {
     /// A way to a door that is still closed.
-    pub fn new(clock: SimClock, fate: Fate) -> Self {
-        Self { clock, fate, door: Arc::default(), letters: Arc::default() }
+    pub fn new(clock: SimClock, fate: Fate, oracle: Oracle) -> Self {
+        Self { clock, fate, oracle, door: Arc::default(), letters: Arc::default() }
     }
 
     /// Letters so far.
@@ -81,20 +87,34 @@ impl Link {
         match letter {
             Letter::Quote(ask, reply) => {
                 let _ = reply.send(service.quote(ask).await);
+                self.count();
             }
-            Letter::Infer(call, reply) => {
-                let answered = match service.infer(*call).await {
-                    Ok(answer) => {
-                        let Answer { content_type, model, settled, pieces } = answer;
-                        let pieces = pieces.collect().await;
-                        Ok(Whole { content_type, model, settled, pieces })
-                    }
-                    Err(error) => Err(error),
-                };
-                let _ = reply.send(answered);
-            }
+            Letter::Infer(call, reply) => match service.infer(*call).await {
+                Ok(answer) => self.stream(answer, reply).await,
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    self.count();
+                }
+            },
         }
+    }
+
+    /// Sends an answer's pieces as they come.
+    async fn stream(&self, answer: Answer, reply: oneshot::Sender<Result<Head, ServiceError>>) {
+        let Answer { content_type, model, settled, mut pieces } = answer;
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        let _ = reply.send(Ok(Head { content_type, model, settled, pieces: receiver }));
         self.count();
+        while let Some(piece) = pieces.next().await {
+            if let Ok(Piece::Done(closing)) = &piece
+                && let Some(receipt) = &closing.receipt
+                && let Some(payment) = receipt.receipt.payment
+            {
+                self.oracle.check_served(payment);
+            }
+            let _ = sender.send(piece).await;
+            self.count();
+        }
     }
 
     fn count(&self) {
@@ -121,6 +141,30 @@ impl Link {
         std::future::pending().await
     }
 
+    /// A dying process drops what it holds in an order of its scheduler's own. Who hears of it first is
+    /// decided here, by who wrote first.
+    async fn turn(&self, place: u64) {
+        let turn = self.clock.now().after(Duration::from_nanos(place));
+        self.clock.sleep_until(turn).await;
+    }
+
+    /// The pieces as they arrive: one after another, each on its way for a while, and now and then
+    /// none any more.
+    fn arriving(
+        &self,
+        pieces: mpsc::Receiver<Result<Piece, ServiceError>>,
+    ) -> BoxStream<'static, Result<Piece, ServiceError>> {
+        // Counted, so that no two have the same place.
+        self.count();
+        let (link, place) = (self.clone(), self.letters());
+        let arriving = Arriving { link, place, pieces, ended: false };
+        stream::unfold(arriving, |mut arriving| async move {
+            let piece = arriving.next().await?;
+            Some((piece, arriving))
+        })
+        .boxed()
+    }
+
     async fn ask<T>(
         &self,
         letter: impl Fn(oneshot::Sender<Result<T, ServiceError>>) -> Letter,
@@ -139,10 +183,7 @@ impl Link {
         let answer = match answered.await {
             Ok(answer) => answer,
             Err(_) => {
-                // A dying process drops what it holds in an order of its scheduler's own. Who hears of
-                // it first is decided here, by who wrote first.
-                let turn = self.clock.now().after(Duration::from_nanos(place));
-                self.clock.sleep_until(turn).await;
+                self.turn(place).await;
                 Err(ServiceError::Unknown("the connection broke".to_owned()))
             }
         };
@@ -164,9 +205,42 @@ impl PaidService for Link {
     }
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
-        let whole = self.ask(|reply| Letter::Infer(Box::new(call.clone()), reply)).await?;
-        let Whole { content_type, model, settled, pieces } = whole;
-        Ok(Answer { content_type, model, settled, pieces: stream::iter(pieces).boxed() })
+        let head = self.ask(|reply| Letter::Infer(Box::new(call.clone()), reply)).await?;
+        let Head { content_type, model, settled, pieces } = head;
+        Ok(Answer { content_type, model, settled, pieces: self.arriving(pieces) })
+    }
+}
+
+/// An answer on its way.
+struct Arriving {
+    link: Link,
+    place: u64,
+    pieces: mpsc::Receiver<Result<Piece, ServiceError>>,
+    ended: bool,
+}
+
+impl Arriving {
+    async fn next(&mut self) -> Option<Result<Piece, ServiceError>> {
+        if self.ended {
+            return None;
+        }
+        let Some(piece) = self.pieces.recv().await else {
+            // No last piece came: the process behind it died.
+            self.ended = true;
+            self.link.turn(self.place).await;
+            return None;
+        };
+        self.ended = matches!(piece, Ok(Piece::Done(_)) | Err(_));
+        self.link.way().await;
+        if self.link.fate.strikes(Fault::BrokenStream) {
+            self.ended = true;
+            return match self.link.fate.below(3) {
+                0 => None,
+                1 => Some(Err(ServiceError::Unknown("the stream broke".to_owned()))),
+                _ => std::future::pending().await,
+            };
+        }
+        Some(piece)
     }
 }
 

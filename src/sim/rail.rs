@@ -1,7 +1,7 @@
 //! The rail with faults drawn: settlements that nobody knows of or that never answer, silence, and
 //! final blocks that lag behind what has happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use alloy::primitives::Address;
@@ -31,6 +31,7 @@ struct Blocks {
     sent_at: BTreeMap<AuthorizationKey, Timestamp>,
     /// The last final block's time: it never goes back.
     final_at: Timestamp,
+    by_others: BTreeSet<AuthorizationKey>,
 }
 
 /// The rail as the world sees it. Clones are the same one.
@@ -47,6 +48,41 @@ impl SimRail {
     /// The rail that keeps its money there.
     pub fn new(rail: MemoryRail, clock: SimClock, fate: Fate) -> Self {
         Self { rail, clock, fate, blocks: Arc::default() }
+    }
+
+    /// Somebody with the payer's key cancels an authorization. Whether that came in time.
+    pub fn cancel(&self, authorization: &Authorization) -> bool {
+        let key = authorization.commitment.key();
+        let unused = self.rail.nonce(&key) == NonceState::Unused;
+        if unused {
+            self.sent(key);
+            self.rail.cancel(key);
+        }
+        unused
+    }
+
+    /// Somebody else sends an authorization. Whether that moved the money.
+    pub fn broadcast(&self, authorization: &Authorization) -> bool {
+        let key = authorization.commitment.key();
+        let unused = self.rail.nonce(&key) == NonceState::Unused;
+        if unused {
+            self.sent(key);
+        }
+        let moved = unused && self.rail.broadcast(authorization);
+        if moved {
+            self.with(|blocks| blocks.by_others.insert(key));
+        }
+        moved
+    }
+
+    /// What somebody else sent, and moved money.
+    pub fn by_others(&self) -> BTreeSet<AuthorizationKey> {
+        self.with(|blocks| blocks.by_others.clone())
+    }
+
+    fn sent(&self, key: AuthorizationKey) {
+        let now = self.clock.now();
+        self.with(|blocks| blocks.sent_at.insert(key, now));
     }
 
     /// The time of the last final block.
@@ -105,8 +141,7 @@ impl Settler for SimRail {
         self.answer().await?;
         let seen = self.rail.find_nonce(&authorization.commitment).await?;
         if seen.nonce == NonceState::Unused {
-            let (key, now) = (authorization.commitment.key(), self.clock.now());
-            self.with(|blocks| blocks.sent_at.insert(key, now));
+            self.sent(authorization.commitment.key());
         }
         // Scripted and taken in one breath: no other settlement can come in between.
         self.rail.script(self.fault());

@@ -1,0 +1,249 @@
+//! The money, by a double entry of the oracle's own, and held against the chain.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::Address;
+
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::ledger::books::{BookAccount, Books, Commodity};
+use crate::domain::ledger::hold::Held;
+use crate::domain::ledger::wallet::Position;
+use crate::domain::money::Amount;
+use crate::ports::rail::Transfer;
+use crate::sim::oracle::Look;
+use crate::sim::roles::USDC;
+
+/// One side's books: what each account has, debits less credits.
+#[derive(Default)]
+pub(super) struct Sheet(BTreeMap<BookAccount, i128>);
+
+impl Sheet {
+    /// Moves `amount` from one account to the other.
+    pub fn post(&mut self, from: BookAccount, to: BookAccount, amount: Amount) {
+        let amount = signed(amount);
+        let left = self.0.entry(from).or_default();
+        *left = left.saturating_sub(amount);
+        let came = self.0.entry(to).or_default();
+        *came = came.saturating_add(amount);
+    }
+
+    pub fn find(&self, account: BookAccount) -> i128 {
+        self.0.get(&account).copied().unwrap_or(0)
+    }
+
+    /// I3: the ledger's own sums are these, account by account, and add up to nothing.
+    pub fn compare(&self, books: &Books, look: &Look<'_>) {
+        look.check(books.balanced(), || "I3: debits are not credits".to_owned());
+        let accounts = [
+            BookAccount::External,
+            BookAccount::Wallet,
+            BookAccount::Escrow,
+            BookAccount::Due,
+            BookAccount::Earned,
+            BookAccount::Loss,
+        ];
+        for account in accounts {
+            let sums = books.find(Commodity::Asset(USDC), account);
+            let theirs =
+                signed(Amount::new(sums.debits)).saturating_sub(signed(Amount::new(sums.credits)));
+            let ours = self.find(account);
+            look.check(ours == theirs, || format!("I3: {account:?} is {ours}, not {theirs}"));
+        }
+    }
+}
+
+/// The payers' one wallet, and what the chain showed of it.
+pub(super) struct Purse {
+    address: Address,
+    sheet: Sheet,
+    entered: i128,
+    left: i128,
+    paid: i128,
+    held: i128,
+    up_to: u64,
+    /// What the chain moved of ours and the ledger has not taken yet.
+    moved: i128,
+    /// What came and went otherwise in blocks that the ledger has not counted yet.
+    foreign: Vec<(u64, i128)>,
+}
+
+impl Purse {
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            sheet: Sheet::default(),
+            entered: 0,
+            left: 0,
+            paid: 0,
+            held: 0,
+            up_to: 0,
+            moved: 0,
+            foreign: Vec::new(),
+        }
+    }
+
+    fn owned(&self) -> i128 {
+        self.entered.saturating_sub(self.left).saturating_sub(self.paid)
+    }
+
+    /// I3: no hold takes what the wallet has not.
+    pub fn hold(&mut self, held: &Held, look: &Look<'_>) {
+        let amount = held.commitment.amount_max;
+        self.sheet.post(BookAccount::Wallet, BookAccount::Escrow, amount);
+        self.held = self.held.saturating_add(signed(amount));
+        let (held, owned) = (self.held, self.owned());
+        look.check(held <= owned, || format!("I3: {held} is held of {owned}"));
+    }
+
+    pub fn free(&mut self, amount: Amount) {
+        self.sheet.post(BookAccount::Escrow, BookAccount::Wallet, amount);
+        self.held = self.held.saturating_sub(signed(amount));
+    }
+
+    /// What was held is gone: the chain had moved it, as the payments' own check says.
+    pub fn take(&mut self, amount: Amount) {
+        self.sheet.post(BookAccount::Escrow, BookAccount::External, amount);
+        self.held = self.held.saturating_sub(signed(amount));
+        self.paid = self.paid.saturating_add(signed(amount));
+        self.moved = self.moved.saturating_sub(signed(amount));
+    }
+
+    /// What was taken on a receipt comes back, for the chain never moved it.
+    pub fn give_back(&mut self, amount: Amount) {
+        self.sheet.post(BookAccount::External, BookAccount::Wallet, amount);
+        self.paid = self.paid.saturating_sub(signed(amount));
+        self.moved = self.moved.saturating_add(signed(amount));
+    }
+
+    /// I24: what is counted as having come and gone otherwise is just what the chain shows in those
+    /// blocks; nothing of a payment, nothing twice, nothing left out.
+    pub fn see_funds(&mut self, entered: Amount, left: Amount, up_to: u64, look: &Look<'_>) {
+        self.sheet.post(BookAccount::External, BookAccount::Wallet, entered);
+        self.sheet.post(BookAccount::Wallet, BookAccount::External, left);
+        self.entered = self.entered.saturating_add(signed(entered));
+        self.left = self.left.saturating_add(signed(left));
+        look.check(up_to > self.up_to, || format!("I24: {up_to} was counted before"));
+        self.up_to = up_to;
+        let (mut came, mut went) = (0_i128, 0_i128);
+        for (_, amount) in self.foreign.extract_if(.., |(block, _)| *block <= up_to) {
+            came = came.saturating_add(amount.max(0));
+            went = went.saturating_sub(amount.min(0));
+        }
+        let same = came == signed(entered) && went == signed(left);
+        look.check(same, || {
+            format!(
+                "I24: +{entered} -{left} was counted up to {up_to}, the chain shows +{came} -{went}"
+            )
+        });
+    }
+
+    /// One more transfer of the chain; `is_ours` where it is of a payment of this ledger.
+    pub fn see_transfer(&mut self, transfer: &Transfer, is_ours: bool, is_taken: bool) {
+        let amount = signed(transfer.amount);
+        if transfer.from == self.address && is_ours {
+            if !is_taken {
+                self.moved = self.moved.saturating_add(amount);
+            }
+        } else if transfer.from == self.address {
+            self.foreign.push((transfer.block, 0_i128.saturating_sub(amount)));
+        } else if transfer.to == self.address {
+            self.foreign.push((transfer.block, amount));
+        }
+    }
+
+    /// I3, I24: nothing is below zero, and the ledger's wallet is the chain's, but for what the chain
+    /// moved and the ledger has not counted yet.
+    pub fn check(&self, look: &Look<'_>) {
+        let owned = self.owned();
+        look.check(owned >= 0, || format!("I3: the wallet owns {owned}"));
+        let uncounted =
+            self.foreign.iter().fold(0_i128, |sum, (_, more)| sum.saturating_add(*more));
+        let expected = owned.saturating_add(uncounted).saturating_sub(self.moved);
+        let chain = signed(look.chain.owned(USDC, self.address));
+        look.check(expected == chain, || {
+            format!(
+                "I24: the chain has {chain}; the books {owned}, {uncounted} not yet counted, {} not yet taken",
+                self.moved
+            )
+        });
+    }
+
+    /// I3: the ledger's own numbers of the wallet, and its books, are these.
+    pub fn compare(&self, position: Option<&Position>, books: &Books, look: &Look<'_>) {
+        if let Some(position) = position {
+            let theirs =
+                [position.entered, position.left, position.paid, position.held].map(signed);
+            let ours = [self.entered, self.left, self.paid, self.held];
+            look.check(ours == theirs, || format!("I3: the wallet is {ours:?}, not {theirs:?}"));
+        }
+        self.sheet.compare(books, look);
+    }
+
+    /// Whether all that the chain moved is counted.
+    pub const fn is_counted(&self) -> bool {
+        self.moved == 0 && self.foreign.is_empty()
+    }
+
+    /// I23, I24: at the end nothing is held, and all that moved is counted.
+    pub fn check_end(&self, look: &Look<'_>) {
+        let (held, moved) = (self.held, self.moved);
+        let foreign = self.foreign.len();
+        look.check(held == 0, || format!("I23: {held} is held at the end"));
+        look.check(moved == 0, || format!("I24: {moved} moved that nobody took"));
+        look.check(foreign == 0, || format!("I24: {foreign} foreign transfers are not counted"));
+    }
+}
+
+/// What came to the payee.
+#[derive(Default)]
+pub(super) struct Till {
+    sheet: Sheet,
+    received: i128,
+    /// What the chain moved here and no claim has settled yet.
+    unbooked: BTreeMap<AuthorizationKey, i128>,
+}
+
+impl Till {
+    pub fn settle(&mut self, key: &AuthorizationKey, amount: Amount) {
+        self.sheet.post(BookAccount::External, BookAccount::Due, amount);
+        self.received = self.received.saturating_add(signed(amount));
+        self.unbooked.remove(key);
+    }
+
+    pub fn serve(&mut self, amount: Amount) {
+        self.sheet.post(BookAccount::Due, BookAccount::Earned, amount);
+    }
+
+    pub fn see_transfer(&mut self, transfer: &Transfer, is_settled: bool) {
+        if let Some(key) = transfer.key
+            && !is_settled
+        {
+            self.unbooked.insert(key, signed(transfer.amount));
+        }
+    }
+
+    pub fn unbooked(&self) -> impl Iterator<Item = &AuthorizationKey> {
+        self.unbooked.keys()
+    }
+
+    /// I3, I24: what the claims received and what no claim has settled yet is what the chain brought;
+    /// what is due and what is earned is what was received.
+    pub fn check(&self, address: Address, look: &Look<'_>) {
+        let unbooked = self.unbooked.values().fold(0_i128, |sum, more| sum.saturating_add(*more));
+        let chain = signed(look.chain.owned(USDC, address));
+        look.check(self.received.saturating_add(unbooked) == chain, || {
+            format!("I24: the payee has {chain}, its books {}, {unbooked} unbooked", self.received)
+        });
+    }
+
+    pub fn compare(&self, sums: (u128, u128), books: &Books, look: &Look<'_>) {
+        let (received, due) = (signed(Amount::new(sums.0)), signed(Amount::new(sums.1)));
+        let same = received == self.received && due == self.sheet.find(BookAccount::Due);
+        look.check(same, || format!("I3: claims of {received}, of it {due} due"));
+        self.sheet.compare(books, look);
+    }
+}
+
+fn signed(amount: Amount) -> i128 {
+    i128::try_from(amount.get()).unwrap_or(i128::MAX)
+}

@@ -1,0 +1,98 @@
+//! What a run is made of: written out by a test, or drawn from a seed.
+
+use crate::ports::entropy::SeededEntropy;
+use crate::sim::disk::CrashAt;
+use crate::sim::fate::{Fault, Odds};
+use crate::sim::roles::PRICE;
+
+/// Draws of a plan are no draws of its run.
+const SALT: u64 = 0x0070_6c61_6e00_0001;
+
+/// What a run is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Decides everything else.
+    pub seed: u64,
+    /// What goes wrong, what people do meanwhile, and how often.
+    pub odds: Odds,
+    /// Where the payers' process dies.
+    pub payer_dies: Option<CrashAt>,
+    /// Where the payee's process dies.
+    pub payee_dies: Option<CrashAt>,
+    /// How many requests the agents make.
+    pub wishes: usize,
+    /// How many calls fit under the widest cap.
+    pub calls_max: u64,
+    /// What the wallet has at first, in atomic units; 0 for plenty.
+    pub funds: u64,
+    /// Whether there are narrower caps than the widest: on a group, an agent, a provider, an hour and
+    /// a minute.
+    pub is_tight: bool,
+    /// At one sync in so many a start is tried on what a crash would leave; 0 for none.
+    pub images_every: u64,
+}
+
+impl Plan {
+    /// The plan of `seed`. Swarm testing: it draws which of all faults there are at all, and how often
+    /// each strikes, because a run with every fault at once hides what a few would show.
+    pub fn drawn(seed: u64) -> Self {
+        let draws = SeededEntropy::new(seed ^ SALT);
+        let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
+        let share = below(4).saturating_add(1);
+        let mut odds = Odds::new();
+        for fault in Fault::ALL {
+            let (there, often) = (below(5) < share, below(8).saturating_add(1));
+            if there {
+                odds.insert(fault, rarity(fault).saturating_mul(often).div_ceil(4));
+            }
+        }
+        let wishes = below(36).saturating_add(4);
+        let calls_max = below(wishes.saturating_add(6)).saturating_add(1);
+        let funds = match below(4) {
+            0 => below(calls_max.saturating_mul(2)).saturating_add(1).saturating_mul(PRICE),
+            _ => 0,
+        };
+        Self {
+            seed,
+            odds,
+            payer_dies: None,
+            payee_dies: None,
+            wishes: usize::try_from(wishes).unwrap_or(1),
+            calls_max,
+            funds,
+            is_tight: below(2) == 0,
+            images_every: if below(4) == 0 { below(8).saturating_add(1) } else { 0 },
+        }
+    }
+
+    /// Whether a kind of fault exists in this run.
+    pub fn knows(&self, fault: Fault) -> bool {
+        self.odds.contains_key(&fault)
+    }
+}
+
+/// One chance in so many, at the middle.
+const fn rarity(fault: Fault) -> u64 {
+    match fault {
+        Fault::SettlementUnknown => 6,
+        Fault::LostRequest
+        | Fault::LostReply
+        | Fault::DoubledRequest
+        | Fault::LateReply
+        | Fault::BrokenStream
+        | Fault::EngineFailed
+        | Fault::SettlementSilent
+        | Fault::RailSilent => 12,
+        Fault::SyncFailed => 60,
+        Fault::Crash => 50,
+        Fault::Killed => 600,
+        Fault::Canceled | Fault::Broadcast | Fault::Delegated | Fault::InSession => 1,
+        Fault::Funded | Fault::Drained | Fault::Resumed => 4,
+        Fault::Paused
+        | Fault::CapLowered
+        | Fault::CapRaised
+        | Fault::RoleTightened
+        | Fault::RoleLoosened
+        | Fault::WindowChanged => 8,
+    }
+}
