@@ -1,10 +1,11 @@
 //! Keys never leave the signer: it is asked by payment id, not by digest.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use alloy::primitives::{Address, B256, Signature, keccak256};
 use alloy::signers::SignerSync;
-use alloy::signers::local::{PrivateKeySigner, Secp256k1Signer};
+use alloy::signers::local::Secp256k1Signer;
 use async_trait::async_trait;
 
 use crate::domain::asset::AssetRegistry;
@@ -80,17 +81,25 @@ pub struct SeededSigner {
     holds: Arc<dyn Holds>,
     tokens: TokenDomains,
     seed: u64,
+    /// Made once each: a key's address costs more than a signature.
+    keys: Mutex<BTreeMap<WalletId, Secp256k1Signer>>,
 }
 
 impl SeededSigner {
     /// The keys of `seed`: every wallet has one. Asks `holds` before each signature.
     pub fn new(holds: Arc<dyn Holds>, assets: &AssetRegistry, seed: u64) -> Self {
-        Self { holds, tokens: TokenDomains::new(assets), seed }
+        Self { holds, tokens: TokenDomains::new(assets), seed, keys: Mutex::default() }
     }
 
     /// The address that `wallet` has under `seed`, before there is a signer.
     pub fn address_of(seed: u64, wallet: WalletId) -> Address {
         seeded_key(seed, wallet.as_bytes()).address()
+    }
+
+    fn key(&self, wallet: WalletId) -> Secp256k1Signer {
+        let mut keys = self.keys.lock().expect("no holder of the keys panics");
+        let made = || seeded_key(self.seed, wallet.as_bytes());
+        keys.entry(wallet).or_insert_with(made).clone()
     }
 }
 
@@ -98,7 +107,7 @@ impl SeededSigner {
 impl Signer for SeededSigner {
     async fn authorize(&self, payment: PaymentId) -> Result<(Commitment, Signature), SignerError> {
         let Released { wallet, commitment, permit: _permit } = self.holds.release(payment).await?;
-        let key = seeded_key(self.seed, wallet.as_bytes());
+        let key = self.key(wallet);
         if key.address() != commitment.payer {
             return Err(SignerError::NoKey(wallet));
         }
@@ -108,7 +117,7 @@ impl Signer for SeededSigner {
     }
 
     fn address(&self, wallet: WalletId) -> Option<Address> {
-        Some(Self::address_of(self.seed, wallet))
+        Some(self.key(wallet).address())
     }
 
     fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256 {
@@ -118,6 +127,7 @@ impl Signer for SeededSigner {
 }
 
 /// Signs what a provider says with a key that follows from a seed: the in-memory twin.
+#[derive(Clone)]
 pub struct SeededServiceSigner(Secp256k1Signer);
 
 impl SeededServiceSigner {
@@ -151,9 +161,7 @@ impl ServiceSigner for SeededServiceSigner {
 fn seeded_key(seed: u64, whose: &[u8]) -> Secp256k1Signer {
     let bytes = keccak256([b"bursar seeded key".as_slice(), &seed.to_be_bytes(), whose].concat());
     // Not alloy's default: its own curve code is many times slower.
-    PrivateKeySigner::from_bytes(&bytes)
-        .expect("a hash is above the curve's order once in 2^128")
-        .into_secp256k1()
+    Secp256k1Signer::from_bytes(&bytes).expect("a hash is above the curve's order once in 2^128")
 }
 
 fn sign(key: &Secp256k1Signer, digest: B256) -> Signature {

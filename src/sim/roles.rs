@@ -1,6 +1,6 @@
 //! Who takes part: the payer's and the payee's process, built of the runtime itself and of twins.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy::primitives::{Address, Signature};
@@ -51,6 +51,9 @@ const SNAPSHOT_EVERY: u64 = 7;
 /// How often each side looks at what is open.
 pub const ROUND: Duration = Duration::from_secs(5);
 
+/// A listing is signed anew after that long.
+const RENEWED: Duration = Duration::from_secs(30);
+
 const RESOURCE: &str = "grpc://127.0.0.1:8403/bursar.v1.InferenceService/Infer";
 
 /// What is paid with.
@@ -73,6 +76,33 @@ pub struct Ground {
     pub gossip: Gossip,
     /// For the seeded keys.
     pub seed: u64,
+    /// The provider's.
+    pub keys: Arc<Keys>,
+}
+
+/// The provider's keys, and the listing that they signed last: signing is what a run spends its time
+/// on, so nothing is signed twice for nothing.
+pub struct Keys {
+    service: SeededServiceSigner,
+    owner: SeededServiceSigner,
+    delegation: Signature,
+    listed: Mutex<Option<SignedListing>>,
+}
+
+impl Keys {
+    /// The keys of `seed`.
+    pub fn new(seed: u64) -> Self {
+        let service = SeededServiceSigner::new(seed, &name("echoer"));
+        let owner = SeededServiceSigner::new(seed, &name("owner"));
+        let (pay_to, service_key) = (owner.address(), service.address());
+        let delegation = owner.sign(delegation_digest(&Delegation { pay_to, service_key }));
+        Self { service, owner, delegation, listed: Mutex::default() }
+    }
+
+    /// To whom is paid.
+    pub fn pay_to(&self) -> Address {
+        self.owner.address()
+    }
 }
 
 /// A process's own: its disk, what it remembers beside the ledger, and how often it was started.
@@ -101,11 +131,6 @@ pub fn assets() -> AssetRegistry {
         eip712_version: "2".to_owned(),
         rate: Rate { nano: 1, per: 1 },
     }])
-}
-
-/// To whom is paid.
-pub fn pay_to(seed: u64) -> Address {
-    SeededServiceSigner::new(seed, &name("owner")).address()
 }
 
 impl Ground {
@@ -149,7 +174,7 @@ impl Ground {
             engine: Arc::new(Echo { ground: self.clone() }),
             settler: Arc::new(self.rail.clone()),
             evidence: Some(Arc::new(self.rail.clone())),
-            signer: Arc::new(self.service()),
+            signer: Arc::new(self.keys.service.clone()),
             archive: Arc::new(own.archive.clone()),
             clock: Arc::new(self.clock.clone()),
         };
@@ -169,18 +194,6 @@ impl Ground {
         Arc::new(WatchedSigner { inner, oracle, gossip })
     }
 
-    fn pay_to(&self) -> Address {
-        pay_to(self.seed)
-    }
-
-    fn service(&self) -> SeededServiceSigner {
-        SeededServiceSigner::new(self.seed, &name("echoer"))
-    }
-
-    fn owner(&self) -> SeededServiceSigner {
-        SeededServiceSigner::new(self.seed, &name("owner"))
-    }
-
     fn terms() -> PriceTerms {
         PriceTerms { flat: Amount::new(u128::from(PRICE)), ..PriceTerms::default() }
     }
@@ -190,7 +203,7 @@ impl Ground {
             scheme: Scheme::Exact,
             method: TransferMethod::Eip3009,
             asset: USDC,
-            pay_to: self.pay_to(),
+            pay_to: self.keys.pay_to(),
             timeout_s: LIFE_S,
         }
     }
@@ -225,6 +238,12 @@ impl Directory for Ground {
 
     async fn find(&self, _query: &Query) -> Result<Vec<SignedListing>, DirectoryError> {
         let now = self.clock.now();
+        let mut listed = self.keys.listed.lock().expect("no holder of the listing panics");
+        if let Some(signed) = listed.as_ref()
+            && now.since(signed.listing.issued_at) < RENEWED
+        {
+            return Ok(vec![signed.clone()]);
+        }
         let listing = Listing {
             provider: name("echoer"),
             endpoint: "http://127.0.0.1:8403".to_owned(),
@@ -237,14 +256,15 @@ impl Directory for Ground {
             issued_at: now,
             valid_until: now.after(Duration::from_secs(60)),
         };
-        let service = self.service();
-        let delegation = Delegation { pay_to: self.pay_to(), service_key: service.address() };
-        Ok(vec![SignedListing {
+        let service = &self.keys.service;
+        let signed = SignedListing {
             service_key: service.address(),
-            delegation: self.owner().sign(delegation_digest(&delegation)),
+            delegation: self.keys.delegation,
             signature: service.sign(listing_digest(&listing)),
             listing,
-        }])
+        };
+        *listed = Some(signed.clone());
+        Ok(vec![signed])
     }
 }
 

@@ -20,7 +20,7 @@ use crate::sim::node::Node;
 use crate::sim::oracle::{Oracle, Side, Standing};
 use crate::sim::plan::Plan;
 use crate::sim::rail::SimRail;
-use crate::sim::roles::{Ground, Own, START_S, USDC, pay_to};
+use crate::sim::roles::{Ground, Keys, Own, START_S, USDC};
 use crate::sim::street::Street;
 
 /// Faults end after this long at the latest.
@@ -121,11 +121,12 @@ impl World {
 
     fn under(plan: Plan, fate: Fate) -> Self {
         let (wallet, seed) = (wallet_address(plan.seed), plan.seed);
+        let keys = std::sync::Arc::new(Keys::new(seed));
         let clock = SimClock::at(Timestamp::from_secs(START_S));
         let memory = MemoryRail::new(USDC.network, std::sync::Arc::new(clock.clone()));
         memory.fund(USDC, wallet, funds(&plan));
         let oracle =
-            Oracle::new(fate.clone(), memory.clone(), clock.clone(), [wallet, pay_to(seed)]);
+            Oracle::new(fate.clone(), memory.clone(), clock.clone(), [wallet, keys.pay_to()]);
         let rail = SimRail::new(memory, clock.clone(), fate.clone());
         let link = Link::new(clock.clone(), fate.clone(), oracle.clone());
         let (street, gossip) = Street::new(clock.clone(), fate.clone(), rail.clone(), wallet);
@@ -133,7 +134,7 @@ impl World {
             payer: Process::new(Disk::new(Side::Payer, plan.payer_dies)),
             payee: Process::new(Disk::new(Side::Payee, plan.payee_dies)),
             street: Node::start(street.run()),
-            ground: Ground { fate, clock, rail, link, oracle, gossip, seed },
+            ground: Ground { fate, clock, rail, link, oracle, gossip, seed, keys },
             ends: Ends::default(),
             healed_at: None,
             steps: 0,

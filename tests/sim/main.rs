@@ -90,7 +90,7 @@ fn whatever_is_drawn_no_invariant_breaks_and_everything_happens() {
     let mut struck: BTreeMap<Fault, u64> = BTreeMap::new();
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
     let (mut steps, mut restarts) = (0, 0);
-    for seed in seeds(200) {
+    for seed in seeds(100) {
         let report = run(Plan::drawn(seed));
         for (fault, times) in report.struck {
             *struck.entry(fault).or_default() += times;

@@ -1,0 +1,139 @@
+//! Runs the seeded world over many seeds, in a bounded time, and says what it came to:
+//! `cargo run --release --features sim --example simulate -- --seeds 0..10000 --minutes 5`.
+//! A seed that breaks an invariant is printed with how to repeat it, and the exit status is 1.
+//! `--tell` prints all that happens in each run, step by step.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::arithmetic_side_effects,
+    reason = "a program that counts and reports to a person"
+)]
+
+use std::collections::BTreeMap;
+use std::num::ParseIntError;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bursar::edge::clock::SystemClock;
+use bursar::ports::clock::Clock;
+use bursar::sim::fate::Fault;
+use bursar::sim::plan::Plan;
+use bursar::sim::world::{Report, World};
+use clap::Parser;
+
+/// Seeds that broke something are named up to this many.
+const NAMED_MAX: usize = 20;
+
+/// How often progress is said.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+#[command(about = "Runs the seeded world over many seeds")]
+struct Args {
+    /// From one seed up to another, the last one excluded; or a single seed.
+    #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
+    seeds: Range<u64>,
+    /// No new seed is begun after that many minutes.
+    #[arg(long, default_value_t = 5)]
+    minutes: u64,
+    /// Print all that happens, step by step.
+    #[arg(long)]
+    tell: bool,
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, ParseIntError> {
+    match text.split_once("..") {
+        Some((from, to)) => Ok(from.parse()?..to.parse()?),
+        None => text.parse().map(|seed: u64| seed..seed.saturating_add(1)),
+    }
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    steps: u64,
+    starts: u64,
+    syncs: u64,
+    payments: u64,
+    world: Duration,
+    struck: BTreeMap<Fault, u64>,
+    ends: BTreeMap<String, u64>,
+    broken: Vec<u64>,
+}
+
+impl Total {
+    fn add(&mut self, report: Report) {
+        self.seeds += 1;
+        self.steps += report.steps;
+        self.starts += report.starts.0 + report.starts.1 - 2;
+        self.syncs += report.syncs.0 + report.syncs.1;
+        self.payments += u64::try_from(report.settled).unwrap_or(u64::MAX);
+        self.world += report.took;
+        for (fault, times) in report.struck {
+            *self.struck.entry(fault).or_default() += times;
+        }
+        for (end, times) in report.ends {
+            *self.ends.entry(end).or_default() += times;
+        }
+        if report.broken.is_empty() {
+            return;
+        }
+        if self.broken.len() < NAMED_MAX {
+            let (seed, broken) = (report.seed, report.broken.join("\n  "));
+            println!("seed {seed} broke:\n  {broken}");
+            println!(
+                "  again: cargo run --release --features sim --example simulate -- --seeds {seed} --tell"
+            );
+        }
+        self.broken.push(report.seed);
+    }
+
+    fn print(&self, took: Duration) {
+        let millis = took.as_millis().max(1);
+        let rate = u128::from(self.steps) * 1000 / millis;
+        println!("seeds       {}", self.seeds);
+        println!("steps       {} ({rate} a second)", self.steps);
+        println!("world time  {} hours", self.world.as_secs() / 3600);
+        println!("syncs       {}", self.syncs);
+        println!("restarts    {}", self.starts);
+        println!("settled     {} payments", self.payments);
+        println!("faults and deeds");
+        for fault in Fault::ALL {
+            let times = self.struck.get(&fault).copied().unwrap_or(0);
+            println!("  {:<18} {times}", format!("{fault:?}"));
+        }
+        println!("ends of requests");
+        for (end, times) in &self.ends {
+            println!("  {end:<26} {times}");
+        }
+        println!("violations  {}", self.broken.len());
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.tell {
+        tracing_subscriber::fmt().with_target(false).without_time().init();
+    }
+    let (clock, mut total) = (SystemClock, Total::default());
+    let began = clock.now();
+    let mut said = began;
+    for seed in args.seeds {
+        let now = clock.now();
+        if now.since(began) >= Duration::from_secs(args.minutes.saturating_mul(60)) {
+            break;
+        }
+        if now.since(said) >= PROGRESS {
+            said = now;
+            let (done, broken) = (total.seeds, total.broken.len());
+            eprintln!("{done} seeds, {} steps, {broken} broken", total.steps);
+        }
+        let plan = Plan::drawn(seed);
+        let world = if args.tell { World::telling(plan) } else { World::new(plan) };
+        total.add(world.run());
+    }
+    total.print(clock.now().since(began));
+    if total.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
