@@ -27,6 +27,9 @@ use bursar::runtime::payee::OfferedWare;
 
 use crate::shared::name;
 
+/// How long a paid call may wait to be served before it is paid back.
+const REFUND_AFTER: Duration = Duration::from_secs(600);
+
 /// How long running calls may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
@@ -136,6 +139,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         lease: Duration::from_secs(60),
         directory: Arc::new(GrpcDirectory::new(channel)),
         listener: Listener::bind(&Address::Tcp(flags.listen), "--listen").await?,
+        refund_after: Some(REFUND_AFTER),
         reconcile_every: Duration::from_secs(1),
         clock,
     })

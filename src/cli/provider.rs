@@ -144,6 +144,7 @@ async fn start(
         lease: config.directory.lease,
         directory: directory_of(config).await?,
         listener,
+        refund_after: settings.refund_after,
         reconcile_every: RECONCILE_EVERY,
         clock,
     });

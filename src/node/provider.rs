@@ -17,7 +17,7 @@ use crate::domain::quote::PayBy;
 use crate::domain::time::Timestamp;
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_paid_service};
 use crate::edge::journal::{Options, Store};
-use crate::edge::keys::{LocalServiceSigner, SigningKey};
+use crate::edge::keys::{LocalRefundSigner, LocalServiceSigner, SigningKey};
 use crate::node::payer::{end, wait};
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::clock::Clock;
@@ -25,7 +25,7 @@ use crate::ports::directory::Directory;
 use crate::ports::engine::Engine;
 use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
-use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee};
+use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee, Refunds};
 use crate::runtime::treasury::{Settings, Treasury};
 
 /// What a provider is started with.
@@ -72,6 +72,8 @@ pub struct ProviderPlan {
     pub directory: Arc<dyn Directory>,
     /// Where it listens.
     pub listener: Listener,
+    /// How long a paid call may wait to be served before it is paid back; `None` never pays back.
+    pub refund_after: Option<Duration>,
     /// How often open claims are looked at.
     pub reconcile_every: Duration,
     /// The time.
@@ -103,6 +105,12 @@ const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
 /// Entries between two snapshots.
 const SNAPSHOT_EVERY: u64 = 100_000;
 
+/// A ware as its listing shows it.
+fn listed(ware: &OfferedWare) -> Ware {
+    let OfferedWare { capability, model, terms } = ware.clone();
+    Ware { capability, model, terms: terms.list }
+}
+
 impl Provider {
     /// Starts a provider: reads its ledger, resolves what a crash left open, listens, and announces
     /// itself.
@@ -125,15 +133,7 @@ impl Provider {
         let endpoint = plan.listener.address().to_string();
         let delegation = plan.pay_to.delegate_to(plan.service_key.address());
         let signer = Arc::new(LocalServiceSigner::new(plan.service_key));
-        let wares: Vec<Ware> = plan
-            .wares
-            .iter()
-            .map(|ware| Ware {
-                capability: ware.capability.clone(),
-                model: ware.model.clone(),
-                terms: ware.terms.list,
-            })
-            .collect();
+        let wares: Vec<Ware> = plan.wares.iter().map(listed).collect();
         let offering = Offering {
             provider: plan.name.clone(),
             resource: resource(&endpoint),
@@ -155,7 +155,11 @@ impl Provider {
             archive: Arc::new(store.clone()),
             clock: Arc::clone(&plan.clock),
         };
-        let payee = Payee::new(offering, &plan.assets, parts);
+        let mut payee = Payee::new(offering, &plan.assets, parts);
+        if let Some(after) = plan.refund_after {
+            let signer = Arc::new(LocalRefundSigner::new(plan.pay_to, &plan.assets));
+            payee = payee.refunding(Refunds { signer, after });
+        }
         payee.round().await?;
 
         let (stop, stopped) = watch::channel(false);

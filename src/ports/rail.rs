@@ -68,6 +68,15 @@ impl RefusedBy {
     }
 }
 
+/// What a transaction cost whoever sent it, whether it did what it was sent for or not.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fee {
+    /// The transaction.
+    pub transaction: B256,
+    /// In the native unit's atoms.
+    pub amount: Amount,
+}
+
 /// What one final block shows of a nonce. All reads behind one answer are pinned to that block.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sighting {
@@ -222,6 +231,12 @@ pub trait Settler: Send + Sync {
     /// # Errors
     /// [`RailError::GasEmpty`] or no answer.
     async fn check_ready(&self) -> Result<(), RailError>;
+
+    /// What its transactions have cost since this was asked last: each is told once, and the oldest
+    /// are forgotten where nobody asks. A settler that pays no gas of its own has none.
+    fn take_fees(&self) -> Vec<Fee> {
+        Vec::new()
+    }
 
     /// The network it settles on.
     fn network(&self) -> Network;

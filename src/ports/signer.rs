@@ -9,9 +9,10 @@ use alloy::signers::local::Secp256k1Signer;
 use async_trait::async_trait;
 
 use crate::domain::asset::AssetRegistry;
-use crate::domain::commitment::Commitment;
+use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{Name, PaymentId, WalletId};
+use crate::domain::ledger::claim::{Claim, ClaimState};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
@@ -74,6 +75,20 @@ pub trait ServiceSigner: Send + Sync {
     fn sign_quote(&self, quote: Quote) -> SignedQuote;
     /// The receipt under the service key.
     fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt;
+}
+
+/// Signs what pays a due claim back, by the payTo key. It is asked by the claim, not by a digest.
+pub trait RefundSigner: Send + Sync {
+    /// The refund of `claim`, able to settle before `valid_before_s`; however often it is signed, it
+    /// moves at most once. `None` for a claim that is not being refunded, or was paid to another key.
+    fn sign_refund(&self, claim: &Claim, valid_before_s: u64) -> Option<Authorization>;
+}
+
+/// The commitment that pays `claim` back from `pay_to`, where it is being refunded.
+pub fn refund_of(claim: &Claim, pay_to: Address, valid_before_s: u64) -> Option<Commitment> {
+    let refunding = matches!(claim.state, ClaimState::Refunding { .. });
+    let refund = claim.accepted.refund(valid_before_s);
+    (refunding && refund.payer == pay_to).then_some(refund)
 }
 
 /// Signs with keys that follow from a seed: the in-memory twin. Not for keys that guard money.
@@ -139,6 +154,16 @@ impl SeededServiceSigner {
     /// The signature over any word of a service: a listing's digest, say.
     pub fn sign(&self, digest: B256) -> Signature {
         sign(&self.0, digest)
+    }
+}
+
+/// Signs refunds without a key: for rails that look at no signature.
+pub struct UnsignedRefunds(pub Address);
+
+impl RefundSigner for UnsignedRefunds {
+    fn sign_refund(&self, claim: &Claim, valid_before_s: u64) -> Option<Authorization> {
+        let commitment = refund_of(claim, self.0, valid_before_s)?;
+        Some(Authorization { commitment, signature: Signature::test_signature() })
     }
 }
 

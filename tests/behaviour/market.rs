@@ -142,6 +142,8 @@ pub struct Market {
     pub evidence: Arc<dyn Evidence>,
     genesis: alloy::primitives::B256,
     registry: Arc<Registry>,
+    /// When the provider pays back what it was paid and did not serve.
+    pub refund_after: Option<Duration>,
     folder: TempDir,
     tokens: BTreeMap<&'static str, Token>,
 }
@@ -165,6 +167,7 @@ impl Market {
             genesis: evm.genesis(),
             evidence: evm,
             registry,
+            refund_after: None,
             folder,
             tokens: BTreeMap::new(),
         };
@@ -210,6 +213,7 @@ impl Market {
             lease: Duration::from_secs(60),
             directory: self.registry.clone(),
             listener: Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap(),
+            refund_after: self.refund_after,
             reconcile_every: Duration::from_millis(200),
             clock: Arc::new(SystemClock),
         };

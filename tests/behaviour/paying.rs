@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bursar::domain::ledger::agent::{Principal, Scope, Token};
+use bursar::domain::ledger::books::{BookAccount, Commodity};
 use bursar::domain::money::Nano;
 use bursar::edge::clock::SystemClock;
 use bursar::edge::grpc::AgentClient;
@@ -238,4 +239,32 @@ async fn a_provider_that_comes_back_settles_what_it_had_bound() {
     };
     assert_eq!(served.body.len(), "while it is away".len());
     assert_eq!(market.audit().await.captured(crate::market::usdc()), 2 * PRICE);
+}
+
+/// A streamed answer is settled first. Its engine fails, and nobody asks again: the money goes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_paid_and_never_served_is_paid_back_and_gas_is_in_the_books() {
+    let mut market = Market::open().await;
+    market.provider.take().unwrap().drain(Duration::from_secs(20)).await;
+    market.refund_after = Some(Duration::ZERO);
+    market.start_provider().await;
+    let mut purchase = echo("fail");
+    purchase.streamed = true;
+    market.client("worker").await.buy(purchase).await.unwrap_err();
+    let provider = market.provider.as_ref().unwrap();
+    let mut refunded = false;
+    while !refunded {
+        provider.payee.round().await.unwrap();
+        let states = provider
+            .treasury
+            .read(|ledger| ledger.claims().map(|claim| claim.state.as_str()).collect::<Vec<_>>());
+        refunded = states.await.unwrap() == ["refunded"];
+    }
+    assert_eq!(market.earned_on_chain().await, 0);
+    provider.payee.round().await.unwrap();
+    let gas = provider.treasury.read(|ledger| {
+        let native = Commodity::Native(crate::market::usdc().network);
+        ledger.books().find(native, BookAccount::Fees).debits
+    });
+    assert!(gas.await.unwrap() > 100_000, "two transfers, at one wei a unit of gas at least");
 }

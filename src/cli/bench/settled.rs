@@ -141,6 +141,7 @@ impl Market {
             lease: Duration::from_secs(600),
             directory: registry.clone(),
             listener: listener().await?,
+            refund_after: None,
             reconcile_every: Duration::from_secs(1),
             clock,
         })

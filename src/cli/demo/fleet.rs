@@ -305,6 +305,7 @@ async fn start_provider(
         lease: Duration::from_secs(60),
         directory: registry.clone(),
         listener: listener().await?,
+        refund_after: None,
         reconcile_every: RECONCILE_EVERY,
         clock,
     })

@@ -94,7 +94,8 @@ pub fn postings(event: &Event) -> impl Iterator<Item = Posting> + use<> {
         | Event::PaymentVerified { .. }
         | Event::Accepted(_)
         | Event::ClaimDoubted { .. }
-        | Event::ClaimReleased { .. } => [None, None],
+        | Event::ClaimReleased { .. }
+        | Event::RefundBegun { .. } => [None, None],
     };
     pairs.into_iter().flatten().filter(|pair| !pair.amount.is_zero())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Signature};
+use alloy::primitives::{Address, B256, Signature, keccak256};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::commitment::{AuthorizationKey, Commitment};
@@ -46,6 +46,28 @@ impl Accepted {
     pub const fn payer(&self) -> Address {
         self.commitment.payer
     }
+
+    /// What pays it back: the same amount the other way, before `valid_before_s`. Its nonce follows
+    /// from the claim's name, so that however often it is signed it moves at most once.
+    pub fn refund(&self, valid_before_s: u64) -> Commitment {
+        let AuthorizationKey { asset, payer, nonce } = self.key();
+        let name = [
+            b"bursar refund".as_slice(),
+            &asset.network.chain_id().to_be_bytes(),
+            asset.contract.as_slice(),
+            payer.as_slice(),
+            nonce.as_slice(),
+        ];
+        Commitment {
+            payer: self.commitment.pay_to,
+            pay_to: payer,
+            amount_max: self.amount,
+            valid_after_s: 0,
+            valid_before_s,
+            nonce: keccak256(name.concat()),
+            ..self.commitment
+        }
+    }
 }
 
 /// Where a claim stands. Settling and serving are two facts, in either order.
@@ -69,6 +91,11 @@ pub enum ClaimState {
     Released,
     /// It can never settle.
     Dead,
+    /// Paid, not served, and being paid back: it is not served any more.
+    Refunding {
+        /// The transfer that paid it.
+        transaction: B256,
+    },
     /// Paid, not served, and paid back.
     Refunded,
 }
@@ -83,6 +110,7 @@ impl ClaimState {
             Self::Served { .. } => "served",
             Self::Released => "released",
             Self::Dead => "dead",
+            Self::Refunding { .. } => "refunding",
             Self::Refunded => "refunded",
         }
     }
@@ -110,9 +138,18 @@ impl Claim {
         moved_at_s.saturating_add(CLAIM_MEMORY.as_secs()) > self.accepted_at.as_secs()
     }
 
-    /// Whether something is left to do: settle, serve, or find out.
+    /// Whether something is left to do: settle, serve, pay back, or find out.
     pub const fn is_open(&self) -> bool {
-        matches!(self.state, ClaimState::Accepted | ClaimState::Unknown | ClaimState::Due { .. })
+        match self.state {
+            ClaimState::Accepted
+            | ClaimState::Unknown
+            | ClaimState::Due { .. }
+            | ClaimState::Refunding { .. } => true,
+            ClaimState::Served { .. }
+            | ClaimState::Released
+            | ClaimState::Dead
+            | ClaimState::Refunded => false,
+        }
     }
 }
 

@@ -216,7 +216,12 @@ pub enum Command {
         /// Which claim.
         claim: AuthorizationKey,
     },
-    /// Say that a due claim was paid back.
+    /// Pay a due claim back from now on, and serve it no more.
+    BeginRefund {
+        /// Which claim.
+        claim: AuthorizationKey,
+    },
+    /// Say that it was paid back.
     Refund {
         /// Which claim.
         claim: AuthorizationKey,

@@ -244,6 +244,12 @@ pub enum Event {
         /// For which transaction.
         transaction: B256,
     },
+    /// A due claim is being paid back.
+    /// On restart: it is paid back by the same authorization, and not served.
+    RefundBegun {
+        /// Which claim.
+        claim: AuthorizationKey,
+    },
 }
 
 impl Event {
@@ -274,6 +280,7 @@ impl Event {
             Self::ClaimDied { .. } => "claim_died",
             Self::Refunded { .. } => "refunded",
             Self::GasSpent { .. } => "gas_spent",
+            Self::RefundBegun { .. } => "refund_begun",
         }
     }
 }

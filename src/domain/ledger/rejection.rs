@@ -196,12 +196,12 @@ pub enum Rejection {
         /// What was asked.
         asked: &'static str,
     },
-    /// The rail moved something else than was claimed.
-    #[error("{claimed} was claimed, {moved} moved")]
+    /// The rail moved, or the payer authorized, something else than was claimed.
+    #[error("{claimed} was claimed, not {moved}")]
     AmountMismatch {
         /// What was claimed.
         claimed: Amount,
-        /// What moved.
+        /// What moved, or may.
         moved: Amount,
     },
     /// The rail's transfer is so much older than the claim that it may have paid another one, which is

@@ -59,6 +59,8 @@ pub struct ProviderSettings {
     pub quote_life: Duration,
     /// The longest life of an authorization that it asks for.
     pub authorization_life: Duration,
+    /// How long a paid call may wait to be served before it is paid back; `None` where it never is.
+    pub refund_after: Option<Duration>,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -75,17 +77,53 @@ pub enum PayTo {
     },
 }
 
+impl PayTo {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wallet(one), Self::Wallet(two)) => one == two,
+            (Self::Address { address: one, .. }, Self::Address { address: two, .. }) => one == two,
+            // A wallet's address is known only once its key is open.
+            (Self::Wallet(_), Self::Address { .. }) | (Self::Address { .. }, Self::Wallet(_)) => {
+                false
+            }
+        }
+    }
+}
+
 pub(super) fn read_providers(
     root: &Section<'_>,
     facts: &Facts<'_, '_>,
 ) -> BTreeMap<Name, ProviderSettings> {
-    let mut providers = BTreeMap::new();
+    let mut providers: BTreeMap<Name, ProviderSettings> = BTreeMap::new();
     for (name, section) in root.named("provider") {
         let settings = read_provider(&section, facts);
+        if let Some(settings) = &settings {
+            check_alone(&section, settings, &providers);
+        }
         section.end();
         providers.extend(settings.map(|settings| (name, settings)));
     }
     providers
+}
+
+/// Each provider has a ledger of its own: were two paid at one address, one authorization could be
+/// bound in both, and its one transfer would pay for two answers. Source: threats.md A07.
+fn check_alone(
+    section: &Section<'_>,
+    settings: &ProviderSettings,
+    others: &BTreeMap<Name, ProviderSettings>,
+) {
+    let network = settings.asset.network;
+    let same = others
+        .iter()
+        .find(|(_, it)| it.asset.network == network && it.pay_to.is_same(&settings.pay_to));
+    if let Some((other, _)) = same
+        && let Some(item) = section.find("pay_to")
+    {
+        let what = format!("[provider.{other}] is paid at the same address");
+        let right = "an address of its own for each provider";
+        let _: Option<()> = item.wrong(Kind::BadValue, what, right);
+    }
 }
 
 fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<ProviderSettings> {
@@ -135,6 +173,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let quote_life = span_within(section, "quote_life", Duration::from_secs(60), bounds);
     let bounds = (Duration::from_secs(10), Duration::from_secs(600));
     let life = span_within(section, "authorization_life", Duration::from_secs(60), bounds);
+    let refund_after = read_refund_after(section);
     Some(ProviderSettings {
         listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
         engine: engine?,
@@ -150,6 +189,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         peer_rates,
         quote_life,
         authorization_life: life,
+        refund_after,
     })
 }
 
@@ -224,6 +264,16 @@ fn read_pay_to(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<PayTo> {
     };
     let delegation = delegation.parsed::<Signature>("0x and 130 digits")?;
     Some(PayTo::Address { address, delegation })
+}
+
+/// `refund_after = "1h"`, or `"off"`.
+fn read_refund_after(section: &Section<'_>) -> Option<Duration> {
+    let item = section.find("refund_after");
+    if item.is_some_and(|item| item.is_text() && item.text() == Some("off")) {
+        return None;
+    }
+    let bounds = (Duration::from_secs(60), Duration::from_secs(30 * 24 * 3600));
+    Some(span_within(section, "refund_after", Duration::from_secs(3600), bounds))
 }
 
 /// Thousandths: at most all.

@@ -3,7 +3,8 @@
 //! The authorization's own nonce settles it at most once on the chain, so a transaction that is
 //! sent again can cost gas but never move the money twice. What is remembered here only saves gas.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
@@ -13,9 +14,10 @@ use alloy::primitives::{B256, Bytes, TxKind, U64, U256};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 
 use crate::domain::commitment::AuthorizationKey;
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
-use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement};
+use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement};
 
 use super::abi;
 use super::config::SettlerConfig;
@@ -32,6 +34,9 @@ const PENDING_MAX: usize = 16;
 
 /// How often one of them is made dearer.
 const PRICES_MAX: usize = 8;
+
+/// Fees that wait to be asked for at most.
+const FEES_MAX: usize = 4096;
 
 /// How long a price of gas is taken to hold.
 const FEES_FRESH: Duration = Duration::from_secs(5);
@@ -68,6 +73,26 @@ impl Fees {
     }
 }
 
+/// What transactions have cost and nobody has asked for yet.
+#[derive(Clone, Default)]
+pub(super) struct FeesPaid(Arc<Mutex<VecDeque<Fee>>>);
+
+impl FeesPaid {
+    fn add(&self, receipt: &TransactionReceipt) {
+        let price = receipt.effective_gas_price;
+        let amount = Amount::new(u128::from(receipt.gas_used).saturating_mul(price));
+        let mut fees = self.0.lock().expect("no holder of the fees panics");
+        if fees.len() >= FEES_MAX {
+            fees.pop_front();
+        }
+        fees.push_back(Fee { transaction: receipt.transaction_hash, amount });
+    }
+
+    pub(super) fn take(&self) -> Vec<Fee> {
+        self.0.lock().expect("no holder of the fees panics").drain(..).collect()
+    }
+}
+
 /// A transaction that was sent and not yet seen in a block.
 #[derive(Clone, Debug)]
 struct Pending {
@@ -99,6 +124,7 @@ pub(super) struct Sender {
     pending: Vec<Pending>,
     /// How long receipts have taken lately: the chain's own pace.
     pace: Duration,
+    fees_paid: FeesPaid,
 }
 
 impl Sender {
@@ -107,9 +133,20 @@ impl Sender {
         signer: GasSigner,
         clock: Arc<dyn Clock>,
         config: SettlerConfig,
+        fees_paid: FeesPaid,
     ) -> Self {
         let pace = Duration::from_millis(500);
-        Self { node, signer, clock, config, next_nonce: None, fees: None, pending: vec![], pace }
+        Self {
+            node,
+            signer,
+            clock,
+            config,
+            next_nonce: None,
+            fees: None,
+            pending: vec![],
+            pace,
+            fees_paid,
+        }
     }
 
     /// Settles `authorization`, or says why it does not settle. An error means that nothing was
@@ -226,6 +263,7 @@ impl Sender {
         self.pace =
             self.pace.saturating_mul(3).saturating_add(took).checked_div(4).unwrap_or_default();
         let transaction = receipt.transaction_hash;
+        self.fees_paid.add(&receipt);
         let expected = authorization.commitment.amount_max;
         if let Trace::Used(amount) = read::trace(&receipt, &authorization.commitment)
             && amount == expected

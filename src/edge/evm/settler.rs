@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 use crate::domain::asset::Network;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
-use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement, Settler};
+use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement, Settler};
 
 use super::abi;
 use super::config::SettlerConfig;
 use super::evidence::Evm;
 use super::judge::{Verdict, judge};
 use super::node::{Node, Trouble};
-use super::sender::{Fees, Sender};
+use super::sender::{Fees, FeesPaid, Sender};
 
 /// The key of a gas account. It signs what moves gas, never a payment.
 pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
@@ -46,6 +46,7 @@ pub struct EvmSettler {
     clock: Arc<dyn Clock>,
     config: SettlerConfig,
     gauge: Mutex<Option<Gauge>>,
+    fees: FeesPaid,
     line: mpsc::Sender<Job>,
     sender: JoinHandle<()>,
 }
@@ -72,13 +73,16 @@ impl EvmSettler {
         config: SettlerConfig,
     ) -> Result<Self, RailError> {
         let (line, waiting) = mpsc::channel(LINE_MAX);
-        let sender = Sender::new(chain.node.clone(), signer.clone(), clock.clone(), config);
+        let fees = FeesPaid::default();
+        let (node, own_clock) = (chain.node.clone(), clock.clone());
+        let sender = Sender::new(node, signer.clone(), own_clock, config, fees.clone());
         let settler = Self {
             node: chain.node.clone(),
             account: signer.address(),
             clock,
             config,
             gauge: Mutex::new(None),
+            fees,
             line,
             sender: tokio::spawn(work(sender, waiting)),
         };
@@ -201,6 +205,10 @@ impl Settler for EvmSettler {
             return Err(RailError::GasEmpty { account: self.account, balance, needed });
         }
         Ok(())
+    }
+
+    fn take_fees(&self) -> Vec<Fee> {
+        self.fees.take()
     }
 
     fn network(&self) -> Network {

@@ -17,7 +17,7 @@ pub use keystore::{Cost, Keystore};
 pub use node::NodeSecrets;
 pub use nonce::NonceSecret;
 pub use passphrase::{create_passphrase, read_passphrase};
-pub use signer::{LocalServiceSigner, LocalSigner};
+pub use signer::{LocalRefundSigner, LocalServiceSigner, LocalSigner};
 pub use token::{create_operator_token, open_operator_token};
 
 #[cfg(test)]

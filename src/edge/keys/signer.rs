@@ -9,8 +9,9 @@ use alloy::primitives::{Address, B256, Signature};
 use async_trait::async_trait;
 
 use crate::domain::asset::AssetRegistry;
-use crate::domain::commitment::Commitment;
+use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::ledger::claim::Claim;
 use crate::domain::listing::{Listing, SignedListing};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
@@ -19,7 +20,7 @@ use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::edge::keys::key::SigningKey;
 use crate::edge::keys::nonce::NonceSecret;
 use crate::ports::holds::{Holds, Released};
-use crate::ports::signer::{ServiceSigner, Signer, SignerError};
+use crate::ports::signer::{RefundSigner, ServiceSigner, Signer, SignerError, refund_of};
 
 /// Signs authorizations with keys in this process.
 pub struct LocalSigner {
@@ -75,6 +76,29 @@ impl Signer for LocalSigner {
 impl fmt::Debug for LocalSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalSigner").field("wallets", &self.keys).finish_non_exhaustive()
+    }
+}
+
+/// Signs refunds with the payTo key in this process.
+#[derive(Debug)]
+pub struct LocalRefundSigner {
+    key: SigningKey,
+    tokens: TokenDomains,
+}
+
+impl LocalRefundSigner {
+    /// A signer with this payTo key.
+    pub fn new(key: SigningKey, assets: &AssetRegistry) -> Self {
+        Self { key, tokens: TokenDomains::new(assets) }
+    }
+}
+
+impl RefundSigner for LocalRefundSigner {
+    fn sign_refund(&self, claim: &Claim, valid_before_s: u64) -> Option<Authorization> {
+        let commitment = refund_of(claim, self.key.address(), valid_before_s)?;
+        let token = self.tokens.find(commitment.asset)?;
+        let signature = self.key.sign(token.transfer_digest(&commitment));
+        Some(Authorization { commitment, signature })
     }
 }
 

@@ -208,7 +208,7 @@ impl Desk {
                 return Ok(Again::Answered(Box::new(answer)));
             }
             ClaimState::Dead => return Err(refuse(PaymentCode::TransactionState)),
-            ClaimState::Released | ClaimState::Refunded => {
+            ClaimState::Released | ClaimState::Refunding { .. } | ClaimState::Refunded => {
                 return Err(refuse(PaymentCode::NonceUsed));
             }
         };

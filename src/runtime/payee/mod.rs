@@ -13,6 +13,7 @@ mod caller;
 mod check;
 mod flights;
 mod pricing;
+mod refund;
 mod round;
 mod serve;
 mod settle;
@@ -51,6 +52,7 @@ use crate::runtime::payee::slots::Slots;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
+pub use refund::Refunds;
 pub use round::Round;
 
 /// One model on offer.
@@ -128,6 +130,7 @@ struct Desk {
     flights: Flights,
     ready: Ready,
     draining: AtomicBool,
+    refunds: Option<Refunds>,
 }
 
 impl Payee {
@@ -144,11 +147,22 @@ impl Payee {
             flights: Flights::default(),
             ready: Ready::default(),
             draining: AtomicBool::new(false),
+            refunds: None,
             offering,
             tokens,
             parts,
         };
         Self { desk: Arc::new(desk), tasks: Tasks::default() }
+    }
+
+    /// The same, that pays back what it was paid and cannot serve.
+    ///
+    /// # Panics
+    /// Where it sells already.
+    pub fn refunding(mut self, refunds: Refunds) -> Self {
+        let desk = Arc::get_mut(&mut self.desk).expect("a payee is made before it sells");
+        desk.refunds = Some(refunds);
+        self
     }
 
     /// What it sells.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::commitment::{Authorization, AuthorizationKey};
 use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::ledger::{Command, Ledger};
-use crate::ports::rail::{Evidence, NonceState, RailError, RefusedBy, Settlement};
+use crate::ports::rail::{Evidence, Fee, NonceState, RailError, RefusedBy, Settlement};
 use crate::runtime::payee::settle::{can_never_settle, paid_another};
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::{Desk, Payee};
@@ -22,8 +22,8 @@ const EVIDENCE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How old a due item is before somebody is woken.
 const DUE_ALARM_AGE: Duration = Duration::from_secs(600);
 
-/// Due items that one round names at most.
-const DUE_ALARMS_MAX: usize = 16;
+/// Due items that one round names, or pays back, at most.
+const DUE_MAX: usize = 16;
 
 /// What a round found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Round {
     pub open: u64,
     /// Claims that are paid and not served.
     pub due: u64,
+    /// Claims that were paid back.
+    pub refunded: u64,
     /// Why the rail gave no answer, where it gave none.
     pub silent: Option<RailError>,
 }
@@ -45,6 +47,7 @@ pub struct Round {
 struct Found {
     open: Vec<AuthorizationKey>,
     open_len: u64,
+    /// Due, or being paid back.
     due: Vec<Claim>,
     due_len: u64,
 }
@@ -93,6 +96,7 @@ impl Payee {
         let desk = self.desk.as_ref();
         let found = desk.find_open().await?;
         desk.alarm(&found.due);
+        desk.book_fees().await?;
         let mut round = Round { open: found.open_len, due: found.due_len, ..Round::default() };
         for key in found.open {
             let Ok(_flight) = desk.flights.take(key) else { continue };
@@ -130,7 +134,35 @@ impl Payee {
                 (Ok(()), None) | (Err(Refused::Rejected(_)), _) => {}
             }
         }
+        if round.silent.is_none() {
+            self.pay_back(&found.due, &mut round).await?;
+        }
         Ok(round)
+    }
+
+    /// Pays back what has been due for too long, and what a crash left half paid back.
+    async fn pay_back(&self, due: &[Claim], round: &mut Round) -> Result<(), Refused> {
+        let desk = self.desk.as_ref();
+        for claim in due {
+            let begun = matches!(claim.state, ClaimState::Refunding { .. });
+            if !begun && !desk.is_overdue(claim) {
+                continue;
+            }
+            // Somebody who is being served right now is not paid back.
+            let Ok(_flight) = desk.flights.take(claim.accepted.key()) else { continue };
+            match desk.refund(claim).await? {
+                Ok(true) => {
+                    round.refunded = round.refunded.saturating_add(1);
+                    round.due = round.due.saturating_sub(1);
+                }
+                Ok(false) => {}
+                Err(problem) => {
+                    round.silent = Some(problem);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -142,9 +174,9 @@ impl Desk {
             for claim in ledger.open_claims() {
                 match claim.state {
                     _ if claim.accepted.commitment.asset.network != network => {}
-                    ClaimState::Due { .. } => {
+                    ClaimState::Due { .. } | ClaimState::Refunding { .. } => {
                         found.due_len = found.due_len.saturating_add(1);
-                        if found.due.len() < DUE_ALARMS_MAX {
+                        if found.due.len() < DUE_MAX {
                             found.due.push(claim.clone());
                         }
                     }
@@ -159,6 +191,18 @@ impl Desk {
             found
         };
         self.parts.treasury.read(look).await
+    }
+
+    /// Writes what the settler's transactions have cost since the last round.
+    async fn book_fees(&self) -> Result<(), Refused> {
+        let network = self.parts.settler.network();
+        for Fee { transaction, amount } in self.parts.settler.take_fees() {
+            match self.close(Command::SpendGas { network, amount, transaction }).await {
+                Err(refused @ Refused::Stopped { .. }) => return Err(refused),
+                Ok(()) | Err(Refused::Rejected(_)) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn find_still_open(&self, key: AuthorizationKey) -> Result<Option<Open>, Refused> {

@@ -1,5 +1,7 @@
 //! What may become of a claim: bound once, settled once, served once.
 
+use alloy::primitives::B256;
+
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::ledger::command::Command;
@@ -24,26 +26,7 @@ impl Ledger {
                 state => Err(wrong(state, "doubted")),
             },
             Command::SettleClaim { claim, amount, transaction, moved_at_s } => {
-                let found = self.claim(claim)?;
-                let claimed = found.accepted.amount;
-                match found.state {
-                    _ if claimed != amount => {
-                        Err(Rejection::AmountMismatch { claimed, moved: amount })
-                    }
-                    _ if !found.may_be_paid_by(moved_at_s) => {
-                        let accepted_at_s = found.accepted_at.as_secs();
-                        Err(Rejection::MovedBefore { accepted_at_s, moved_at_s })
-                    }
-                    // A released or dead claim can settle all the same, where the signature was in
-                    // other hands: then the money is ours, and it is due.
-                    ClaimState::Accepted
-                    | ClaimState::Unknown
-                    | ClaimState::Released
-                    | ClaimState::Dead => Ok(Event::ClaimSettled { claim, amount, transaction }),
-                    state @ (ClaimState::Due { .. }
-                    | ClaimState::Served { .. }
-                    | ClaimState::Refunded) => Err(wrong(state, "settled")),
-                }
+                self.decide_settle(claim, amount, transaction, moved_at_s)
             }
             Command::Serve { claim, delivery } => {
                 let found = self.claim(claim)?;
@@ -65,16 +48,50 @@ impl Ledger {
                 }
                 state => Err(wrong(state, "given up")),
             },
+            Command::BeginRefund { claim } => match self.claim(claim)?.state {
+                ClaimState::Due { .. } => Ok(Event::RefundBegun { claim }),
+                state => Err(wrong(state, "refunded")),
+            },
             Command::Refund { claim, transaction } => {
                 let found = self.claim(claim)?;
                 match found.state {
-                    ClaimState::Due { .. } => {
+                    ClaimState::Refunding { .. } => {
                         Ok(Event::Refunded { claim, transaction, amount: found.accepted.amount })
                     }
                     state => Err(wrong(state, "refunded")),
                 }
             }
             other => unreachable!("decide passes claims' commands only, not {other:?}"),
+        }
+    }
+
+    fn decide_settle(
+        &self,
+        claim: AuthorizationKey,
+        amount: Amount,
+        transaction: B256,
+        moved_at_s: u64,
+    ) -> Result<Event, Rejection> {
+        let found = self.claim(claim)?;
+        let claimed = found.accepted.amount;
+        if claimed != amount {
+            return Err(Rejection::AmountMismatch { claimed, moved: amount });
+        }
+        if !found.may_be_paid_by(moved_at_s) {
+            let accepted_at_s = found.accepted_at.as_secs();
+            return Err(Rejection::MovedBefore { accepted_at_s, moved_at_s });
+        }
+        match found.state {
+            // A released or dead claim can settle all the same, where the signature was in other hands:
+            // then the money is ours, and it is due.
+            ClaimState::Accepted
+            | ClaimState::Unknown
+            | ClaimState::Released
+            | ClaimState::Dead => Ok(Event::ClaimSettled { claim, amount, transaction }),
+            state @ (ClaimState::Due { .. }
+            | ClaimState::Served { .. }
+            | ClaimState::Refunding { .. }
+            | ClaimState::Refunded) => Err(wrong(state, "settled")),
         }
     }
 
@@ -88,6 +105,11 @@ impl Ledger {
         let amount = accepted.amount;
         if amount.is_zero() || amount > Amount::MAX {
             return Err(Rejection::AmountOutOfRange { amount });
+        }
+        // `exact` takes just what was authorized.
+        let authorized = accepted.commitment.amount_max;
+        if amount != authorized {
+            return Err(Rejection::AmountMismatch { claimed: amount, moved: authorized });
         }
         // A claim is forgotten some time after this limit, so past it nothing is taken for new.
         if now.as_secs() >= accepted.commitment.valid_before_s {

@@ -69,6 +69,7 @@ impl Ledger {
             | Command::Serve { .. }
             | Command::ReleaseClaim { .. }
             | Command::KillClaim { .. }
+            | Command::BeginRefund { .. }
             | Command::Refund { .. }) => Ok(self.decide_claim(now, claim)?.into()),
             fleet @ (Command::PinRail { .. }
             | Command::ApplyPolicy { .. }

@@ -36,7 +36,10 @@ impl Ledger {
                 assert!(
                     !matches!(
                         found.state,
-                        ClaimState::Due { .. } | ClaimState::Served { .. } | ClaimState::Refunded
+                        ClaimState::Due { .. }
+                            | ClaimState::Served { .. }
+                            | ClaimState::Refunding { .. }
+                            | ClaimState::Refunded
                     ),
                     "a claim settles at most once"
                 );
@@ -54,7 +57,19 @@ impl Ledger {
                 self.claim_mut(claim).state = ClaimState::Released;
             }
             Event::ClaimDied { claim, .. } => self.claim_mut(claim).state = ClaimState::Dead,
-            Event::Refunded { claim, .. } => self.claim_mut(claim).state = ClaimState::Refunded,
+            Event::RefundBegun { claim } => {
+                let found = self.claim_mut(claim);
+                let ClaimState::Due { transaction } = found.state else {
+                    panic!("only what is due is paid back");
+                };
+                found.state = ClaimState::Refunding { transaction };
+            }
+            Event::Refunded { claim, .. } => {
+                let found = self.claim_mut(claim);
+                let refunding = matches!(found.state, ClaimState::Refunding { .. });
+                assert!(refunding, "a claim is paid back once, and not served then");
+                found.state = ClaimState::Refunded;
+            }
             _ => unreachable!("evolve passes claims' events only"),
         }
     }

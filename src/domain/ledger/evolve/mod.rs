@@ -77,6 +77,7 @@ impl Ledger {
             | Event::Served { .. }
             | Event::ClaimReleased { .. }
             | Event::ClaimDied { .. }
+            | Event::RefundBegun { .. }
             | Event::Refunded { .. }) => self.evolve_claim(at, claim),
         }
     }

@@ -33,6 +33,7 @@ fn step(desk: &mut Desk, accepted: &Accepted, what: &str) -> Result<Event, Rejec
         "serve" => desk.execute(serve(claim)),
         "release" => desk.execute(Command::ReleaseClaim { claim }),
         "kill" => desk.execute(Command::KillClaim { claim }),
+        "begin" => desk.execute(Command::BeginRefund { claim }),
         "refund" => desk.execute(Command::Refund { claim, transaction: number(6) }),
         other => panic!("{other}"),
     }
@@ -40,18 +41,19 @@ fn step(desk: &mut Desk, accepted: &Accepted, what: &str) -> Result<Event, Rejec
 
 #[test]
 fn each_command_in_each_state() {
-    let commands = ["accept", "doubt", "settle", "serve", "release", "kill", "refund"];
+    let commands = ["accept", "doubt", "settle", "serve", "release", "kill", "begin", "refund"];
     let (no, none) = ("ledger.wrong_claim_state", "ledger.unknown_claim");
     let (settled, died) = ("claim_settled", "claim_died");
-    let table: [(&[&str], [&str; 7]); 8] = [
-        (&[], ["accepted", none, none, none, none, none, none]),
-        (&["accept"], [no, "claim_doubted", settled, no, "claim_released", died, no]),
-        (&["accept", "doubt"], [no, "ledger.unchanged", settled, no, no, died, no]),
-        (&["accept", "settle"], [no, no, no, "served", no, no, "refunded"]),
-        (&["accept", "settle", "serve"], [no, no, no, no, no, no, no]),
-        (&["accept", "release"], ["accepted", no, settled, no, no, died, no]),
-        (&["accept", "kill"], [no, no, settled, no, no, no, no]),
-        (&["accept", "settle", "refund"], [no, no, no, no, no, no, no]),
+    let table: [(&[&str], [&str; 8]); 9] = [
+        (&[], ["accepted", none, none, none, none, none, none, none]),
+        (&["accept"], [no, "claim_doubted", settled, no, "claim_released", died, no, no]),
+        (&["accept", "doubt"], [no, "ledger.unchanged", settled, no, no, died, no, no]),
+        (&["accept", "settle"], [no, no, no, "served", no, no, "refund_begun", no]),
+        (&["accept", "settle", "serve"], [no, no, no, no, no, no, no, no]),
+        (&["accept", "release"], ["accepted", no, settled, no, no, died, no, no]),
+        (&["accept", "kill"], [no, no, settled, no, no, no, no, no]),
+        (&["accept", "settle", "begin"], [no, no, no, no, no, no, no, "refunded"]),
+        (&["accept", "settle", "begin", "refund"], [no, no, no, no, no, no, no, no]),
     ];
     for (before, row) in table {
         for (command, expected) in commands.into_iter().zip(row) {
@@ -221,4 +223,25 @@ fn a_claim_bound_again_is_as_old_as_its_first_binding() {
     accept(&mut desk, &accepted).unwrap();
     // Sent by others between the two.
     desk.execute(settle_at(accepted.key(), 10, START_S + 1)).unwrap();
+}
+
+#[test]
+fn a_claim_is_of_just_what_was_authorized() {
+    let mut desk = Desk::new(vec![]);
+    for amount in [9, 11] {
+        let accepted = Accepted { amount: Amount::new(amount), ..desk.accepted(1, 10) };
+        assert_eq!(code(accept(&mut desk, &accepted)), "ledger.amount_mismatch");
+    }
+}
+
+#[test]
+fn a_refund_moves_the_same_back_under_a_nonce_of_its_own() {
+    let desk = Desk::new(vec![]);
+    let (first, second) = (desk.accepted(1, 10), desk.accepted(2, 10));
+    let refund = first.refund(99);
+    assert_eq!((refund.payer, refund.pay_to), (first.commitment.pay_to, first.payer()));
+    assert_eq!((refund.amount_max, refund.valid_before_s), (first.amount, 99));
+    assert_eq!(refund.nonce, first.refund(100).nonce, "the same, whenever it is signed");
+    assert_ne!(refund.nonce, second.refund(99).nonce);
+    assert_ne!(refund.nonce, first.commitment.nonce);
 }

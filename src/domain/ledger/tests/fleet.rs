@@ -151,6 +151,7 @@ fn the_books_say_where_every_unit_is() {
         desk.execute(settle).unwrap();
     }
     desk.execute(Command::Serve { claim: claims[0].0, delivery: delivery() }).unwrap();
+    desk.execute(Command::BeginRefund { claim: claims[1].0 }).unwrap();
     desk.execute(Command::Refund { claim: claims[1].0, transaction: number(6) }).unwrap();
     let gas = Command::SpendGas {
         network: Network::SANDBOX,

@@ -82,7 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_u64..4, any::<bool>()).prop_map(|(scale, extra)| Step::Policy { scale, extra }),
         1 => (0_u64..50, 0_u64..50).prop_map(|(entered, left)| Step::Fund { entered, left }),
         1 => (0_usize..4, any::<bool>()).prop_map(|(agent, on)| Step::Pause { agent, on }),
-        6 => (0_u64..3, 0_u8..7).prop_map(|(nonce, step)| Step::Claim { nonce, step }),
+        9 => (0_u64..3, 0_u8..9).prop_map(|(nonce, step)| Step::Claim { nonce, step }),
     ]
 }
 
@@ -202,6 +202,7 @@ fn claim(desk: &mut Desk, nonce: u64, step: u8) -> Result<crate::domain::ledger:
         3 => Command::Serve { claim, delivery: delivery() },
         4 => Command::ReleaseClaim { claim },
         5 => Command::KillClaim { claim },
+        6 | 7 => Command::BeginRefund { claim },
         _ => Command::Refund { claim, transaction },
     })
 }
@@ -282,6 +283,7 @@ fn drawn_commands_reach_every_kind_of_event_of_a_payment() {
         "accepted",
         "claim_settled",
         "served",
+        "refund_begun",
         "refunded",
         "paused",
         "policy_applied",

@@ -171,3 +171,18 @@ fn each_mistake_of_a_provider_is_reported_at_its_line() {
         assert_eq!(kinds(&provider(&lines)), expected, "{lines}");
     }
 }
+
+#[test]
+fn a07_two_providers_that_are_paid_at_one_address_are_refused() {
+    let provider = |name: &str, wallet: &str| {
+        format!(
+            "\n[provider.{name}]\nengine = \"e\"\ncapability = \"c\"\nmodel = \"m\"\n\
+             network = \"sandbox\"\nprice = {{ call = \"0.001 USD\" }}\npay_to = \"wallet/{wallet}\""
+        )
+    };
+    let (one, two) = (provider("one", "main"), provider("two", "main"));
+    assert_eq!(kinds(&format!("{HEAD}{one}\n{two}")), [(21, Kind::BadValue)]);
+    let two = provider("two", "till");
+    let till = "\n[wallet.till]\nkey = \"keystore:till\"";
+    assert_eq!(kinds(&format!("{HEAD}{till}\n{one}\n{two}")), []);
+}

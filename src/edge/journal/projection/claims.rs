@@ -47,6 +47,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
             "state = 'dead', ended_at = ?5, lost = ?6",
             &[&place.now, &SqlAmount(*loss)],
         ),
+        Event::RefundBegun { claim } => set(tx, claim, "state = 'refunding'", &[]),
         Event::Refunded { claim, transaction, .. } => set(
             tx,
             claim,

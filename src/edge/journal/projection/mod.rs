@@ -155,6 +155,7 @@ fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Res
         | Event::Served { .. }
         | Event::ClaimReleased { .. }
         | Event::ClaimDied { .. }
+        | Event::RefundBegun { .. }
         | Event::Refunded { .. } => claims::apply(tx, place, event),
     }
 }

@@ -138,7 +138,11 @@ fn claim_of(n: u64, way: u64) -> Vec<Event> {
         2 => vec![Event::ClaimReleased { claim }, samples::accepted(n)],
         3 => vec![Event::ClaimDied { claim, loss: Amount::new(9) }],
         4 => vec![settled],
-        5 => vec![settled, Event::Refunded { claim, transaction, amount }],
+        5 => vec![
+            settled,
+            Event::RefundBegun { claim },
+            Event::Refunded { claim, transaction, amount },
+        ],
         _ => vec![settled, samples::served(n)],
     });
     events

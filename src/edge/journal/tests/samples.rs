@@ -223,5 +223,6 @@ pub(super) fn every_kind() -> Vec<Event> {
             amount: Amount::new(21_000),
             transaction: TRANSFER,
         },
+        Event::RefundBegun { claim: claim(4) },
     ]
 }

@@ -9,5 +9,6 @@
 
 mod doubted;
 mod priced;
+mod refunded;
 mod served;
 mod world;

@@ -29,13 +29,16 @@ use crate::ports::engine::{EngineError, Step, Work};
 use crate::ports::journal::MemoryJournal;
 use crate::ports::memory_rail::MemoryRail;
 use crate::ports::paid_service::{Closing, Piece};
-use crate::ports::signer::SeededServiceSigner;
+use crate::ports::signer::{SeededServiceSigner, UnsignedRefunds};
 use crate::runtime::treasury::Settings;
 
 pub(super) const NOW_S: u64 = 1_800_000_000;
 pub(super) const RESOURCE: &str = "grpc://127.0.0.1:8403/bursar.v1.InferenceService/Infer";
 pub(super) const USDC: Asset =
     Asset { network: Network::SANDBOX, contract: Address::repeat_byte(0xc0) };
+/// How long a paid call may wait to be served here.
+pub(super) const REFUND_AFTER: Duration = Duration::from_secs(1800);
+
 pub(super) const PAY_TO: Address = Address::repeat_byte(0xee);
 
 /// What the whole order costs by the list: 100 + ceil((10 * 1000 + 20 * 2000) / 1000).
@@ -245,7 +248,9 @@ impl Started<'_> {
             archive: Arc::new(self.archive.clone()),
             clock,
         };
-        (Payee::new(offering.clone(), &assets(), parts), treasury, task)
+        let signer = Arc::new(UnsignedRefunds(PAY_TO));
+        let refunds = Refunds { signer, after: REFUND_AFTER };
+        (Payee::new(offering.clone(), &assets(), parts).refunding(refunds), treasury, task)
     }
 }
 
