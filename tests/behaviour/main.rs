@@ -9,11 +9,13 @@
     reason = "tests fail by panicking"
 )]
 
+mod bypass;
 mod chain;
 mod command_line;
 mod contracts;
 mod evm;
 mod evm_faults;
+mod hostile;
 mod market;
 mod node_commands;
 mod observability;

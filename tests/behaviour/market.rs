@@ -41,6 +41,7 @@ use bursar::runtime::payer::PayerSettings;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 /// What one call costs, in atomic units, and in nano-USD.
 pub const PRICE: u128 = 1000;
@@ -80,9 +81,16 @@ allow = { capabilities = ["nothing"], models = ["*"], providers = ["*"], payees 
 "#;
 
 /// Gives back what it is given, upside down, and counts how often it did.
-#[derive(Default)]
 pub struct Echo {
     pub served: AtomicU64,
+    /// What `wait` waits for.
+    pub gate: Semaphore,
+}
+
+impl Default for Echo {
+    fn default() -> Self {
+        Self { served: AtomicU64::new(0), gate: Semaphore::new(0) }
+    }
 }
 
 #[async_trait]
@@ -97,6 +105,9 @@ impl Engine for Echo {
     ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
         if work.body.as_ref() == b"fail" {
             return Err(EngineError::Failed("as asked".to_owned()));
+        }
+        if work.body.as_ref() == b"wait" {
+            self.gate.acquire().await.unwrap().forget();
         }
         self.served.fetch_add(1, Ordering::SeqCst);
         let mut body = work.body.to_vec();
@@ -122,11 +133,11 @@ fn secret(label: &str) -> [u8; 32] {
     Sha256::digest(format!("bursar behaviour test {label}")).into()
 }
 
-fn key(label: &str) -> SigningKey {
+pub fn key(label: &str) -> SigningKey {
     SigningKey::from_bytes(&secret(label)).unwrap()
 }
 
-fn loopback() -> SocketAddr {
+pub fn loopback() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
@@ -141,7 +152,7 @@ pub struct Market {
     pub engine: Arc<Echo>,
     pub evidence: Arc<dyn Evidence>,
     genesis: alloy::primitives::B256,
-    registry: Arc<Registry>,
+    pub registry: Arc<Registry>,
     /// When the provider pays back what it was paid and did not serve.
     pub refund_after: Option<Duration>,
     folder: TempDir,

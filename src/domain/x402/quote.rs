@@ -51,6 +51,14 @@ pub enum QuoteError {
     /// It names no way to pay, or one to somebody who is not the listed payee.
     #[error("the quote's ways to pay are not to the listed payee")]
     PayBy,
+    /// Its calls would go elsewhere than to the listed endpoint.
+    #[error("the quote is for {found}, which is not at the listed endpoint {endpoint}")]
+    Resource {
+        /// As listed.
+        endpoint: String,
+        /// As quoted.
+        found: String,
+    },
     /// It asks more than the listing.
     #[error("the quote is above the listed price")]
     AboveList,
@@ -66,6 +74,7 @@ impl Fault for QuoteError {
             Self::NotOrdered { .. } => "quote.not_ordered",
             Self::OutputAboveQuote { .. } => "quote.output_above_quote",
             Self::PayBy => "quote.pay_by",
+            Self::Resource { .. } => "quote.resource",
             Self::AboveList => "quote.above_list",
         }
     }
@@ -79,6 +88,7 @@ impl Fault for QuoteError {
             | Self::NotOrdered { .. }
             | Self::OutputAboveQuote { .. }
             | Self::PayBy
+            | Self::Resource { .. }
             | Self::AboveList => Class::Final,
         }
     }
@@ -121,7 +131,7 @@ pub fn check_quote(
 }
 
 /// Whether `signed` keeps what `listing` promises: the provider and its service key, the listed payee,
-/// and no part of the price above the listed one. The listing was checked before.
+/// a resource at the listed endpoint (threats.md F30), and no part of the price above the listed one. The listing was checked before.
 ///
 /// # Errors
 /// [`QuoteError`], and those of [`check_quote`].
@@ -139,10 +149,22 @@ pub fn check_listed_quote(
     if quote.pay_by.iter().any(|way| Some(way.pay_to) != payee) {
         return Err(QuoteError::PayBy);
     }
+    let endpoint = &listed.endpoint;
+    if !is_at(&quote.resource, endpoint) {
+        let (endpoint, found) = (endpoint.clone(), quote.resource.clone());
+        return Err(QuoteError::Resource { endpoint, found });
+    }
     if !is_at_most(&quote.terms, &list_price(signed, listing)?) {
         return Err(QuoteError::AboveList);
     }
     check_quote(signed, listing.service_key, order, now)
+}
+
+/// Whether a gRPC resource is a method of the server at `endpoint`.
+fn is_at(resource: &str, endpoint: &str) -> bool {
+    let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+    let rest = resource.strip_prefix("grpc://").and_then(|rest| rest.strip_prefix(authority));
+    rest.is_some_and(|path| path.starts_with('/'))
 }
 
 /// The listed price of what `signed` sells.

@@ -15,8 +15,9 @@ use crate::domain::money::{Amount, Nano};
 use crate::domain::order::{Order, Units};
 use crate::domain::policy::{self, Offer, RuleCheck};
 use crate::domain::quote::PayBy;
-use crate::domain::x402::offer::{Asked, check_offer};
+use crate::domain::x402::offer::{Asked, Payable, check_offer};
 use crate::domain::x402::read::to_json;
+use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::settlement::read_settlement;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
 use crate::domain::x402::{TokenDomains, payload};
@@ -161,7 +162,8 @@ impl Payer {
         }
     }
 
-    /// The first way that the caller's bound and the role let pass.
+    /// The cheapest way that the caller's bound and the role let pass, whatever the offer's order is
+    /// (threats.md F28).
     fn choose_way(
         &self,
         call: &OfferedCall,
@@ -175,11 +177,20 @@ impl Payer {
         let unusable = |problem| PayError::NoQuote { provider: call.provider.clone(), problem };
         let payable = check_offer(&call.offer, &asked, &tokens)
             .map_err(|error| unusable(QuoteProblem::Offer(error)))?;
+        let nano_of = |way: &Payable<'_>| {
+            let Requirement { pay_by, amount, .. } = way.requirement;
+            rules.policy.assets.to_nano(pay_by.asset, amount)
+        };
+        let mut ways: Vec<_> =
+            payable.into_iter().filter_map(|way| Some((nano_of(&way)?, way))).collect();
+        if ways.is_empty() {
+            return Err(unusable(QuoteProblem::PriceOutOfRange));
+        }
+        // Among equals the payee's order counts.
+        ways.sort_by_key(|(nano, _)| *nano);
         let mut first_error = None;
-        for way in payable {
+        for (nano, way) in ways {
             let (pay_by, amount) = (way.requirement.pay_by, way.requirement.amount);
-            let nano = rules.policy.assets.to_nano(pay_by.asset, amount);
-            let nano = nano.ok_or_else(|| unusable(QuoteProblem::PriceOutOfRange))?;
             if let Some(price_max) = call.price_max.filter(|max| nano > *max) {
                 first_error.get_or_insert(PayError::TooDear { price: nano, price_max });
                 continue;
