@@ -28,6 +28,12 @@ impl Metrics {
 /// Takes the address for the node's numbers, where the configuration has one: before anything starts.
 pub async fn listen(config: &Config) -> Result<Option<Listener>, Failure> {
     let Some(listen) = config.server.metrics else { return Ok(None) };
+    if !listen.ip().is_loopback() {
+        let message =
+            format!("others could reach {listen}, and without TLS nothing is served there");
+        return Err(Failure::new(Exit::Refused, "listen.exposed", message)
+            .help("a loopback address with --metrics"));
+    }
     let bound = Listener::bind(listen).await.map_err(|problem| {
         let taken = problem.kind() == std::io::ErrorKind::AddrInUse;
         let what = if taken { "is taken by another process" } else { "cannot be listened on" };

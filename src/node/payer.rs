@@ -1,7 +1,7 @@
 //! A payer's node: one ledger, its wallets' keys, and doors for agents and the operator.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,14 +12,15 @@ use crate::domain::ledger::agent::{Principal, TokenHash};
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::{Bounds, Command};
 use crate::domain::policy::PolicyDocument;
-use crate::edge::grpc::node::{Fund, Node, ReadPolicy};
+use crate::edge::grpc::node::{Applied, Fund, Node, ReadPolicy, Verify};
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_directory};
-use crate::edge::journal::{Options, Store};
+use crate::edge::journal::{Options, Store, verify};
 use crate::edge::keys::{LocalSigner, NonceSecret, SigningKey};
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::clock::Clock;
 use crate::ports::directory::Directory;
 use crate::ports::entropy::Entropy;
+use crate::ports::journal::JournalError;
 use crate::ports::paid_service::Connector;
 use crate::ports::rail::Evidence;
 use crate::runtime::directory::{Book, Registry};
@@ -131,13 +132,14 @@ impl PayerNode {
         let keys = plan.wallets.into_iter().map(|(name, key)| (WalletId::named(&name), key));
         let holds = Arc::new(treasury.clone());
         let signer = LocalSigner::new(holds, keys, plan.secret, &plan.policy.assets);
+        let signer = Arc::new(signer);
         let archive = Arc::new(store.clone());
         let payer = Payer::new(PayerParts {
             treasury: treasury.clone(),
             archive: archive.clone(),
             book: Arc::clone(&book),
             connector: plan.connector,
-            signer: Arc::new(signer),
+            signer: signer.clone(),
             limits: Arc::new(Limits::new(Arc::clone(&plan.clock))),
             clock: Arc::clone(&plan.clock),
             settings: plan.payer,
@@ -153,6 +155,8 @@ impl PayerNode {
             entropy: plan.entropy,
             operator_token: plan.operator_token,
             read_policy: plan.read_policy,
+            applied: tell_assets(signer, plan.registry.clone()),
+            verify: verifier(plan.ledger.clone(), plan.bounds),
             fund: plan.fund,
         };
         let mut doors = node.open(Doors::default());
@@ -225,6 +229,42 @@ impl PayerNode {
         end(self.writer).await;
         ended
     }
+}
+
+/// Hands a new policy's assets to who signs in them and to who lists prices in them.
+fn tell_assets(signer: Arc<LocalSigner>, registry: Option<Arc<Registry>>) -> Applied {
+    let newest = Mutex::new(0);
+    Arc::new(move |version, policy| {
+        // Two policies in a row may be told in any order; the newer one stays.
+        let mut newest = newest.lock().expect("no holder of the version panics");
+        if version >= *newest {
+            *newest = version;
+            signer.replace_assets(&policy.assets);
+            if let Some(registry) = &registry {
+                registry.replace_assets(policy.assets.clone());
+            }
+        }
+    })
+}
+
+/// Checks the journal at `path` as `bursar ledger verify` does, beside its writer.
+fn verifier(path: PathBuf, bounds: Bounds) -> Verify {
+    Arc::new(move || {
+        let path = path.clone();
+        Box::pin(async move {
+            let checked = tokio::task::spawn_blocking(move || verify(&path, bounds)).await;
+            let report = checked.expect("no check of a journal panics or is ended")?;
+            if report.is_good() {
+                return Ok(report.entries);
+            }
+            let (seq, problem) = match report.damage {
+                Some(damage) => (damage.seq, damage.problem),
+                None if !report.balanced => (report.entries, "the books do not balance".to_owned()),
+                None => (report.entries, "the snapshot is not what the entries give".to_owned()),
+            };
+            Err(JournalError::Damaged { seq, problem })
+        })
+    })
 }
 
 /// Checks that open payments were made with this secret: with another one they would get other nonces,

@@ -2,7 +2,7 @@
 //! for long.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +30,7 @@ const LEASE_MAX: Duration = Duration::from_secs(300);
 /// Takes announcements and answers queries.
 pub struct Registry {
     clock: Arc<dyn Clock>,
-    assets: AssetRegistry,
+    assets: RwLock<AssetRegistry>,
     listed: Mutex<BTreeMap<Name, Listed>>,
 }
 
@@ -42,7 +42,12 @@ struct Listed {
 impl Registry {
     /// A registry that counts prices in these assets.
     pub fn new(clock: Arc<dyn Clock>, assets: AssetRegistry) -> Self {
-        Self { clock, assets, listed: Mutex::default() }
+        Self { clock, assets: RwLock::new(assets), listed: Mutex::default() }
+    }
+
+    /// Counts prices in the assets of a new policy.
+    pub fn replace_assets(&self, assets: AssetRegistry) {
+        *self.assets.write().expect("no holder of the assets panics") = assets;
     }
 
     /// Whether a ware costs at most `price_max` for a thousand units in and a thousand out.
@@ -55,9 +60,10 @@ impl Registry {
             output_max: thousand,
         };
         let Some(amount) = price(&ware.terms, &order) else { return false };
+        let known = self.assets.read().expect("no holder of the assets panics");
         let assets = signed.listing.pay_by.iter().map(|pay_by| pay_by.asset);
         assets
-            .filter_map(|asset| self.assets.to_nano(asset, amount))
+            .filter_map(|asset| known.to_nano(asset, amount))
             .min()
             .is_some_and(|nano| nano <= price_max)
     }

@@ -104,6 +104,7 @@ impl OperatorService for Node {
             return Ok(Response::new(pb::ApplyPolicyResponse { version, changes }));
         }
         let (version, _) = self.operator.apply(&policy, reason, by).await.map_err(refuse)?;
+        (self.applied)(version, &policy);
         Ok(Response::new(pb::ApplyPolicyResponse { version, changes }))
     }
 

@@ -30,7 +30,7 @@ use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::history::History;
-use crate::ports::journal::Journal;
+use crate::ports::journal::{Journal, JournalError};
 use crate::runtime::operator::Operator;
 use crate::runtime::payer::Payer;
 use crate::runtime::treasury::Treasury;
@@ -38,6 +38,12 @@ use crate::runtime::treasury::Treasury;
 /// Reads the text of a `bursar.toml`, called by this name in its complaints: the policy it states, or
 /// every problem it has, a line for each.
 pub type ReadPolicy = Arc<dyn Fn(&str, &str) -> Result<PolicyDocument, Vec<String>> + Send + Sync>;
+
+/// Hears of each policy that was put in force, with its version.
+pub type Applied = Arc<dyn Fn(u32, &PolicyDocument) + Send + Sync>;
+
+/// Checks the whole journal: every hash, and every event folded anew. How many entries there are.
+pub type Verify = Arc<dyn Fn() -> BoxFuture<'static, Result<u64, JournalError>> + Send + Sync>;
 
 /// Mints sandbox money to an address: the minting transfer, or why not.
 pub type Fund =
@@ -66,6 +72,10 @@ pub struct Node {
     pub operator_token: TokenHash,
     /// How a policy is read.
     pub read_policy: ReadPolicy,
+    /// Who hears of a new policy.
+    pub applied: Applied,
+    /// How everything is checked.
+    pub verify: Verify,
     /// How the sandbox gives money; `None` without a sandbox.
     pub fund: Option<Fund>,
 }
