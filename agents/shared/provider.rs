@@ -19,7 +19,8 @@ use bursar::edge::journal::Options;
 use bursar::edge::keys::SigningKey;
 use bursar::edge::sandbox::TOKEN;
 use bursar::node::{
-    Provider, ProviderPlan, RailPlan, StartError, connect_rail, fund_over_rpc, sandbox_assets,
+    PayTo, Provider, ProviderPlan, RailPlan, StartError, connect_rail, fund_over_rpc,
+    sandbox_assets,
 };
 use bursar::ports::clock::Clock;
 use bursar::ports::engine::Engine;
@@ -124,7 +125,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         wares: goods.capabilities.iter().map(ware).collect(),
         engine: goods.engine,
         pay_by: vec![pay_by],
-        pay_to,
+        pay_to: PayTo::Key(pay_to),
         service_key: key(&flags.folder, "service.key")?,
         assets: sandbox_assets(),
         settler: settler.expect("a rail with a gas account settles"),

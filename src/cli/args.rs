@@ -152,6 +152,15 @@ pub enum WalletCommand {
         #[command(flatten)]
         key: KeyArgs,
     },
+    /// Let a service key speak for a wallet that is paid: the `delegation` of a provider elsewhere.
+    Delegate {
+        /// Which key.
+        #[command(flatten)]
+        key: KeyArgs,
+        /// The service key's address, instead of that of this folder's own.
+        #[arg(long, value_name = "ADDRESS")]
+        service: Option<Address>,
+    },
     /// Show addresses; no passphrase is needed.
     Address {
         /// Only this key's.

@@ -11,14 +11,14 @@ use bursar::domain::money::Amount;
 use bursar::domain::order::Units;
 use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
-use bursar::edge::config::{Config, NetworkSettings, PayTo, ProviderSettings};
+use bursar::edge::config::{Config, NetworkSettings, PayTo as Receiver, ProviderSettings};
 use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{
     Address, Doors, GrpcDirectory, Listener, Reach, connect_one, serve_directory,
 };
 use bursar::edge::journal::Options;
 use bursar::edge::keys::SigningKey;
-use bursar::node::{Provider, ProviderPlan, connect_rail, fund_over_rpc};
+use bursar::node::{PayTo, Provider, ProviderPlan, connect_rail, fund_over_rpc};
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
@@ -99,12 +99,12 @@ async fn start(
 ) -> Result<Provider, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (evm, settler) = rail(config, keyring, &settings, Arc::clone(&clock)).await?;
-    let PayTo::Wallet(wallet) = &settings.pay_to else {
-        let message = "paying to an address whose key is elsewhere is not built in yet";
-        return Err(Failure::new(Exit::Config, "cli.pay_to_elsewhere", message)
-            .help("pay_to = \"wallet/NAME\""));
+    let pay_to = match &settings.pay_to {
+        Receiver::Wallet(wallet) => PayTo::Key(keyring.wallet(wallet)?),
+        Receiver::Address { address, delegation } => {
+            PayTo::Elsewhere { address: *address, delegation: *delegation }
+        }
     };
-    let pay_to = keyring.wallet(wallet)?;
     let service = service_key(config)?;
     let at = address(&settings.listen);
     let bound = Listener::bind(&at, "listen in its [provider] section");
@@ -194,7 +194,7 @@ fn engine(name: &Name) -> Result<Arc<dyn Engine>, Failure> {
     }
 }
 
-fn service_key(config: &Config) -> Result<SigningKey, Failure> {
+pub fn service_key(config: &Config) -> Result<SigningKey, Failure> {
     let path = config.keys.folder.join("service.key");
     if path.exists() {
         Ok(SigningKey::open_file(&path)?)

@@ -39,6 +39,7 @@ fn every_command_of_the_tree_parses() {
         "check",
         "ledger verify ledger.db",
         "sandbox fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 2.5",
+        "wallet delegate till --service 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
         "bench durable --seconds 1 --dir .",
     ] {
         let words = ["bursar"].into_iter().chain(line.split(' '));

@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, table};
 use super::passphrase::{passphrase, private_key};
+use super::provider;
 
 #[derive(Serialize)]
 struct Row {
@@ -29,7 +30,7 @@ struct Row {
 pub fn run(args: &Args, command: &WalletCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
         WalletCommand::New(key) => {
-            let (store, phrase) = open(args, key)?;
+            let (store, phrase) = open(args, key, true)?;
             let address = store.create(&key.name, &phrase, &SystemEntropy)?;
             show(output, &row(&store, &key.name, address));
         }
@@ -38,10 +39,11 @@ pub fn run(args: &Args, command: &WalletCommand, output: &Output) -> Result<Exit
                 Some(file) => read_passphrase(file)?,
                 None => private_key()?,
             };
-            let (store, phrase) = open(args, key)?;
+            let (store, phrase) = open(args, key, true)?;
             let address = store.import(&key.name, &text, &phrase, &SystemEntropy)?;
             show(output, &row(&store, &key.name, address));
         }
+        WalletCommand::Delegate { key, service } => delegate(args, key, *service, output)?,
         WalletCommand::Address { name, keys } => {
             let store = store(keys.as_deref(), args, config::find(args)?.as_ref());
             let names = match name {
@@ -56,6 +58,34 @@ pub fn run(args: &Args, command: &WalletCommand, output: &Output) -> Result<Exit
         }
     }
     Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Delegated {
+    pay_to: Address,
+    service_key: Address,
+    delegation: String,
+}
+
+/// Signs a wallet's word for a service key, and shows what a provider's section needs.
+fn delegate(
+    args: &Args,
+    key: &KeyArgs,
+    service: Option<Address>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let service_key = match service {
+        Some(address) => address,
+        None => provider::service_key(&config::load(args)?)?.address(),
+    };
+    let (store, phrase) = open(args, key, false)?;
+    let key = store.open(&key.name, &phrase)?;
+    let delegation = key.delegate_to(service_key).to_string();
+    let shown = Delegated { pay_to: key.address(), service_key, delegation };
+    output.show(&shown, || {
+        format!("pay_to = \"{}\"\ndelegation = \"{}\"", shown.pay_to, shown.delegation)
+    });
+    Ok(())
 }
 
 fn show(output: &Output, row: &Row) {
@@ -77,13 +107,13 @@ fn row(store: &Keystore, name: &Name, address: Address) -> Row {
     Row { name: name.clone(), address, file: store.path(name).display().to_string() }
 }
 
-/// The keystore and what seals a new key in it.
-fn open(args: &Args, key: &KeyArgs) -> Result<(Keystore, Zeroizing<String>), Failure> {
+/// The keystore and its passphrase, asked for twice where it is to seal a new key.
+fn open(args: &Args, key: &KeyArgs, fresh: bool) -> Result<(Keystore, Zeroizing<String>), Failure> {
     let config = config::find(args)?;
     let store = store(key.keys.as_deref(), args, config.as_ref());
     let file = key.passphrase_file.clone();
     let file = file.or_else(|| config.and_then(|config| config.keys.passphrase_file));
-    Ok((store, passphrase(file.as_deref(), true)?))
+    Ok((store, passphrase(file.as_deref(), fresh)?))
 }
 
 /// As asked, as configured, or beside where the configuration would be.

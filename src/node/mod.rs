@@ -11,7 +11,7 @@ mod till;
 
 pub use chain::{RailPlan, SandboxChain, connect_rail, fund_over_rpc, sandbox_assets};
 pub use payer::{NodePlan, PayerNode};
-pub use provider::{Provider, ProviderPlan};
+pub use provider::{PayTo, Provider, ProviderPlan};
 pub use purse::{LocalPurse, PursePlan};
 pub use till::{Till, TillPlan};
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::{Address, Signature};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,6 +16,8 @@ use crate::domain::order::Units;
 use crate::domain::policy::Rates;
 use crate::domain::quote::PayBy;
 use crate::domain::time::Timestamp;
+use crate::domain::x402::digest::{Delegation, delegation_digest};
+use crate::domain::x402::signature::is_signed_by;
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_paid_service};
 use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalRefundSigner, LocalServiceSigner, SigningKey};
@@ -27,6 +30,46 @@ use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
 use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee, Refunds};
 use crate::runtime::treasury::{Settings, Treasury};
+
+/// Who is paid, and speaks through the service key.
+pub enum PayTo {
+    /// Its key is here: it delegates, and pays back what was not served.
+    Key(SigningKey),
+    /// Its key is elsewhere, and has delegated to the service key there.
+    Elsewhere {
+        /// Who is paid.
+        address: Address,
+        /// Its word for the service key, as `bursar wallet delegate` makes it.
+        delegation: Signature,
+    },
+}
+
+impl PayTo {
+    /// Who is paid.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Key(key) => key.address(),
+            Self::Elsewhere { address, .. } => *address,
+        }
+    }
+
+    /// Its word for `service_key`.
+    fn delegate_to(&self, service_key: Address) -> Result<Signature, StartError> {
+        match self {
+            Self::Key(key) => Ok(key.delegate_to(service_key)),
+            Self::Elsewhere { address, delegation } => {
+                let digest = delegation_digest(&Delegation { pay_to: *address, service_key });
+                if is_signed_by(*address, digest, delegation) {
+                    return Ok(*delegation);
+                }
+                let what = "reading the provider's delegation";
+                let problem =
+                    format!("it is not {address}'s word for the service key {service_key}");
+                Err(StartError::System { what, problem })
+            }
+        }
+    }
+}
 
 /// What a provider is started with.
 pub struct ProviderPlan {
@@ -43,7 +86,7 @@ pub struct ProviderPlan {
     /// How it may be paid.
     pub pay_by: Vec<PayBy>,
     /// Who is paid: delegates to the service key.
-    pub pay_to: SigningKey,
+    pub pay_to: PayTo,
     /// Signs listings, quotes and receipts.
     pub service_key: SigningKey,
     /// What may be paid with.
@@ -72,7 +115,8 @@ pub struct ProviderPlan {
     pub directory: Arc<dyn Directory>,
     /// Where it listens.
     pub listener: Listener,
-    /// How long a paid call may wait to be served before it is paid back; `None` never pays back.
+    /// How long a paid call may wait to be served before it is paid back; `None` never pays back, nor
+    /// does a provider whose payTo key is elsewhere.
     pub refund_after: Option<Duration>,
     /// How often open claims are looked at.
     pub reconcile_every: Duration,
@@ -131,7 +175,7 @@ impl Provider {
         unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
 
         let endpoint = plan.listener.address().to_string();
-        let delegation = plan.pay_to.delegate_to(plan.service_key.address());
+        let delegation = plan.pay_to.delegate_to(plan.service_key.address())?;
         let signer = Arc::new(LocalServiceSigner::new(plan.service_key));
         let wares: Vec<Ware> = plan.wares.iter().map(listed).collect();
         let offering = Offering {
@@ -156,8 +200,8 @@ impl Provider {
             clock: Arc::clone(&plan.clock),
         };
         let mut payee = Payee::new(offering, &plan.assets, parts);
-        if let Some(after) = plan.refund_after {
-            let signer = Arc::new(LocalRefundSigner::new(plan.pay_to, &plan.assets));
+        if let (Some(after), PayTo::Key(key)) = (plan.refund_after, plan.pay_to) {
+            let signer = Arc::new(LocalRefundSigner::new(key, &plan.assets));
             payee = payee.refunding(Refunds { signer, after });
         }
         payee.round().await?;

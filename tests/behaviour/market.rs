@@ -26,7 +26,7 @@ use bursar::edge::journal::Options;
 use bursar::edge::keys::{NonceSecret, SigningKey};
 use bursar::edge::sandbox::TOKEN;
 use bursar::node::{
-    NodePlan, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, connect_rail,
+    NodePlan, PayTo, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, connect_rail,
     sandbox_assets,
 };
 use bursar::ports::clock::Clock;
@@ -209,7 +209,7 @@ impl Market {
             wares: vec![OfferedWare { capability: name("echo"), model: name("echo-1"), terms }],
             engine: self.engine.clone(),
             pay_by: vec![pay_by],
-            pay_to: key("payee"),
+            pay_to: PayTo::Key(key("payee")),
             service_key: key("service"),
             assets: sandbox_assets(),
             settler: settler.unwrap(),

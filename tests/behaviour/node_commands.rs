@@ -122,10 +122,10 @@ impl House {
         (output.status.code().unwrap(), error["code"].as_str().unwrap().to_owned(), error)
     }
 
-    fn open_shop(&self) -> Running {
+    fn open_shop(&self, shop: &str) -> Running {
         let file = self.path().join("bursar.toml");
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text + SHOP).unwrap();
+        fs::write(&file, text + shop).unwrap();
         Running::start(self.path(), &["provider"])
     }
 
@@ -199,7 +199,7 @@ async fn a_sandbox_node_is_started_paid_through_paused_and_started_again() {
     let twice = house.refusal(&["agent", "add", "writer", "--role", "worker"]);
     assert_eq!((twice.0, twice.1.as_str()), (4, "node.refused"));
 
-    let shop = house.open_shop();
+    let shop = house.open_shop(SHOP);
     assert_eq!(shop.said[0]["provider"], "scribe");
     let client = AgentClient::connect(endpoint(&node), &token).await.unwrap();
     let bought = buy(&client).await.unwrap();
@@ -303,4 +303,38 @@ fn a_taken_port_names_itself_and_the_flag() {
     assert_eq!(refused.1, "cli.metrics");
     assert!(refused.2["help"].as_str().unwrap().contains("--metrics"));
     assert!(!house.path().join("bursar.db").exists(), "nothing was started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_paid_at_an_address_whose_key_is_elsewhere() {
+    let house = House::new();
+    let node = house.up();
+    let key = ["--keys", "vault", "--passphrase-file", "keys/passphrase"];
+    let vault = house.answer(&[&["wallet", "new", "vault"], key.as_slice()].concat());
+    let word = house.answer(&[&["wallet", "delegate", "vault"], key.as_slice()].concat());
+    assert_eq!(word["pay_to"], vault["address"]);
+    let elsewhere = |delegation: &str| {
+        let pay_to = word["pay_to"].as_str().unwrap();
+        let both = format!("pay_to = \"{pay_to}\"\ndelegation = \"{delegation}\"");
+        SHOP.replace("pay_to = \"wallet/till\"", &both)
+    };
+    let shop = house.open_shop(&elsewhere(word["delegation"].as_str().unwrap()));
+    let added = house.answer(&["agent", "add", "writer", "--role", "worker"]);
+    let token = Token::shown(added["token"].as_str().unwrap());
+    let client = AgentClient::connect(endpoint(&node), &token).await.unwrap();
+    buy(&client).await.unwrap();
+    assert_eq!(house.spent(), PRICE_NANO);
+    assert_eq!(shop.stop(), 0);
+
+    // Another's word does not do, and the refusal says whose is wanted.
+    let stranger = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    let other = [&["wallet", "delegate", "vault", "--service", stranger], key.as_slice()].concat();
+    let other = house.answer(&other);
+    let file = house.path().join("bursar.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (old, new) = (word["delegation"].as_str().unwrap(), other["delegation"].as_str().unwrap());
+    fs::write(&file, text.replace(old, new)).unwrap();
+    let refused = house.refusal(&["provider"]);
+    assert!(refused.2["message"].as_str().unwrap().contains("word for the service key"));
+    assert_eq!(node.stop(), 0);
 }

@@ -22,8 +22,8 @@ use bursar::edge::grpc::{Address, Doors, GrpcConnector, Listener, Reach, serve_p
 use bursar::edge::journal::Options;
 use bursar::edge::keys::{NonceSecret, SigningKey};
 use bursar::node::{
-    NodePlan, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, StartError, connect_rail,
-    sandbox_assets,
+    NodePlan, PayTo, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, StartError,
+    connect_rail, sandbox_assets,
 };
 use bursar::ports::clock::Clock;
 use bursar::ports::engine::{Engine, Step, Work};
@@ -126,7 +126,7 @@ impl Market {
                 pay_to: pay_to.address(),
                 timeout_s: 60,
             }],
-            pay_to,
+            pay_to: PayTo::Key(pay_to),
             service_key: key(),
             assets: sandbox_assets(),
             settler: settler.expect("a rail with a gas account settles"),

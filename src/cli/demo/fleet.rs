@@ -21,8 +21,8 @@ use bursar::edge::journal::Options;
 use bursar::edge::keys::NonceSecret;
 use bursar::edge::sandbox::TOKEN;
 use bursar::node::{
-    NodePlan, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, StartError, connect_rail,
-    sandbox_assets,
+    NodePlan, PayTo, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, StartError,
+    connect_rail, sandbox_assets,
 };
 use bursar::ports::clock::Clock;
 use bursar::ports::engine::Engine;
@@ -290,7 +290,7 @@ async fn start_provider(
             pay_to: pay_to.address(),
             timeout_s: 60,
         }],
-        pay_to,
+        pay_to: PayTo::Key(pay_to),
         service_key: plan::key(seed, &format!("{} service", shop.name)),
         assets: sandbox_assets(),
         settler: settler.expect("a rail with a gas account settles"),
