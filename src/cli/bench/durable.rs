@@ -38,6 +38,7 @@ const MAKERS: u64 = 512;
 /// A treasury over a file, with so many agents, each with a wallet.
 pub struct Desk {
     treasury: Treasury,
+    store: Store,
     wallets: u64,
     syncs: Arc<AtomicU64>,
     nth: Arc<AtomicU64>,
@@ -59,7 +60,7 @@ impl Desk {
         let options = Options { sync_delay, ..Options::default() };
         let syncs = Arc::new(AtomicU64::new(0));
         let store = Store::open(&folder.join("ledger.db"), options)?;
-        let journal = Arc::new(Counted { store, syncs: Arc::clone(&syncs) });
+        let journal = Arc::new(Counted { store: store.clone(), syncs: Arc::clone(&syncs) });
         let settings =
             Settings { bounds: Bounds::default(), boot: 1, snapshot_every: SNAPSHOT_EVERY };
         let (treasury, task) = Treasury::open(journal, clock, settings).await?;
@@ -83,7 +84,18 @@ impl Desk {
             });
         }
         makers.join_all().await;
-        Ok(Self { treasury, wallets, syncs, nth: Arc::default(), writer })
+        let desk = Self { treasury, store, wallets, syncs, nth: Arc::default(), writer };
+        desk.catch_up().await?;
+        Ok(desk)
+    }
+
+    /// Waits until the readable tables know every event: so that the next turn, of whatever else is
+    /// measured, has the disk to itself.
+    ///
+    /// # Errors
+    /// As the journal says.
+    pub async fn catch_up(&self) -> Result<(), JournalError> {
+        self.store.catch_up().await.map(drop)
     }
 
     /// Lets `callers` hold for `span`.
@@ -109,7 +121,7 @@ impl Desk {
 
     /// Closes the file.
     pub async fn close(self) {
-        drop(self.treasury);
+        drop((self.treasury, self.store));
         let _ = self.writer.await;
     }
 }

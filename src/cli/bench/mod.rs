@@ -246,6 +246,7 @@ impl Bench {
             for _ in 0..TURNS {
                 theirs.add(raw.append(callers, self.span).await);
                 ours.add(desk.hold(callers, self.span).await);
+                desk.catch_up().await?;
             }
             let what =
                 format!("durable holds / raw appends of {RECORD_LEN} bytes, {callers} callers");
@@ -287,7 +288,9 @@ impl Bench {
         let (mut hot, mut cold) = (Round::default(), Round::default());
         for _ in 0..TURNS {
             cold.add(many.hold(64, self.span).await);
+            many.catch_up().await?;
             hot.add(one.hold(64, self.span).await);
+            one.catch_up().await?;
         }
         one.close().await;
         many.close().await;
@@ -316,7 +319,9 @@ impl Bench {
         let (mut small, mut large) = (Round::default(), Round::default());
         for _ in 0..TURNS {
             small.add(few.hold(64, self.span).await);
+            few.catch_up().await?;
             large.add(many.hold(64, self.span).await);
+            many.catch_up().await?;
         }
         few.close().await;
         many.close().await;
