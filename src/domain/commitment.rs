@@ -13,6 +13,19 @@ use crate::domain::money::Amount;
 pub enum Scheme {
     /// One authorization for exactly the price.
     Exact,
+    /// One deposit, then a voucher for each call.
+    BatchSettlement(ChannelOffer),
+}
+
+/// On what terms a payee takes a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChannelOffer {
+    /// Who signs claims and refunds.
+    pub receiver_authorizer: Address,
+    /// How long the payer waits for what was not claimed, in seconds.
+    pub withdraw_delay_s: u64,
+    /// The least that a deposit may be, in atomic units.
+    pub deposit_min: Amount,
 }
 
 impl Scheme {
@@ -20,6 +33,7 @@ impl Scheme {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "exact",
+            Self::BatchSettlement(_) => "batch-settlement",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! argument; money is integers.
 
 pub mod asset;
+pub mod channel;
 pub mod commitment;
 pub mod fault;
 pub mod id;

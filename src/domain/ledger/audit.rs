@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use crate::domain::asset::Asset;
 use crate::domain::id::{DelegationId, PaymentId};
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Seat};
+use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::event::Event;
+use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::window::WindowSpec;
-use crate::domain::money::{Amount, Nano};
+use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::time::Timestamp;
 
 /// What one window has seen.
@@ -49,14 +51,7 @@ impl Audit {
             Event::Delegated { delegation, terms, .. } => {
                 self.delegations.insert(*delegation, terms.limit);
             }
-            Event::Held(held) => {
-                let (seats, nano) = (held.seats.clone(), held.nano);
-                self.change(&seats, |seen| seen.held = seen.held.saturating_add(wide(nano)));
-                for seat in &seats {
-                    self.look_at(at, seat);
-                }
-                self.payments.insert(held.payment, Placed { seats, nano, captured: None });
-            }
+            Event::Held(held) => self.place(at, held),
             Event::Doubted { .. } => self.doubted = self.doubted.saturating_add(1),
             Event::Captured { payment, amount, nano, held, .. } => {
                 self.capture(*payment, *nano, held.asset, *amount);
@@ -73,12 +68,61 @@ impl Audit {
                     self.change(&placed.seats, |seen| {
                         seen.spent = seen.spent.saturating_sub(spent);
                     });
-                    let sum = self.captured.entry(captured.asset).or_default();
-                    *sum = sum.saturating_sub(captured.amount.get());
+                    self.untake(captured);
                 }
             }
+            Event::Channel(event) => self.see_channel(at, event),
             _ => {}
         }
+    }
+
+    fn see_channel(&mut self, at: Timestamp, event: &ChannelEvent) {
+        for turn in event.turns() {
+            let Some(placed) = self.payments.get_mut(&turn.payment) else { continue };
+            let captured = wide(placed.captured.unwrap_or(Nano::ZERO));
+            if !turn.taken_nano.is_zero() {
+                let sum = captured.saturating_add(wide(turn.taken_nano));
+                placed.captured = Some(Nano::new(u64::try_from(sum).unwrap_or(u64::MAX)));
+            }
+            let (seats, taken, freed) =
+                (placed.seats.clone(), wide(turn.taken_nano), wide(turn.freed_nano));
+            self.change(&seats, |seen| {
+                seen.held = seen.held.saturating_sub(taken.saturating_add(freed));
+                seen.spent = seen.spent.saturating_add(taken);
+            });
+        }
+        match event {
+            ChannelEvent::Drawn(drawn) => {
+                self.take(drawn.held.commitment.asset, drawn.taken);
+                self.place(at, &drawn.held);
+            }
+            ChannelEvent::Charged { taken, .. } => self.take(taken.asset, taken.amount),
+            ChannelEvent::Seen(seen) => {
+                self.take(seen.taken.asset, seen.taken.amount);
+                self.untake(&seen.unclaimed);
+            }
+            ChannelEvent::DepositExpired { unclaimed, .. } => self.untake(unclaimed),
+            _ => {}
+        }
+    }
+
+    fn place(&mut self, at: Timestamp, held: &Held) {
+        let (seats, nano) = (held.seats.clone(), held.nano);
+        self.change(&seats, |seen| seen.held = seen.held.saturating_add(wide(nano)));
+        for seat in &seats {
+            self.look_at(at, seat);
+        }
+        self.payments.insert(held.payment, Placed { seats, nano, captured: None });
+    }
+
+    fn take(&mut self, asset: Asset, amount: Amount) {
+        let sum = self.captured.entry(asset).or_default();
+        *sum = sum.saturating_add(amount.get());
+    }
+
+    fn untake(&mut self, money: &Money) {
+        let sum = self.captured.entry(money.asset).or_default();
+        *sum = sum.saturating_sub(money.amount.get());
     }
 
     /// The most by which any cap was ever passed, in the unit of account. Zero, or the ledger is wrong.
@@ -111,8 +155,7 @@ impl Audit {
             seen.held = seen.held.saturating_sub(held);
             seen.spent = seen.spent.saturating_add(wide(nano));
         });
-        let sum = self.captured.entry(asset).or_default();
-        *sum = sum.saturating_add(amount.get());
+        self.take(asset, amount);
     }
 
     fn change(&mut self, seats: &[Seat], change: impl Fn(&mut Seen)) {

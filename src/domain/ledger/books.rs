@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::{Asset, Network};
+use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::event::Event;
-use crate::domain::money::Amount;
+use crate::domain::money::{Amount, Money};
 
 /// An account of the books.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub enum BookAccount {
     Loss,
     /// Gas.
     Fees,
+    /// In channels: ours until it is charged.
+    Channel,
 }
 
 /// What is counted in the books: a token, or a network's native unit for gas.
@@ -49,13 +52,25 @@ pub struct Posting {
     pub amount: Amount,
 }
 
-/// What `event` posts, without pairs of nothing: at most two.
+/// What `event` posts, without pairs of nothing: at most three.
 pub fn postings(event: &Event) -> impl Iterator<Item = Posting> + use<> {
-    use BookAccount::{Due, Earned, Escrow, External, Fees, Loss, Wallet};
-    let token = |credit, debit, asset, amount| {
-        Some(Posting { credit, debit, commodity: Commodity::Asset(asset), amount })
-    };
     let pairs = match event {
+        Event::Channel(event) => channel_pairs(event),
+        event => {
+            let [first, second] = pairs(event);
+            [first, second, None]
+        }
+    };
+    pairs.into_iter().flatten().filter(|pair| !pair.amount.is_zero())
+}
+
+fn token(credit: BookAccount, debit: BookAccount, asset: Asset, amount: Amount) -> Option<Posting> {
+    Some(Posting { credit, debit, commodity: Commodity::Asset(asset), amount })
+}
+
+fn pairs(event: &Event) -> [Option<Posting>; 2] {
+    use BookAccount::{Due, Earned, Escrow, External, Fees, Loss, Wallet};
+    match event {
         Event::FundsSeen { asset, entered, left, .. } => {
             [token(External, Wallet, *asset, *entered), token(Wallet, External, *asset, *left)]
         }
@@ -95,9 +110,45 @@ pub fn postings(event: &Event) -> impl Iterator<Item = Posting> + use<> {
         | Event::Accepted(_)
         | Event::ClaimDoubted { .. }
         | Event::ClaimReleased { .. }
-        | Event::RefundBegun { .. } => [None, None],
+        | Event::RefundBegun { .. }
+        | Event::Channel(_) => [None, None],
+    }
+}
+
+/// A deposit goes from the wallet by escrow into its channel, a charge from there to the world.
+fn channel_pairs(event: &ChannelEvent) -> [Option<Posting>; 3] {
+    use BookAccount::{Channel, Escrow, External, Wallet};
+    let rest = |all: &Money, part: &Money| {
+        all.amount.checked_sub(part.amount).expect("a part is of the whole")
     };
-    pairs.into_iter().flatten().filter(|pair| !pair.amount.is_zero())
+    match event {
+        ChannelEvent::DepositHeld { money, .. } => {
+            [token(Wallet, Escrow, money.asset, money.amount), None, None]
+        }
+        ChannelEvent::Deposited { money, .. } => {
+            [token(Escrow, Channel, money.asset, money.amount), None, None]
+        }
+        // What was charged of a deposit that never arrived left the channel, and comes back to it.
+        ChannelEvent::DepositExpired { money, unclaimed, .. } => [
+            token(Escrow, Wallet, money.asset, rest(money, unclaimed)),
+            token(Escrow, Channel, money.asset, unclaimed.amount),
+            token(External, Wallet, money.asset, unclaimed.amount),
+        ],
+        ChannelEvent::Drawn(drawn) => {
+            [token(Channel, External, drawn.held.commitment.asset, drawn.taken), None, None]
+        }
+        ChannelEvent::Charged { taken, .. } => {
+            [token(Channel, External, taken.asset, taken.amount), None, None]
+        }
+        ChannelEvent::Seen(seen) => [
+            token(Channel, External, seen.taken.asset, seen.taken.amount),
+            token(Channel, Wallet, seen.returned.asset, rest(&seen.returned, &seen.unclaimed)),
+            token(External, Wallet, seen.unclaimed.asset, seen.unclaimed.amount),
+        ],
+        ChannelEvent::Opened(_) | ChannelEvent::DrawVoided { .. } | ChannelEvent::Frozen { .. } => {
+            [None, None, None]
+        }
+    }
 }
 
 /// Sums of one account in one commodity.

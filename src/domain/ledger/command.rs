@@ -7,6 +7,7 @@ use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::id::{AgentId, Fingerprint, Name, PaymentId, RequestId};
 use crate::domain::ledger::agent::{Agent, Principal, Scope, TokenHash};
 use crate::domain::ledger::budget::BudgetDef;
+use crate::domain::ledger::channel::ChannelCommand;
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, VoidProof};
 use crate::domain::money::{Amount, Nano};
@@ -136,6 +137,8 @@ pub enum Command {
     },
     /// Set money aside.
     Hold(Box<HoldAsk>),
+    /// Something about a payer's channel.
+    Channel(ChannelCommand),
     /// Say that a signature left and no word came.
     Doubt {
         /// Which payment.

@@ -12,6 +12,7 @@ use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::{DelegationId, Name, PaymentId};
 use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHash};
 use crate::domain::ledger::budget::{BudgetDef, BudgetNo};
+use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof, shared};
 use crate::domain::money::{Amount, Money, Nano};
@@ -250,6 +251,8 @@ pub enum Event {
         /// Which claim.
         claim: AuthorizationKey,
     },
+    /// Something about a payer's channel; see there for what a restart makes of it.
+    Channel(ChannelEvent),
 }
 
 impl Event {
@@ -281,6 +284,7 @@ impl Event {
             Self::Refunded { .. } => "refunded",
             Self::GasSpent { .. } => "gas_spent",
             Self::RefundBegun { .. } => "refund_begun",
+            Self::Channel(event) => event.kind(),
         }
     }
 }

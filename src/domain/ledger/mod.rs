@@ -1,4 +1,4 @@
-//! The ledger: budgets, wallets, holds and claims, as a pure machine of two functions.
+//! The ledger: budgets, wallets, holds, channels and claims, as a pure machine of two functions.
 //!
 //! [`Ledger::decide`] may refuse and changes nothing; [`Ledger::evolve`] cannot fail and is the only
 //! way anything changes. Replaying the journal's events gives the ledger again. A hold counts in every
@@ -12,6 +12,7 @@ pub mod audit;
 pub mod books;
 pub mod budget;
 pub mod caps;
+pub mod channel;
 pub mod claim;
 pub mod command;
 mod decide;

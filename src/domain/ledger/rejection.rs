@@ -3,6 +3,7 @@
 use alloy::primitives::B256;
 
 use crate::domain::asset::{Asset, Network};
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
@@ -253,6 +254,73 @@ pub enum Rejection {
         /// What left.
         left: Amount,
     },
+    /// No channel of ours has this name.
+    #[error("no channel is called {0}")]
+    UnknownChannel(ChannelId),
+    /// The channel's last call, or a deposit for it, is not concluded.
+    #[error("the channel {channel} is busy: one thing at a time")]
+    ChannelBusy {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// Nothing more is signed for the channel.
+    #[error("the channel {channel} is drawn on no more: {state}")]
+    ChannelFrozen {
+        /// Which channel.
+        channel: ChannelId,
+        /// Why.
+        state: &'static str,
+    },
+    /// The channel serves another wallet, role or provider, or has other terms.
+    #[error("the channel {channel} is for another wallet, role, provider or asset")]
+    OtherChannel {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// Less lies in the channel than is asked: it needs a deposit.
+    #[error("the channel {channel} has room for {room} atomic units, {asked} asked")]
+    ChannelEmpty {
+        /// Which channel.
+        channel: ChannelId,
+        /// What may still be signed away.
+        room: Amount,
+        /// What was asked.
+        asked: Amount,
+    },
+    /// More would lie locked than may.
+    #[error("{locked} of {limit} lie locked for {provider}, {asked} more asked")]
+    OverChannelCap {
+        /// Where it would lie.
+        provider: Name,
+        /// What lies locked there, or in all.
+        locked: Nano,
+        /// What may.
+        limit: Nano,
+        /// What was asked.
+        asked: Nano,
+    },
+    /// The deposit can still arrive.
+    #[error("the deposit for {channel} can still arrive at that block")]
+    DepositLive {
+        /// For which channel.
+        channel: ChannelId,
+    },
+    /// The deposit's time limit has passed.
+    #[error("the deposit for {channel} has a time limit that has passed")]
+    DepositOver {
+        /// For which channel.
+        channel: ChannelId,
+    },
+    /// The chain shows more than was put in, or less claimed than before: not what the books say.
+    #[error("the channel {channel} shows {balance} with {claimed} claimed: not what the books say")]
+    ChannelMismatch {
+        /// Which channel.
+        channel: ChannelId,
+        /// What came in less what went back.
+        balance: Amount,
+        /// What was claimed.
+        claimed: Amount,
+    },
 }
 
 impl Fault for Rejection {
@@ -293,6 +361,15 @@ impl Fault for Rejection {
             Self::WrongGenesis { .. } => "ledger.wrong_genesis",
             Self::Unchanged => "ledger.unchanged",
             Self::FundsBelowZero { .. } => "ledger.funds_below_zero",
+            Self::UnknownChannel(_) => "ledger.unknown_channel",
+            Self::ChannelBusy { .. } => "ledger.channel_busy",
+            Self::ChannelFrozen { .. } => "ledger.channel_frozen",
+            Self::OtherChannel { .. } => "ledger.other_channel",
+            Self::ChannelEmpty { .. } => "ledger.channel_empty",
+            Self::OverChannelCap { .. } => "ledger.over_channel_cap",
+            Self::DepositLive { .. } => "ledger.deposit_live",
+            Self::DepositOver { .. } => "ledger.deposit_over",
+            Self::ChannelMismatch { .. } => "ledger.channel_mismatch",
         }
     }
 
@@ -304,6 +381,10 @@ impl Fault for Rejection {
             | Self::StalePolicy { .. }
             | Self::WrongAttempt { .. }
             | Self::Full { .. }
+            | Self::ChannelBusy { .. }
+            | Self::ChannelEmpty { .. }
+            | Self::OverChannelCap { .. }
+            | Self::DepositLive { .. }
             | Self::StillLive { .. } => Class::Later,
             _ => Class::Final,
         }

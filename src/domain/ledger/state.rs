@@ -15,6 +15,7 @@ use crate::domain::ledger::agents::Agents;
 use crate::domain::ledger::books::Books;
 use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per, Terms};
 use crate::domain::ledger::caps::Caps;
+use crate::domain::ledger::channel::Channels;
 use crate::domain::ledger::claim::Claim;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::requests::Requests;
@@ -73,6 +74,7 @@ pub struct Ledger {
     pub(super) pauses: BTreeMap<Scope, String>,
     pub(super) holds: Table<PaymentId, Hold>,
     pub(super) requests: Requests,
+    pub(super) channels: Channels,
     pub(super) claims: BTreeMap<AuthorizationKey, Claim>,
     /// When each claim may be forgotten, in seconds: after its time limit, once it has ended.
     pub(super) forgettable: BTreeSet<(u64, AuthorizationKey)>,

@@ -24,6 +24,8 @@ pub struct Position {
     pub paid: Amount,
     /// Held for payments.
     pub held: Amount,
+    /// In channels or on its way there, and not charged.
+    pub locked: Amount,
     /// Up to which final block what entered and left was counted.
     pub up_to: u64,
 }
@@ -32,10 +34,10 @@ impl Position {
     /// A position of nothing.
     pub(super) const fn new(asset: Asset) -> Self {
         let zero = Amount::ZERO;
-        Self { asset, entered: zero, left: zero, paid: zero, held: zero, up_to: 0 }
+        Self { asset, entered: zero, left: zero, paid: zero, held: zero, locked: zero, up_to: 0 }
     }
 
-    /// What the books say is in the wallet: entered less left less paid.
+    /// What the books say is the wallet's, in channels too: entered less left less paid.
     pub fn owned(&self) -> Amount {
         self.entered
             .checked_sub(self.left)
@@ -45,7 +47,10 @@ impl Position {
 
     /// What may still be held.
     pub fn available(&self) -> Amount {
-        self.owned().checked_sub(self.held).unwrap_or(Amount::ZERO)
+        self.owned()
+            .checked_sub(self.held)
+            .and_then(|rest| rest.checked_sub(self.locked))
+            .unwrap_or(Amount::ZERO)
     }
 }
 

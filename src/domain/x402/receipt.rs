@@ -149,6 +149,7 @@ pub fn check_receipt(signed: &SignedReceipt, expected: &Expected<'_>) -> Result<
     let (authorized, charged) = (commitment.amount_max, receipt.amount);
     let charge_stands = match commitment.scheme {
         Scheme::Exact => charged == authorized,
+        Scheme::BatchSettlement(_) => charged <= authorized,
     };
     if !charge_stands {
         return Err(ReceiptError::Amount { authorized, charged });

@@ -5,7 +5,7 @@ use alloy::primitives::Address;
 use serde_json::{Map, Value};
 
 use crate::domain::asset::Asset;
-use crate::domain::commitment::{Scheme, TransferMethod};
+use crate::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::order::Order;
 use crate::domain::pricing::price;
@@ -21,6 +21,12 @@ pub const GRPC_MIME_TYPE: &str = "application/grpc";
 
 /// The key of `extra` that says how the asset is moved.
 const METHOD_KEY: &str = "assetTransferMethod";
+
+/// The keys of `extra` that say on what terms a channel is taken. Source: x402 scheme
+/// `batch-settlement` on EVM.
+const AUTHORIZER_KEY: &str = "receiverAuthorizer";
+const DELAY_KEY: &str = "withdrawDelay";
+const DEPOSIT_KEY: &str = "minDeposit";
 
 /// One way to pay, for one amount, in a token whose domain is pinned.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -45,10 +51,16 @@ impl<'a> Requirement<'a> {
 
     /// Its form on the wire. Source: x402 v2 section 5.1.2; scheme `exact` on EVM section 1.
     pub fn to_wire(&self) -> PaymentRequirements {
-        let extra = Map::from_iter([
+        let mut extra = Map::from_iter([
             ("name".to_owned(), Value::from(self.token.name())),
             ("version".to_owned(), Value::from(self.token.version())),
         ]);
+        if let Scheme::BatchSettlement(offer) = self.pay_by.scheme {
+            let authorizer = offer.receiver_authorizer.to_string();
+            extra.insert(AUTHORIZER_KEY.to_owned(), Value::from(authorizer));
+            extra.insert(DELAY_KEY.to_owned(), Value::from(offer.withdraw_delay_s));
+            extra.insert(DEPOSIT_KEY.to_owned(), Value::from(offer.deposit_min.to_string()));
+        }
         PaymentRequirements {
             scheme: self.pay_by.scheme.as_str().to_owned(),
             network: self.pay_by.asset.network.to_string(),
@@ -78,6 +90,13 @@ impl<'a> Requirement<'a> {
         is("name", self.token.name())
             && is("version", self.token.version())
             && method(extra) == Some(self.pay_by.method)
+            && match self.pay_by.scheme {
+                Scheme::Exact => true,
+                Scheme::BatchSettlement(offer) => channel_offer(extra).is_some_and(|found| {
+                    found.receiver_authorizer == offer.receiver_authorizer
+                        && found.withdraw_delay_s == offer.withdraw_delay_s
+                }),
+            }
     }
 }
 
@@ -116,10 +135,13 @@ pub fn read_requirements(
     message: Message,
 ) -> Result<(PayBy, Amount), PaymentError> {
     let field = |field| PaymentError::Field { message, field };
-    let scheme = if wire.scheme == Scheme::Exact.as_str() {
-        Scheme::Exact
-    } else {
-        return Err(PaymentError::Scheme);
+    let scheme = match wire.scheme.as_str() {
+        "exact" => Scheme::Exact,
+        "batch-settlement" => {
+            let offer = wire.extra.as_ref().and_then(channel_offer).ok_or(field("extra"))?;
+            Scheme::BatchSettlement(offer)
+        }
+        _ => return Err(PaymentError::Scheme),
     };
     let network = wire.network.parse().map_err(|_| PaymentError::Network)?;
     let method = wire.extra.as_ref().map_or(Some(TransferMethod::Eip3009), method);
@@ -135,6 +157,19 @@ pub fn read_requirements(
     }
     let asset = Asset { network, contract };
     Ok((PayBy { scheme, method, asset, pay_to, timeout_s: wire.max_timeout_seconds }, amount))
+}
+
+/// On what terms a channel is taken, by what `extra` says.
+fn channel_offer(extra: &Map<String, Value>) -> Option<ChannelOffer> {
+    let deposit_min = match extra.get(DEPOSIT_KEY) {
+        None => Amount::ZERO,
+        Some(least) => least.as_str()?.parse().ok()?,
+    };
+    Some(ChannelOffer {
+        receiver_authorizer: read_address(extra.get(AUTHORIZER_KEY)?.as_str()?)?,
+        withdraw_delay_s: extra.get(DELAY_KEY)?.as_u64()?,
+        deposit_min,
+    })
 }
 
 /// How the asset is moved, by what `extra` says; by EIP-3009 where it says nothing.

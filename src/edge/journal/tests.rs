@@ -8,6 +8,7 @@
 )]
 
 mod archived;
+mod channels;
 mod durable;
 mod historic;
 mod projected;

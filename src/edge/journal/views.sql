@@ -12,6 +12,7 @@ DROP TABLE IF EXISTS agents;
 DROP TABLE IF EXISTS delegations;
 DROP TABLE IF EXISTS wallets;
 DROP TABLE IF EXISTS positions;
+DROP TABLE IF EXISTS channels;
 DROP TABLE IF EXISTS pauses;
 DROP TABLE IF EXISTS payments;
 DROP TABLE IF EXISTS holds;
@@ -74,7 +75,8 @@ CREATE TABLE wallets (
     opened_at TEXT NOT NULL
 );
 
--- What each wallet has of each asset: entered - left - paid, of which held is set aside.
+-- What each wallet has of each asset: entered - left - paid, of which held is set aside, and locked
+-- lies in channels or is on its way there.
 CREATE TABLE positions (
     wallet_id      TEXT NOT NULL,
     network        TEXT NOT NULL,
@@ -83,6 +85,7 @@ CREATE TABLE positions (
     left           NOT NULL DEFAULT 0,
     paid           NOT NULL DEFAULT 0,
     held           NOT NULL DEFAULT 0,
+    locked         NOT NULL DEFAULT 0,
     up_to_block    INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (wallet_id, network, asset)
 ) WITHOUT ROWID;
@@ -95,7 +98,8 @@ CREATE TABLE pauses (
 );
 
 -- The payer's side, every payment that was ever held. state: signable, unknown, captured (by
--- receipt), settled (the rail showed it), void, expired, reversed. seq is the entry that held it.
+-- receipt), settled (the rail showed it), charged (by voucher: its channel says what is claimed), void,
+-- expired, reversed. seq is the entry that held it.
 CREATE TABLE payments (
     seq              INTEGER PRIMARY KEY,
     payment          TEXT    NOT NULL UNIQUE,
@@ -143,6 +147,32 @@ CREATE TABLE holds (
     held_at      TEXT    NOT NULL,
     valid_before TEXT    NOT NULL,
     seats        BLOB    NOT NULL
+) WITHOUT ROWID;
+
+-- The payer's channels. state: open, closing, closed, or why nothing more is signed. Of deposited -
+-- returned, charged is the payee's, claimed of it already; up to ceiling was signed for, ever.
+CREATE TABLE channels (
+    channel             TEXT    PRIMARY KEY,
+    state               TEXT    NOT NULL DEFAULT 'open',
+    wallet_id           TEXT    NOT NULL,
+    role                TEXT    NOT NULL,
+    provider            TEXT    NOT NULL,
+    network             TEXT    NOT NULL,
+    asset               TEXT    NOT NULL,
+    payer               TEXT    NOT NULL,
+    receiver            TEXT    NOT NULL,
+    payer_authorizer    TEXT    NOT NULL,
+    receiver_authorizer TEXT    NOT NULL,
+    withdraw_delay_s    INTEGER NOT NULL,
+    salt                TEXT    NOT NULL,
+    opened_at           TEXT    NOT NULL,
+    pending             NOT NULL DEFAULT 0,
+    deposited           NOT NULL DEFAULT 0,
+    returned            NOT NULL DEFAULT 0,
+    claimed             NOT NULL DEFAULT 0,
+    charged             NOT NULL DEFAULT 0,
+    ceiling             NOT NULL DEFAULT 0,
+    calls               INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 -- Every budget that a policy ever named; those of the policy in force are active.

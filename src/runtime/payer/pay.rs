@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, Span, field};
 
-use crate::domain::commitment::{Commitment, Scheme};
+use crate::domain::commitment::Commitment;
 use crate::domain::fault::Fault;
 use crate::domain::id::{Fingerprint, PaymentId, ProviderId};
 use crate::domain::ledger::agent::Agent;
@@ -281,9 +281,7 @@ impl Payer {
             asset: pay_by.asset,
             payer,
             pay_to: pay_by.pay_to,
-            amount_max: match pay_by.scheme {
-                Scheme::Exact => amount,
-            },
+            amount_max: amount,
             valid_after_s: VALID_AFTER_S,
             valid_before_s: self.parts.clock.now().as_secs().saturating_add(life_s),
             nonce: self.parts.signer.nonce(wallet, prepared.payment),

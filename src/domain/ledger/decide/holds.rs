@@ -7,6 +7,7 @@ use crate::domain::ledger::agent::{Agent, Scope};
 use crate::domain::ledger::agents::Found;
 use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per, Seat};
 use crate::domain::ledger::caps::{Cap, Spender};
+use crate::domain::ledger::channel::{Channel, Turn};
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::decide::{Decided, Refusal};
 use crate::domain::ledger::event::Event;
@@ -16,7 +17,7 @@ use crate::domain::ledger::requests::RequestState;
 use crate::domain::ledger::state::{DELEGATION_DEPTH_MAX, Ledger, Looked};
 use crate::domain::ledger::wallet::Wallet;
 use crate::domain::ledger::window::WindowSpec;
-use crate::domain::money::Amount;
+use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 
 /// The agent, its ancestors, and the delegated budgets between them.
@@ -42,7 +43,9 @@ impl Line {
 
 /// What the budgets of a path said so far.
 #[derive(Default)]
-struct Checked {
+struct Checked<'a> {
+    /// What a voucher gives back while it takes.
+    relief: &'a [(Seat, Nano)],
     checks: Vec<BudgetCheck>,
     seats: Vec<Seat>,
     /// Whether a budget applies that is neither a session's nor delegated.
@@ -52,10 +55,18 @@ struct Checked {
     fresh: usize,
 }
 
-impl Checked {
+impl Checked<'_> {
     fn add(&mut self, looked: Looked) {
-        let Looked { check, bounds, fresh } = looked;
+        let Looked { mut check, bounds, fresh } = looked;
         let account = check.account;
+        // Only what counts in the very window of the hold: a former one gives nothing to this.
+        for (_, nano) in self
+            .relief
+            .iter()
+            .filter(|(seat, _)| seat.account == account && seat.bounds() == bounds)
+        {
+            check.held = check.held.saturating_sub(*nano);
+        }
         self.checks.push(check);
         self.seats.push(Seat { account, from: bounds.from, until: bounds.until });
         self.fresh = self.fresh.saturating_add(usize::from(fresh));
@@ -64,6 +75,17 @@ impl Checked {
 
 impl Ledger {
     pub(super) fn decide_hold(&self, now: Timestamp, ask: HoldAsk) -> Result<Decided, Refusal> {
+        let (held, checks) = self.check_hold(now, ask, Source::Wallet)?;
+        Ok(Decided { event: Event::Held(Arc::new(held)), checks })
+    }
+
+    /// Everything that has to be so before money is set aside, in its order.
+    pub(in crate::domain::ledger) fn check_hold(
+        &self,
+        now: Timestamp,
+        ask: HoldAsk,
+        source: Source<'_>,
+    ) -> Result<(Held, Vec<BudgetCheck>), Refusal> {
         let found = self.agents.find(ask.agent).ok_or(Rejection::UnknownAgent(ask.agent))?;
         let agent = found.agent;
         self.check_request(now, &ask)?;
@@ -75,14 +97,15 @@ impl Ledger {
         self.check_paused(agent, &line)?;
         self.check_amounts(&ask)?;
         let wallet = self.wallets.at(found.wallet);
-        check_wallet(wallet, &ask)?;
-        if self.holds.find_row(&ask.payment).is_some() {
+        check_wallet(wallet, &ask, source)?;
+        if self.holds.find_row(&ask.payment).is_some() || self.find_draw(ask.payment).is_some() {
             return Err(Rejection::PaymentTaken(ask.payment).into());
         }
         if self.holds.len() >= self.bounds.holds_max {
             return Err(full("open holds", self.bounds.holds_max).into());
         }
-        let checked = self.check_budgets(now, &found, &line, &ask)?;
+        let relief = source.relief();
+        let checked = self.check_budgets(now, &found, &line, &ask, &relief)?;
         let HoldAsk { agent: id, payment, request, attempt, fingerprint, commitment, nano, .. } =
             ask;
         let held = Held {
@@ -103,7 +126,7 @@ impl Ledger {
             policy_version: ask.policy_version,
             boot: ask.boot,
         };
-        Ok(Decided { event: Event::Held(Arc::new(held)), checks: checked.checks })
+        Ok((held, checked.checks))
     }
 
     /// The same request again is the same payment; another content under its id is a conflict.
@@ -138,7 +161,7 @@ impl Ledger {
         if amount.is_zero() || amount > Amount::MAX {
             return Err(Rejection::AmountOutOfRange { amount });
         }
-        if ask.nano.is_zero() || ask.nano > crate::domain::money::Nano::MAX {
+        if ask.nano.is_zero() || ask.nano > Nano::MAX {
             return Err(Rejection::NanoOutOfRange { nano: ask.nano });
         }
         Ok(())
@@ -188,13 +211,14 @@ impl Ledger {
         line
     }
 
-    fn check_budgets(
+    fn check_budgets<'a>(
         &self,
         now: Timestamp,
         found: &Found<'_>,
         line: &Line,
         ask: &HoldAsk,
-    ) -> Result<Checked, Refusal> {
+        relief: &'a [(Seat, Nano)],
+    ) -> Result<Checked<'a>, Refusal> {
         let spender = Spender {
             root: line.root(),
             agent: line.agent,
@@ -205,7 +229,7 @@ impl Ledger {
             provider: Some(&ask.provider),
             model: Some(&ask.model),
         };
-        let mut checked = Checked::default();
+        let mut checked = Checked { relief, ..Checked::default() };
         self.caps
             .path(&spender, |account, cap| self.check_cap(now, account, cap, ask, &mut checked));
         if let (Some(ended), Some(session)) = (checked.session_ended, ask.session.clone()) {
@@ -236,7 +260,7 @@ impl Ledger {
         account: AccountKey,
         cap: &Cap,
         ask: &HoldAsk,
-        checked: &mut Checked,
+        checked: &mut Checked<'_>,
     ) {
         let looked = self.look(account, &cap.terms(), ask.nano, now);
         let bounds = looked.bounds;
@@ -253,7 +277,7 @@ impl Ledger {
         delegation: DelegationId,
         child: AgentId,
         ask: &HoldAsk,
-        checked: &mut Checked,
+        checked: &mut Checked<'_>,
     ) -> Result<(), Rejection> {
         let terms = self.find_delegation(delegation).expect("a line names known delegations");
         if now >= terms.until {
@@ -293,10 +317,36 @@ impl Ledger {
     }
 }
 
-fn check_wallet(wallet: &Wallet, ask: &HoldAsk) -> Result<(), Rejection> {
+/// Where a payment's money lies.
+#[derive(Copy, Clone, Debug)]
+pub(in crate::domain::ledger) enum Source<'a> {
+    /// In the wallet.
+    Wallet,
+    /// In a channel; and what its voucher gives back of former ones.
+    Channel(&'a Channel, &'a [Turn]),
+}
+
+impl Source<'_> {
+    /// What is given back, by the seats that it was held in.
+    fn relief(self) -> Vec<(Seat, Nano)> {
+        let Self::Channel(channel, turns) = self else { return Vec::new() };
+        let mut relief = Vec::new();
+        for turn in turns.iter().filter(|turn| !turn.freed_nano.is_zero()) {
+            let portion =
+                channel.find(turn.payment).expect("a turn names a payment of its channel");
+            relief.extend(portion.held.seats.iter().map(|seat| (*seat, turn.freed_nano)));
+        }
+        relief
+    }
+}
+
+fn check_wallet(wallet: &Wallet, ask: &HoldAsk, source: Source<'_>) -> Result<(), Rejection> {
     let name = || wallet.name.clone();
     if wallet.address != ask.commitment.payer {
         return Err(Rejection::ForeignWallet { wallet: name() });
+    }
+    if matches!(source, Source::Channel(..)) {
+        return Ok(());
     }
     let (asset, asked) = (ask.commitment.asset, ask.commitment.amount_max);
     let available = wallet.available(asset);
@@ -306,6 +356,6 @@ fn check_wallet(wallet: &Wallet, ask: &HoldAsk) -> Result<(), Rejection> {
     Ok(())
 }
 
-pub(super) fn full(what: &'static str, bound: usize) -> Rejection {
+pub(in crate::domain::ledger) fn full(what: &'static str, bound: usize) -> Rejection {
     Rejection::Full { what, bound: u64::try_from(bound).unwrap_or(u64::MAX) }
 }

@@ -7,6 +7,8 @@ mod fleet;
 mod holds;
 mod payments;
 
+pub(super) use holds::{Source, full};
+
 use crate::domain::ledger::budget::BudgetCheck;
 use crate::domain::ledger::command::Command;
 use crate::domain::ledger::event::Event;
@@ -52,6 +54,7 @@ impl Ledger {
     pub fn decide(&self, now: Timestamp, command: Command) -> Result<Decided, Refusal> {
         match command {
             Command::Hold(ask) => self.decide_hold(now, *ask),
+            Command::Channel(command) => self.decide_channel(now, command),
             Command::Doubt { payment } => Ok(self.decide_doubt(payment)?.into()),
             Command::Capture { payment, amount, transaction, proof } => {
                 Ok(self.decide_capture(payment, amount, transaction, proof)?.into())

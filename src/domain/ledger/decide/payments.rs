@@ -110,6 +110,8 @@ fn check_amount(hold: &Hold, amount: Amount) -> Result<(), Rejection> {
     let authorized = hold.held.commitment.amount_max;
     let fits = match hold.held.commitment.scheme {
         Scheme::Exact => amount == authorized,
+        // A voucher's call is taken by its channel, and never as a hold of its own.
+        Scheme::BatchSettlement(_) => false,
     };
     if fits {
         Ok(())

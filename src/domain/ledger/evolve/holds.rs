@@ -73,8 +73,15 @@ impl Ledger {
         self.take_seats(at, held);
         self.move_funds(held, |position| {
             position.held = plus(position.held, held.commitment.amount_max);
-            assert!(position.held <= position.owned(), "no wallet holds more than it owns");
+            let set_aside = plus(position.held, position.locked);
+            assert!(set_aside <= position.owned(), "no wallet holds more than it owns");
         });
+        self.remember_request(at, held);
+        let hold = Hold { held: Arc::clone(held), placed_at: at, state: HoldState::Signable };
+        self.holds.add(held.payment, hold);
+    }
+
+    pub(in crate::domain::ledger) fn remember_request(&mut self, at: Timestamp, held: &Held) {
         let remembered = Remembered {
             payment: held.payment,
             fingerprint: held.fingerprint,
@@ -82,8 +89,6 @@ impl Ledger {
         };
         self.requests.take(held.agent, held.request, remembered);
         self.requests.forget(at, self.bounds.request_memory, self.bounds.requests_max);
-        let hold = Hold { held: Arc::clone(held), placed_at: at, state: HoldState::Signable };
-        self.holds.add(held.payment, hold);
     }
 
     fn capture(&mut self, at: Timestamp, held: &Held, amount: Amount, nano: Nano) {
@@ -115,7 +120,7 @@ impl Ledger {
     }
 
     /// Takes every seat of a hold. Invariant I1: what was just held fits under every cap in force.
-    fn take_seats(&mut self, at: Timestamp, held: &Held) {
+    pub(in crate::domain::ledger) fn take_seats(&mut self, at: Timestamp, held: &Held) {
         for seat in &held.seats {
             self.caps.see_window(seat);
             let terms = if seat.account.budget == AccountKey::DELEGATION {
@@ -136,7 +141,7 @@ impl Ledger {
     }
 
     /// Changes every seat of a hold: all of them, in the windows that they took.
-    fn seats(&mut self, at: Timestamp, held: &Held, change: Change) {
+    pub(in crate::domain::ledger) fn seats(&mut self, at: Timestamp, held: &Held, change: Change) {
         for seat in &held.seats {
             // The definition outlives the policy that named it, so the window is known for life.
             let window = self.caps.window(seat.account.budget);

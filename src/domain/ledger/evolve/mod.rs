@@ -64,6 +64,7 @@ impl Ledger {
                 self.pauses.remove(scope);
             }
             Event::GasSpent { .. } => {}
+            Event::Channel(event) => self.evolve_channel(at, event),
             payment @ (Event::Held(_)
             | Event::Doubted { .. }
             | Event::Captured { .. }

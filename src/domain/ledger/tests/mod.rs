@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and say what they are by their names"
 )]
 
+mod channels;
 mod claims;
 mod delegations;
 mod fixture;

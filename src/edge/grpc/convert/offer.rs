@@ -4,7 +4,7 @@ use super::{
     Malformed, address, asset, bounded, parse, parse_some, read, read_all, signature,
     signature_bytes, time, time_to_pb,
 };
-use crate::domain::commitment::{Scheme, TransferMethod};
+use crate::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use crate::domain::negotiation::{CounterOffer, Verdict};
 use crate::domain::order::{Order, Units};
 use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote};
@@ -63,6 +63,7 @@ impl From<&PayBy> for pb::PayBy {
     fn from(way: &PayBy) -> Self {
         let scheme = match way.scheme {
             Scheme::Exact => pb::Scheme::Exact,
+            Scheme::BatchSettlement(_) => pb::Scheme::BatchSettlement,
         };
         let method = match way.method {
             TransferMethod::Eip3009 => pb::TransferMethod::Eip3009,
@@ -73,7 +74,33 @@ impl From<&PayBy> for pb::PayBy {
             asset: way.asset.to_string(),
             pay_to: way.pay_to.to_string(),
             timeout_s: way.timeout_s,
+            channel: match way.scheme {
+                Scheme::BatchSettlement(offer) => Some((&offer).into()),
+                Scheme::Exact => None,
+            },
         }
+    }
+}
+
+impl From<&ChannelOffer> for pb::ChannelOffer {
+    fn from(offer: &ChannelOffer) -> Self {
+        Self {
+            receiver_authorizer: offer.receiver_authorizer.to_string(),
+            withdraw_delay_s: offer.withdraw_delay_s,
+            deposit_min: offer.deposit_min.to_string(),
+        }
+    }
+}
+
+impl TryFrom<pb::ChannelOffer> for ChannelOffer {
+    type Error = Malformed;
+
+    fn try_from(offer: pb::ChannelOffer) -> Result<Self, Malformed> {
+        Ok(Self {
+            receiver_authorizer: address(&offer.receiver_authorizer, "receiver_authorizer")?,
+            withdraw_delay_s: offer.withdraw_delay_s,
+            deposit_min: parse(&offer.deposit_min, "deposit_min")?,
+        })
     }
 }
 
@@ -83,8 +110,14 @@ impl TryFrom<pb::PayBy> for PayBy {
     fn try_from(way: pb::PayBy) -> Result<Self, Malformed> {
         let scheme = match way.scheme() {
             pb::Scheme::Exact => Scheme::Exact,
+            pb::Scheme::BatchSettlement => {
+                Scheme::BatchSettlement(read(way.channel.clone(), "channel")?)
+            }
             pb::Scheme::Unspecified => {
-                return Err(Malformed::new("scheme", "names no scheme that is known here: exact"));
+                return Err(Malformed::new(
+                    "scheme",
+                    "names no scheme that is known here: exact, batch-settlement",
+                ));
             }
         };
         let method = match way.method() {

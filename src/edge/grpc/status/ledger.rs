@@ -83,7 +83,8 @@ fn code(error: &Rejection) -> Code {
         Rejection::UnknownAgent(_)
         | Rejection::UnknownWallet(_)
         | Rejection::UnknownPayment(_)
-        | Rejection::UnknownClaim(_) => Code::NotFound,
+        | Rejection::UnknownClaim(_)
+        | Rejection::UnknownChannel(_) => Code::NotFound,
         Rejection::RequestOutsideMemory { .. }
         | Rejection::AmountOutOfRange { .. }
         | Rejection::NanoOutOfRange { .. } => Code::InvalidArgument,
@@ -107,10 +108,18 @@ fn code(error: &Rejection) -> Code {
         | Rejection::AmountMismatch { .. }
         | Rejection::MovedBefore { .. }
         | Rejection::WrongGenesis { .. }
+        | Rejection::ChannelBusy { .. }
+        | Rejection::ChannelFrozen { .. }
+        | Rejection::ChannelEmpty { .. }
+        | Rejection::OverChannelCap { .. }
+        | Rejection::DepositLive { .. }
+        | Rejection::DepositOver { .. }
         | Rejection::Unchanged => Code::FailedPrecondition,
         // Callers never choose these: the node made a name, a commitment or a policy, or read a chain,
         // that does not fit its own ledger.
         Rejection::ForeignWallet { .. }
+        | Rejection::OtherChannel { .. }
+        | Rejection::ChannelMismatch { .. }
         | Rejection::FundsBelowZero { .. }
         | Rejection::PaymentTaken(_)
         | Rejection::BadWindow { .. } => Code::Internal,

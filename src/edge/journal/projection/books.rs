@@ -38,6 +38,7 @@ pub(in crate::edge::journal) const fn account(account: BookAccount) -> &'static 
         BookAccount::Earned => "earned",
         BookAccount::Loss => "loss",
         BookAccount::Fees => "fees",
+        BookAccount::Channel => "channel",
     }
 }
 

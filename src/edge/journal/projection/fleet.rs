@@ -179,12 +179,14 @@ pub(super) fn reverse(tx: &Transaction<'_>, wallet: &str, paid: Money) -> rusqli
     change(tx, wallet, paid.asset, |position| position.paid = less(position.paid, paid.amount))
 }
 
+/// A wallet's row for one asset.
 #[derive(Default)]
-struct Position {
+pub(super) struct Position {
     entered: Amount,
     left: Amount,
-    paid: Amount,
+    pub(super) paid: Amount,
     held: Amount,
+    pub(super) locked: Amount,
     up_to: i64,
 }
 
@@ -195,11 +197,20 @@ fn change(
     asset: Asset,
     change: impl FnOnce(&mut Position),
 ) -> rusqlite::Result<()> {
-    let [network, contract] = asset_columns(asset);
+    change_row(tx, wallet, asset_columns(asset), change)
+}
+
+/// The same, of the asset that has these two columns.
+pub(super) fn change_row(
+    tx: &Transaction<'_>,
+    wallet: &str,
+    [network, contract]: [String; 2],
+    change: impl FnOnce(&mut Position),
+) -> rusqlite::Result<()> {
     let amount = |row: &Row<'_>, column| row.get(column).map(|SqlAmount(amount)| amount);
     let mut position = tx
         .prepare_cached(
-            "SELECT entered, left, paid, held, up_to_block FROM positions
+            "SELECT entered, left, paid, held, locked, up_to_block FROM positions
              WHERE wallet_id = ?1 AND network = ?2 AND asset = ?3",
         )?
         .query_row(params![wallet, network, contract], |row| {
@@ -208,7 +219,8 @@ fn change(
                 left: amount(row, 1)?,
                 paid: amount(row, 2)?,
                 held: amount(row, 3)?,
-                up_to: row.get(4)?,
+                locked: amount(row, 4)?,
+                up_to: row.get(5)?,
             })
         })
         .optional()?
@@ -217,8 +229,8 @@ fn change(
     run(
         tx,
         "INSERT OR REPLACE INTO positions
-         (wallet_id, network, asset, entered, left, paid, held, up_to_block)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         (wallet_id, network, asset, entered, left, paid, held, locked, up_to_block)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             wallet,
             network,
@@ -227,6 +239,7 @@ fn change(
             SqlAmount(position.left),
             SqlAmount(position.paid),
             SqlAmount(position.held),
+            SqlAmount(position.locked),
             position.up_to,
         ],
     )

@@ -3,6 +3,7 @@
 
 pub(super) mod books;
 mod budgets;
+mod channels;
 mod claims;
 mod fleet;
 mod payments;
@@ -16,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
@@ -157,6 +158,7 @@ fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Res
         | Event::ClaimDied { .. }
         | Event::RefundBegun { .. }
         | Event::Refunded { .. } => claims::apply(tx, place, event),
+        Event::Channel(event) => channels::apply(tx, place, event),
     }
 }
 

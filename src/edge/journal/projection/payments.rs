@@ -9,6 +9,7 @@ use crate::domain::asset::Asset;
 use crate::domain::id::{AgentId, Name, PaymentId};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::budget::Seat;
+use crate::domain::ledger::channel::Turn;
 use crate::domain::ledger::hold::{CaptureProof, Held};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::time::Timestamp;
@@ -83,6 +84,13 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
 }
 
 fn hold(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusqlite::Result<()> {
+    draw(tx, place, held)?;
+    let commitment = &held.commitment;
+    fleet::hold(tx, &held.wallet.to_string(), commitment.asset, commitment.amount_max)
+}
+
+/// A payment whose money lies in a channel: it counts in budgets only.
+pub(super) fn draw(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusqlite::Result<()> {
     let spender = find_spender(tx, held.agent)?;
     let commitment = &held.commitment;
     let asset = commitment.asset;
@@ -119,8 +127,37 @@ fn hold(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusqlite::Result
         ],
     )?;
     open(tx, place, held, &spender.agent)?;
-    budgets::hold(tx, place.at, held, &spender)?;
-    fleet::hold(tx, &held.wallet.to_string(), asset, commitment.amount_max)
+    budgets::hold(tx, place.at, held, &spender)
+}
+
+/// What a voucher, a charge or a claim took and gave back of a payment's part of a channel.
+pub(super) fn turn(tx: &Transaction<'_>, place: Place<'_>, turn: &Turn) -> rusqlite::Result<()> {
+    let Some(open) = find_open(tx, turn.payment)? else { return Ok(()) };
+    let given = turn.taken_nano.checked_add(turn.freed_nano).unwrap_or(open.nano);
+    budgets::capture(tx, &open.seats, given, turn.taken_nano)?;
+    let payment = turn.payment.to_string();
+    let (amount, spent): (Option<SqlAmount>, Option<i64>) = tx
+        .prepare_cached("SELECT amount, spent_nano FROM payments WHERE payment = ?1")?
+        .query_row([&payment], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let before = amount.map_or(Amount::ZERO, |SqlAmount(amount)| amount);
+    let amount = before.checked_add(turn.taken).unwrap_or(before);
+    let spent = spent.unwrap_or(0).saturating_add(to_sql(turn.taken_nano.get()));
+    let state = if amount.is_zero() && turn.ended { "void" } else { "charged" };
+    run(
+        tx,
+        "UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4, ended_at = ?5
+         WHERE payment = ?1",
+        params![payment, state, SqlAmount(amount), spent, place.now],
+    )?;
+    if turn.ended {
+        return close(tx, turn.payment);
+    }
+    run(
+        tx,
+        "UPDATE holds SET state = ?2, held_nano = held_nano - ?3 WHERE payment = ?1",
+        params![payment, state, to_sql(given.get())],
+    )
+    .map(drop)
 }
 
 fn open(tx: &Transaction<'_>, place: Place<'_>, held: &Held, agent: &str) -> rusqlite::Result<()> {

@@ -179,7 +179,7 @@ pub(super) fn every_kind() -> Vec<Event> {
     let by = Principal::Agent(AgentId::named(&name("scout")));
     let delegation = DelegationId::from_bytes([4; 16]);
     let canceled = VoidProof::Canceled { transaction: TRANSFER, block: BLOCK };
-    vec![
+    let mut events = vec![
         Event::RailPinned { network: Network::SANDBOX, genesis: B256::repeat_byte(1) },
         policy(),
         agent_added(),
@@ -224,5 +224,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             transaction: TRANSFER,
         },
         Event::RefundBegun { claim: claim(4) },
-    ]
+    ];
+    events.extend(super::channels::every_kind());
+    events
 }

@@ -1,0 +1,52 @@
+//! Channels as both sides and the rail name them: money that lies in a contract, and is drawn by
+//! vouchers.
+//!
+//! Source: x402 scheme `batch-settlement` on EVM.
+
+use std::fmt;
+
+use alloy::primitives::{Address, B256};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::asset::Asset;
+use crate::domain::money::Amount;
+
+/// A channel's name on the rail: the EIP-712 digest of its terms, chain and contract included, so that
+/// no two channels anywhere share it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChannelId(pub B256);
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Who may do what in a channel. None of it changes in its life.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChannelTerms {
+    /// What lies in it.
+    pub asset: Asset,
+    /// Whose money it is.
+    pub payer: Address,
+    /// Who signs vouchers.
+    pub payer_authorizer: Address,
+    /// Who is paid.
+    pub receiver: Address,
+    /// Who signs claims and refunds.
+    pub receiver_authorizer: Address,
+    /// How long the payer waits for what was not claimed, in seconds.
+    pub withdraw_delay_s: u64,
+    /// Tells the channels of the same two sides apart.
+    pub salt: B256,
+}
+
+/// What a voucher says: so much may be claimed in all, in atomic units, since the channel began.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// In which channel.
+    pub channel: ChannelId,
+    /// How much in all.
+    pub amount: Amount,
+}

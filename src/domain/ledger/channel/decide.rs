@@ -1,0 +1,270 @@
+//! What may become of a payer's channels.
+
+use crate::domain::channel::ChannelId;
+use crate::domain::commitment::Scheme;
+use crate::domain::id::PaymentId;
+use crate::domain::ledger::channel::command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
+use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Seen};
+use crate::domain::ledger::channel::state::{
+    Channel, ChannelState, Deposit, Frozen, Opened, PORTIONS_MAX, Step, less, more,
+};
+use crate::domain::ledger::command::HoldAsk;
+use crate::domain::ledger::decide::{Decided, Refusal, Source, full};
+use crate::domain::ledger::event::Event;
+use crate::domain::ledger::hold::FinalBlock;
+use crate::domain::ledger::rejection::Rejection;
+use crate::domain::ledger::state::Ledger;
+use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::time::Timestamp;
+
+/// Channels at most, closed ones included: one that was forgotten could be opened again.
+const CHANNELS_MAX: usize = 1_000_000;
+
+impl Ledger {
+    pub(in crate::domain::ledger) fn decide_channel(
+        &self,
+        now: Timestamp,
+        command: ChannelCommand,
+    ) -> Result<Decided, Refusal> {
+        let event = match command {
+            ChannelCommand::Draw(ask) => return self.decide_draw(now, *ask),
+            ChannelCommand::Open(opened) => self.decide_open(opened)?,
+            ChannelCommand::Deposit { channel, deposit, caps, policy_version } => {
+                self.decide_deposit(now, channel, deposit, caps, policy_version)?
+            }
+            ChannelCommand::ConfirmDeposit { channel, transaction, block } => {
+                let (_, money) = self.pending(channel)?;
+                ChannelEvent::Deposited { channel, money, transaction, block }
+            }
+            ChannelCommand::ExpireDeposit { channel, block } => {
+                let (deposit, money) = self.pending(channel)?;
+                if block.time_s < deposit.valid_before_s {
+                    return Err(Rejection::DepositLive { channel }.into());
+                }
+                let found = self.channel(channel)?;
+                let unclaimed = less(found.charged, found.balance());
+                let unclaimed = Money { amount: unclaimed, asset: money.asset };
+                ChannelEvent::DepositExpired { channel, money, unclaimed, block }
+            }
+            ChannelCommand::Charge { channel, charge } => self.decide_charge(channel, charge)?,
+            ChannelCommand::Void { channel, payment, boot } => {
+                self.decide_void_draw(channel, payment, boot)?
+            }
+            ChannelCommand::See { channel, balance, claimed, block } => {
+                self.decide_see(channel, balance, claimed, block)?
+            }
+            ChannelCommand::Freeze { channel, why } => match self.channel(channel)?.state {
+                ChannelState::Open => ChannelEvent::Frozen { channel, why },
+                ChannelState::Frozen(_) | ChannelState::Closed => {
+                    return Err(Rejection::Unchanged.into());
+                }
+            },
+        };
+        Ok(Event::Channel(event).into())
+    }
+
+    fn channel(&self, channel: ChannelId) -> Result<&Channel, Rejection> {
+        self.find_channel(channel).ok_or(Rejection::UnknownChannel(channel))
+    }
+
+    fn pending(&self, channel: ChannelId) -> Result<(Deposit, Money), Rejection> {
+        let found = self.channel(channel)?;
+        let deposit = found.pending.ok_or(Rejection::Unchanged)?;
+        Ok((deposit, Money { amount: deposit.amount, asset: found.opened.terms.asset }))
+    }
+
+    fn decide_open(&self, opened: Box<Opened>) -> Result<ChannelEvent, Rejection> {
+        if self.find_channel(opened.id).is_some() {
+            return Err(Rejection::Unchanged);
+        }
+        let wallet = self.wallets.find(opened.wallet);
+        match wallet {
+            Some(wallet) if wallet.address == opened.terms.payer => {}
+            Some(wallet) => return Err(Rejection::ForeignWallet { wallet: wallet.name.clone() }),
+            None => return Err(Rejection::UnknownChannel(opened.id)),
+        }
+        if self.channels.kept.len() >= CHANNELS_MAX {
+            return Err(full("channels", CHANNELS_MAX));
+        }
+        Ok(ChannelEvent::Opened(opened))
+    }
+
+    fn decide_deposit(
+        &self,
+        now: Timestamp,
+        channel: ChannelId,
+        deposit: Deposit,
+        caps: ChannelCaps,
+        policy_version: u32,
+    ) -> Result<ChannelEvent, Rejection> {
+        let found = self.open_channel(channel)?;
+        let Opened { terms, provider, wallet, .. } = &found.opened;
+        if policy_version != self.policy.version {
+            let (current, asked) = (self.policy.version, policy_version);
+            return Err(Rejection::StalePolicy { current, asked });
+        }
+        if found.pending.is_some() {
+            return Err(Rejection::ChannelBusy { channel });
+        }
+        let Deposit { amount, nano, .. } = deposit;
+        if amount.is_zero() || more(found.deposited, amount) > Amount::MAX {
+            return Err(Rejection::AmountOutOfRange { amount });
+        }
+        if nano.is_zero() || nano > Nano::MAX {
+            return Err(Rejection::NanoOutOfRange { nano });
+        }
+        if now.as_secs() >= deposit.valid_before_s {
+            return Err(Rejection::DepositOver { channel });
+        }
+        for (locked, limit) in
+            [(self.locked_at(provider), caps.provider), (self.locked(), caps.total)]
+        {
+            if locked.checked_add(nano).is_none_or(|sum| sum > limit) {
+                let provider = provider.clone();
+                return Err(Rejection::OverChannelCap { provider, locked, limit, asked: nano });
+            }
+        }
+        let wallet = self.wallets.find(*wallet).expect("a channel's wallet is open");
+        let (asset, available) = (terms.asset, wallet.available(terms.asset));
+        if amount > available {
+            let wallet = wallet.name.clone();
+            return Err(Rejection::InsufficientFunds { wallet, asset, available, asked: amount });
+        }
+        Ok(ChannelEvent::DepositHeld { channel, deposit, money: Money { amount, asset } })
+    }
+
+    fn open_channel(&self, channel: ChannelId) -> Result<&Channel, Rejection> {
+        let found = self.channel(channel)?;
+        match found.state {
+            ChannelState::Open => Ok(found),
+            state => Err(Rejection::ChannelFrozen { channel, state: state.as_str() }),
+        }
+    }
+
+    /// Every budget that applies must have room for the worst case, in the same way as for a hold.
+    fn decide_draw(&self, now: Timestamp, asked: DrawAsk) -> Result<Decided, Refusal> {
+        let DrawAsk { ask, channel, last } = asked;
+        let found = self.open_channel(channel)?;
+        let charged = match last {
+            Some(charge) => charged_by(found, charge)?,
+            None if found.last.is_some() => return Err(Rejection::ChannelBusy { channel }.into()),
+            None => found.charged,
+        };
+        self.check_terms(found, &ask)?;
+        let amount = ask.commitment.amount_max;
+        let ceiling = more(charged, amount);
+        if ceiling > found.reach() {
+            let room = less(found.reach(), charged);
+            return Err(Rejection::ChannelEmpty { channel, room, asked: amount }.into());
+        }
+        let step = Step { charged, covered: ceiling, most: Amount::new(u128::MAX) };
+        let (turns, left) = found.turn(step);
+        if left.len() >= PORTIONS_MAX {
+            return Err(full("portions of a channel", PORTIONS_MAX).into());
+        }
+        let (held, checks) = self.check_hold(now, ask, Source::Channel(found, &turns))?;
+        let taken = less(charged, found.charged);
+        let drawn = Drawn { held: held.into(), channel, charged, ceiling, taken, turns };
+        Ok(Decided { event: Event::Channel(ChannelEvent::Drawn(drawn)), checks })
+    }
+
+    /// One channel serves one wallet, one role and one provider.
+    fn check_terms(&self, found: &Channel, ask: &HoldAsk) -> Result<(), Rejection> {
+        let Opened { id, terms, wallet, role, provider } = &found.opened;
+        let commitment = &ask.commitment;
+        let agent = self.agents.find(ask.agent).ok_or(Rejection::UnknownAgent(ask.agent))?;
+        let fits = matches!(commitment.scheme, Scheme::BatchSettlement(_))
+            && commitment.nonce == id.0
+            && commitment.asset == terms.asset
+            && commitment.payer == terms.payer
+            && commitment.pay_to == terms.receiver
+            && self.wallets.id_at(agent.wallet) == *wallet
+            && agent.agent.role == *role
+            && ask.provider == *provider;
+        if fits { Ok(()) } else { Err(Rejection::OtherChannel { channel: *id }) }
+    }
+
+    fn decide_charge(&self, channel: ChannelId, charge: Charge) -> Result<ChannelEvent, Rejection> {
+        let found = self.channel(channel)?;
+        let charged = charged_by(found, charge)?;
+        let step = Step { charged, covered: Amount::ZERO, most: Amount::new(u128::MAX) };
+        let (turns, _) = found.turn(step);
+        let amount = less(charged, found.charged);
+        let taken = Money { amount, asset: found.opened.terms.asset };
+        Ok(ChannelEvent::Charged { channel, charged, turns, taken })
+    }
+
+    fn decide_void_draw(
+        &self,
+        channel: ChannelId,
+        payment: PaymentId,
+        boot: u64,
+    ) -> Result<ChannelEvent, Rejection> {
+        let found = self.channel(channel)?;
+        let portion = found.find(payment).ok_or(Rejection::UnknownPayment(payment))?;
+        // Only the process that placed it can know that its signer never saw it; the treasury adds that
+        // it did not release it. Nor may a claim have come near it.
+        if found.last != Some(payment) || portion.held.boot != boot || found.charged != found.base {
+            let (state, asked) = ("signable", "voided");
+            return Err(Rejection::WrongState { payment, state, asked });
+        }
+        // What former vouchers say can be drawn still, and is held by nobody else.
+        let turn = portion.cut(found.ceiling_before);
+        Ok(ChannelEvent::DrawVoided { channel, payment, turn })
+    }
+
+    fn decide_see(
+        &self,
+        channel: ChannelId,
+        balance: Amount,
+        claimed: Amount,
+        block: FinalBlock,
+    ) -> Result<ChannelEvent, Rejection> {
+        let found = self.channel(channel)?;
+        if balance == found.balance() && claimed == found.claimed {
+            return Err(Rejection::Unchanged);
+        }
+        // A deposit has to be confirmed before it can be seen, and no claim is ever taken back.
+        if balance > found.balance() || claimed < found.claimed || claimed > balance {
+            return Err(Rejection::ChannelMismatch { channel, balance, claimed });
+        }
+        let returned = less(found.balance(), balance);
+        let most = found.most(returned);
+        let charged = found.charged.max(claimed);
+        let (turns, _) = found.turn(Step { charged, covered: Amount::ZERO, most });
+        let asset = found.opened.terms.asset;
+        let taken = Money { amount: less(charged, found.charged), asset };
+        let returned = Money { amount: returned, asset };
+        // The last call may have been charged up to its voucher's sum before its answer came.
+        let expected = found.last.map_or(found.charged, |_| found.last_ceiling);
+        let went_back = !returned.amount.is_zero() || !found.returned.is_zero();
+        let state = match found.state {
+            ChannelState::Open if claimed > expected => ChannelState::Frozen(Frozen::Overclaimed),
+            ChannelState::Open if went_back => ChannelState::Frozen(Frozen::Closing),
+            state => state,
+        };
+        let empty = balance == claimed && found.pending.is_none();
+        let state = if empty && state != ChannelState::Open { ChannelState::Closed } else { state };
+        // What came back although it was charged: the payee never claimed it.
+        let reach = less(found.reach(), returned.amount);
+        let unclaimed = Money { amount: less(charged, reach), asset };
+        let seen =
+            Seen { channel, balance, claimed, block, turns, taken, returned, unclaimed, state };
+        Ok(ChannelEvent::Seen(Box::new(seen)))
+    }
+}
+
+/// What is charged in all, once the channel's last call cost so much.
+fn charged_by(found: &Channel, charge: Charge) -> Result<Amount, Rejection> {
+    let Charge { payment, amount } = charge;
+    if found.last != Some(payment) {
+        return Err(Rejection::UnknownPayment(payment));
+    }
+    let charged = more(found.base, amount);
+    if charged > found.last_ceiling {
+        let authorized = less(found.last_ceiling, found.base);
+        return Err(Rejection::ExceedsHold { payment, authorized, asked: amount });
+    }
+    // A claim that was seen meanwhile counts, and nothing is paid of what never arrived or went back.
+    Ok(charged.min(found.reach()).max(found.charged))
+}

@@ -1,0 +1,534 @@
+//! Channels: what was signed away stays held in the budgets of its call, whatever comes after it.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::Address;
+use proptest::prelude::*;
+
+use super::fixture::*;
+use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
+use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::ledger::audit::Audit;
+use crate::domain::ledger::channel::{
+    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, Deposit, DrawAsk, Frozen,
+    Opened,
+};
+use crate::domain::ledger::command::HoldAsk;
+use crate::domain::ledger::{Bounds, Command, Event, Ledger, Rejection};
+use crate::domain::money::{Amount, Nano};
+
+const CAPS: ChannelCaps = ChannelCaps { provider: Nano::new(1_000), total: Nano::new(1_500) };
+
+fn id(n: u64) -> ChannelId {
+    ChannelId(number(1_000 + n))
+}
+
+fn units(n: u64) -> Amount {
+    Amount::new(n.into())
+}
+
+fn opened(n: u64) -> Opened {
+    Opened {
+        id: id(n),
+        terms: ChannelTerms {
+            asset: asset(),
+            payer: wallet_address("main"),
+            payer_authorizer: Address::repeat_byte(4),
+            receiver: Address::repeat_byte(9),
+            receiver_authorizer: Address::repeat_byte(8),
+            withdraw_delay_s: 900,
+            salt: number(n),
+        },
+        wallet: WalletId::named(&name("main")),
+        role: name("scout"),
+        provider: name("scribe-1"),
+    }
+}
+
+/// A desk with one channel, and what may be asked of it in few words.
+#[derive(Clone)]
+struct Bench {
+    desk: Desk,
+    deposits: u64,
+}
+
+impl Bench {
+    fn new(budget: u64, deposit: u64) -> Self {
+        let mut bench = Self { desk: Desk::new(vec![pool(budget)]), deposits: 0 };
+        bench.open(1);
+        if deposit > 0 {
+            bench.fill(1, deposit);
+        }
+        bench
+    }
+
+    fn ask(&mut self, command: ChannelCommand) -> Result<ChannelEvent, Rejection> {
+        match self.desk.execute(Command::Channel(command))? {
+            Event::Channel(event) => Ok(event),
+            other => panic!("a channel's command becomes its event, not {other:?}"),
+        }
+    }
+
+    fn open(&mut self, n: u64) {
+        self.ask(ChannelCommand::Open(Box::new(opened(n)))).unwrap();
+    }
+
+    fn deposit(&mut self, n: u64, amount: u64) -> Result<ChannelEvent, Rejection> {
+        self.deposits += 1;
+        let deposit = Deposit {
+            amount: units(amount),
+            nano: Nano::new(amount),
+            nonce: number(500 + self.deposits),
+            salt: number(self.deposits),
+            valid_before_s: self.desk.now.as_secs() + LIFE_S,
+        };
+        let policy_version = self.desk.ledger.policy().version;
+        self.ask(ChannelCommand::Deposit { channel: id(n), deposit, caps: CAPS, policy_version })
+    }
+
+    fn confirm(&mut self, n: u64) -> Result<ChannelEvent, Rejection> {
+        let (transaction, block) = (number(5), block(START_S));
+        self.ask(ChannelCommand::ConfirmDeposit { channel: id(n), transaction, block })
+    }
+
+    fn fill(&mut self, n: u64, amount: u64) {
+        self.deposit(n, amount).unwrap();
+        self.confirm(n).unwrap();
+    }
+
+    fn call(&mut self, n: u64, amount: u64) -> HoldAsk {
+        let ask = self.desk.ask("ann", amount);
+        let offer = ChannelOffer {
+            receiver_authorizer: Address::repeat_byte(8),
+            withdraw_delay_s: 900,
+            deposit_min: Amount::ZERO,
+        };
+        let commitment = Commitment {
+            scheme: Scheme::BatchSettlement(offer),
+            nonce: id(n).0,
+            valid_before_s: u64::MAX,
+            ..ask.commitment
+        };
+        HoldAsk { commitment, ..ask }
+    }
+
+    fn draw(
+        &mut self,
+        n: u64,
+        amount: u64,
+        last: Option<(PaymentId, u64)>,
+    ) -> Result<PaymentId, Rejection> {
+        let ask = self.call(n, amount);
+        let payment = ask.payment;
+        let last = last.map(|(payment, amount)| Charge { payment, amount: units(amount) });
+        self.ask(ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(n), last })))?;
+        Ok(payment)
+    }
+
+    fn charge(
+        &mut self,
+        n: u64,
+        payment: PaymentId,
+        amount: u64,
+    ) -> Result<ChannelEvent, Rejection> {
+        let charge = Charge { payment, amount: units(amount) };
+        self.ask(ChannelCommand::Charge { channel: id(n), charge })
+    }
+
+    fn see(&mut self, n: u64, balance: u64, claimed: u64) -> Result<ChannelEvent, Rejection> {
+        let (balance, claimed) = (units(balance), units(claimed));
+        self.ask(ChannelCommand::See { channel: id(n), balance, claimed, block: block(START_S) })
+    }
+
+    fn void(&mut self, n: u64, payment: PaymentId) -> Result<ChannelEvent, Rejection> {
+        self.ask(ChannelCommand::Void { channel: id(n), payment, boot: BOOT })
+    }
+
+    fn numbers(&self) -> (u64, u64) {
+        self.desk.numbers("pool")
+    }
+
+    fn available(&self) -> u128 {
+        let wallet = self.desk.ledger.find_wallet_at(wallet_address("main")).unwrap();
+        wallet.available(asset()).get()
+    }
+
+    fn state(&self, n: u64) -> ChannelState {
+        self.desk.ledger.find_channel(id(n)).unwrap().state
+    }
+}
+
+#[test]
+fn a_deposit_is_held_before_it_is_signed_and_counts_in_no_budget() {
+    let mut bench = Bench::new(100, 0);
+    let before = bench.available();
+    bench.deposit(1, 600).unwrap();
+    assert_eq!(bench.available(), before - 600);
+    assert_eq!(bench.numbers(), (0, 0));
+    assert_eq!(bench.desk.ledger.locked(), Nano::new(600));
+    bench.confirm(1).unwrap();
+    assert_eq!(bench.available(), before - 600);
+}
+
+#[test]
+fn what_lies_locked_never_passes_its_caps() {
+    let mut bench = Bench::new(100, 600);
+    assert_eq!(code(bench.deposit(1, 401)), "ledger.over_channel_cap");
+    bench.fill(1, 400);
+    bench.open(2);
+    assert_eq!(code(bench.deposit(2, 1)), "ledger.over_channel_cap");
+    // What was charged lies there no more, as far as its payer is concerned.
+    let payment = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, payment, 50).unwrap();
+    bench.deposit(2, 50).unwrap();
+    assert_eq!(bench.desk.ledger.locked(), Nano::new(1_000));
+}
+
+#[test]
+fn a_deposit_comes_back_only_once_it_can_arrive_no_more() {
+    let mut bench = Bench::new(100, 0);
+    let before = bench.available();
+    bench.deposit(1, 600).unwrap();
+    let limit = bench.desk.now.as_secs() + LIFE_S;
+    let early = ChannelCommand::ExpireDeposit { channel: id(1), block: block(limit - 2) };
+    assert_eq!(code(bench.ask(early)), "ledger.deposit_live");
+    bench.ask(ChannelCommand::ExpireDeposit { channel: id(1), block: block(limit) }).unwrap();
+    assert_eq!((bench.available(), bench.desk.ledger.locked()), (before, Nano::ZERO));
+}
+
+#[test]
+fn a_voucher_is_held_in_the_budget_of_its_call_before_it_is_signed() {
+    let mut bench = Bench::new(100, 600);
+    let payment = bench.draw(1, 60, None).unwrap();
+    assert_eq!(bench.numbers(), (0, 60));
+    assert_eq!(code(bench.draw(1, 41, Some((payment, 60)))), "ledger.over_budget");
+    let next = bench.draw(1, 40, Some((payment, 60))).unwrap();
+    assert_eq!(bench.numbers(), (60, 40));
+    bench.charge(1, next, 40).unwrap();
+    assert_eq!(bench.numbers(), (100, 0));
+}
+
+#[test]
+fn one_call_at_a_time_draws_on_a_channel() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 10, None).unwrap();
+    assert_eq!(code(bench.draw(1, 10, None)), "ledger.channel_busy");
+    bench.draw(1, 10, Some((first, 10))).unwrap();
+}
+
+#[test]
+fn nobody_is_charged_more_than_was_held() {
+    let mut bench = Bench::new(100, 600);
+    let payment = bench.draw(1, 10, None).unwrap();
+    assert_eq!(code(bench.charge(1, payment, 11)), "ledger.exceeds_hold");
+    assert_eq!(code(bench.draw(1, 10, Some((payment, 11)))), "ledger.exceeds_hold");
+}
+
+#[test]
+fn no_voucher_says_more_than_lies_in_its_channel() {
+    let mut bench = Bench::new(1_000, 50);
+    let first = bench.draw(1, 30, None).unwrap();
+    assert_eq!(code(bench.draw(1, 21, Some((first, 30)))), "ledger.channel_empty");
+    // What is on its way counts: the voucher goes with it.
+    bench.deposit(1, 50).unwrap();
+    bench.draw(1, 21, Some((first, 30))).unwrap();
+}
+
+#[test]
+fn what_was_signed_and_not_charged_stays_held_until_the_next_voucher_covers_it() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 20).unwrap();
+    assert_eq!(bench.numbers(), (20, 30), "the voucher for 50 is in the payee's hands");
+    // 20 + 10 is beneath it: of what was signed, 20 stay held by the first call.
+    let second = bench.draw(1, 10, None).unwrap();
+    assert_eq!(bench.numbers(), (20, 30));
+    bench.charge(1, second, 10).unwrap();
+    assert_eq!(bench.numbers(), (30, 20));
+    // 30 + 40 covers all of it.
+    let third = bench.draw(1, 40, None).unwrap();
+    assert_eq!(bench.numbers(), (30, 40));
+    assert!(bench.desk.ledger.find_draw(first).is_none());
+    bench.charge(1, third, 40).unwrap();
+    assert_eq!(bench.numbers(), (70, 0));
+}
+
+#[test]
+fn what_a_voucher_covers_makes_room_for_it() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 90, None).unwrap();
+    bench.charge(1, first, 10).unwrap();
+    // 10 spent and 80 held by the first: the next one's 90 holds those 80 instead.
+    bench.draw(1, 90, None).unwrap();
+    assert_eq!(bench.numbers(), (10, 90));
+}
+
+#[test]
+fn a_voucher_that_was_never_signed_gives_back_only_what_no_other_voucher_says() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 20).unwrap();
+    let second = bench.draw(1, 60, None).unwrap();
+    assert_eq!(bench.numbers(), (20, 60));
+    bench.void(1, second).unwrap();
+    assert_eq!(bench.numbers(), (20, 30), "the voucher for 50 is out there still");
+    let event = bench.draw(1, 80, None);
+    event.unwrap();
+    assert_eq!(bench.numbers(), (20, 80));
+}
+
+#[test]
+fn only_the_process_that_drew_can_say_that_nothing_was_signed() {
+    let mut bench = Bench::new(100, 600);
+    let payment = bench.draw(1, 50, None).unwrap();
+    let other = ChannelCommand::Void { channel: id(1), payment, boot: BOOT + 1 };
+    assert_eq!(code(bench.ask(other)), "ledger.wrong_state");
+}
+
+#[test]
+fn e09_a_claim_above_what_was_charged_is_counted_and_ends_the_signing() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 20).unwrap();
+    bench.see(1, 600, 45).unwrap();
+    assert_eq!(bench.numbers(), (45, 5));
+    assert_eq!(bench.state(1), ChannelState::Frozen(Frozen::Overclaimed));
+    assert_eq!(code(bench.draw(1, 1, None)), "ledger.channel_frozen");
+}
+
+#[test]
+fn a_claim_of_the_last_call_before_its_answer_came_is_no_lie() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.see(1, 600, 40).unwrap();
+    assert_eq!(bench.state(1), ChannelState::Open);
+    bench.charge(1, first, 40).unwrap();
+    assert_eq!(bench.numbers(), (40, 10));
+}
+
+#[test]
+fn money_that_comes_back_ends_the_channel_and_frees_what_cannot_be_drawn() {
+    let mut bench = Bench::new(100, 600);
+    let before = bench.available();
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 20).unwrap();
+    bench.see(1, 20, 20).unwrap();
+    assert_eq!(bench.state(1), ChannelState::Closed);
+    assert_eq!(bench.numbers(), (20, 0));
+    assert_eq!(bench.available(), before + 580);
+    assert_eq!(bench.desk.ledger.locked(), Nano::ZERO);
+    assert_eq!(code(bench.deposit(1, 10)), "ledger.channel_frozen");
+}
+
+#[test]
+fn what_was_charged_and_never_claimed_comes_back_as_money_and_stays_spent_in_the_budget() {
+    let mut bench = Bench::new(100, 600);
+    let before = bench.available();
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 50).unwrap();
+    bench.see(1, 0, 0).unwrap();
+    assert_eq!(bench.numbers(), (50, 0));
+    assert_eq!(bench.available(), before + 600);
+    assert!(bench.desk.ledger.books().balanced());
+}
+
+#[test]
+fn a_deposit_that_never_arrives_pays_nobody() {
+    let mut bench = Bench::new(100, 0);
+    let before = bench.available();
+    bench.deposit(1, 600).unwrap();
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 50).unwrap();
+    let limit = bench.desk.now.as_secs() + LIFE_S;
+    bench.ask(ChannelCommand::ExpireDeposit { channel: id(1), block: block(limit) }).unwrap();
+    assert_eq!(bench.available(), before);
+    assert_eq!(code(bench.deposit(1, 10)), "ledger.channel_frozen", "its vouchers would draw it");
+}
+
+#[test]
+fn a_channel_serves_one_role_and_one_provider() {
+    let mut bench = Bench::new(100, 600);
+    bench.desk.agent("eve", "clerk", "red", "main");
+    let ask = bench.call(1, 10);
+    let provider = HoldAsk { provider: name("scribe-2"), ..ask.clone() };
+    let command = |ask| ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(1), last: None }));
+    assert_eq!(code(bench.ask(command(provider))), "ledger.other_channel");
+    let eve = agent_id("eve");
+    let payment = PaymentId::derive(eve, ask.request, 0);
+    let role = HoldAsk { agent: eve, payment, ..ask };
+    assert_eq!(code(bench.ask(command(role))), "ledger.other_channel");
+}
+
+/// One drawn step; numbers that do not fit are refused.
+#[derive(Clone, Debug)]
+enum Step {
+    Deposit(u64, u64),
+    Confirm(u64),
+    ExpireDeposit(u64),
+    Draw { channel: u64, units: u64, charge: u64 },
+    Charge(u64, u64),
+    Void(u64),
+    Claim { channel: u64, units: u64 },
+    GoBack { channel: u64, units: u64 },
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let channel = 1_u64..3;
+    prop_oneof![
+        2 => (channel.clone(), 1_u64..200).prop_map(|(c, n)| Step::Deposit(c, n)),
+        3 => channel.clone().prop_map(Step::Confirm),
+        1 => channel.clone().prop_map(Step::ExpireDeposit),
+        12 => (channel.clone(), 1_u64..60, 0_u64..60)
+            .prop_map(|(channel, units, charge)| Step::Draw { channel, units, charge }),
+        3 => (channel.clone(), 0_u64..60).prop_map(|(c, n)| Step::Charge(c, n)),
+        2 => channel.clone().prop_map(Step::Void),
+        2 => (channel.clone(), 0_u64..80).prop_map(|(channel, units)| Step::Claim { channel, units }),
+        1 => (channel, 0_u64..80).prop_map(|(channel, units)| Step::GoBack { channel, units }),
+        1 => (1_u64..200).prop_map(Step::Wait),
+    ]
+}
+
+/// What the contract and the payee's drawer hold: counted apart from the ledger.
+#[derive(Clone, Debug, Default)]
+struct Truth {
+    balance: u64,
+    claimed: u64,
+    pending: u64,
+    /// Every voucher that left.
+    signed: Vec<u64>,
+    /// Whether the last one may still be said not to have left.
+    last: Option<(PaymentId, u64)>,
+}
+
+impl Truth {
+    /// What the payee could still have, with what it has.
+    fn most(&self) -> u64 {
+        let highest = self.signed.iter().copied().max().unwrap_or(0);
+        highest.min(self.balance + self.pending).max(self.claimed)
+    }
+}
+
+fn check(bench: &Bench, truths: &BTreeMap<u64, Truth>) {
+    let ledger = &bench.desk.ledger;
+    let (mut held, mut reachable) = (0, 0);
+    for (n, truth) in truths {
+        let channel = ledger.find_channel(id(*n)).unwrap();
+        let mut spans: Vec<_> = channel.portions.iter().map(|p| (p.from, p.to)).collect();
+        spans.sort();
+        for pair in spans.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "portions overlap: {spans:?}");
+        }
+        let open: u128 = spans.iter().map(|(from, to)| to.get() - from.get()).sum();
+        assert!(channel.charged.get() + open >= u128::from(truth.most()), "{channel:?} {truth:?}");
+        held += channel.portions.iter().map(|portion| portion.nano.get()).sum::<u64>();
+        reachable += truth.most();
+        assert_eq!(channel.room().get(), u128::from(channel.locked.get()), "one for one");
+    }
+    let (spent, counted) = bench.numbers();
+    assert_eq!(counted, held, "what budgets hold is what portions say");
+    assert!(spent + counted >= reachable, "the payees can take {reachable} of {spent}+{counted}");
+    let mut audit = Audit::default();
+    let mut again = Ledger::new(Bounds::default());
+    for (at, event) in &bench.desk.log {
+        audit.see(*at, event);
+        again.evolve(*at, event);
+    }
+    assert!(again == *ledger, "the events give the ledger again");
+    assert_eq!(audit.over_limit(), Nano::ZERO);
+    let position = ledger.find_wallet_at(wallet_address("main")).unwrap().find(asset()).copied();
+    assert_eq!(audit.captured(asset()), position.unwrap().paid.get());
+    let rooms: u128 = ledger.channels().map(|channel| channel.room().get()).sum();
+    assert_eq!(position.unwrap().locked.get(), rooms);
+    assert!(ledger.books().balanced());
+    assert!(ledger.locked() <= CAPS.total);
+}
+
+fn run(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, step: &Step) {
+    match *step {
+        Step::Wait(secs) => bench.desk.wait(secs),
+        Step::Deposit(n, amount) => {
+            if bench.deposit(n, amount).is_ok() {
+                truths.entry(n).or_default().pending = amount;
+            }
+        }
+        Step::Confirm(n) => {
+            if bench.confirm(n).is_ok() {
+                let truth = truths.entry(n).or_default();
+                truth.balance += std::mem::take(&mut truth.pending);
+            }
+        }
+        Step::ExpireDeposit(n) => {
+            let block = block(bench.desk.now.as_secs());
+            if bench.ask(ChannelCommand::ExpireDeposit { channel: id(n), block }).is_ok() {
+                truths.entry(n).or_default().pending = 0;
+            }
+        }
+        Step::Draw { channel, units, charge } => {
+            let truth = truths.entry(channel).or_default();
+            let last = truth.last.map(|(payment, max)| (payment, charge.min(max)));
+            if let Ok(payment) = bench.draw(channel, units, last) {
+                let found = bench.desk.ledger.find_channel(id(channel)).unwrap();
+                truth.signed.push(u64::try_from(found.last_ceiling.get()).unwrap());
+                truth.last = Some((payment, units));
+            }
+        }
+        Step::Charge(n, amount) => {
+            let truth = truths.entry(n).or_default();
+            if let Some((payment, max)) = truth.last
+                && bench.charge(n, payment, amount.min(max)).is_ok()
+            {
+                truth.last = None;
+            }
+        }
+        Step::Void(n) => {
+            let truth = truths.entry(n).or_default();
+            if let Some((payment, _)) = truth.last
+                && bench.void(n, payment).is_ok()
+            {
+                truth.signed.pop();
+                truth.last = None;
+            }
+        }
+        Step::Claim { channel, units } => {
+            let truth = truths.entry(channel).or_default();
+            // Any voucher does, whatever was charged; of what has arrived only.
+            let highest = truth.signed.iter().copied().max().unwrap_or(0);
+            truth.claimed =
+                (truth.claimed + units).min(highest).min(truth.balance).max(truth.claimed);
+            let (balance, claimed) = (truth.balance, truth.claimed);
+            let _ = bench.see(channel, balance, claimed);
+        }
+        Step::GoBack { channel, units } => {
+            let truth = truths.entry(channel).or_default();
+            truth.balance -= units.min(truth.balance - truth.claimed);
+            let (balance, claimed) = (truth.balance, truth.claimed);
+            let _ = bench.see(channel, balance, claimed);
+        }
+    }
+    // A channel that ended asks nobody what its last call cost.
+    for (n, truth) in truths.iter_mut() {
+        let found = bench.desk.ledger.find_channel(id(*n)).unwrap();
+        if found.last.is_none() {
+            truth.last = None;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// I1, I10 and I11 of the payer: whatever payees claim and say, what they have and could still
+    /// take is counted in the budgets, and no cap is passed.
+    #[test]
+    fn what_payees_could_take_is_held_at_every_step(steps in prop::collection::vec(step(), 1..60)) {
+        let mut bench = Bench::new(300, 0);
+        bench.open(2);
+        let mut truths = BTreeMap::from([(1, Truth::default()), (2, Truth::default())]);
+        for step in &steps {
+            run(&mut bench, &mut truths, step);
+            check(&bench, &truths);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Channels: the payer's side, and the payments that are drawn on them.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::payments::{self, asset_columns, less};
+use super::values::{SqlAmount, lower};
+use super::{Place, fleet, run};
+use crate::domain::channel::ChannelId;
+use crate::domain::ledger::channel::{ChannelEvent, Opened, Seen};
+use crate::domain::money::Amount;
+
+pub(super) fn apply(
+    tx: &Transaction<'_>,
+    place: Place<'_>,
+    event: &ChannelEvent,
+) -> rusqlite::Result<()> {
+    for turn in event.turns() {
+        payments::turn(tx, place, turn)?;
+    }
+    match event {
+        ChannelEvent::Opened(opened) => open(tx, place, opened),
+        ChannelEvent::DepositHeld { channel, money, .. } => change(tx, *channel, |row| {
+            row.pending = money.amount;
+            row.locked = plus(row.locked, money.amount);
+        }),
+        ChannelEvent::Deposited { channel, money, .. } => change(tx, *channel, |row| {
+            row.pending = Amount::ZERO;
+            row.deposited = plus(row.deposited, money.amount);
+        }),
+        ChannelEvent::DepositExpired { channel, money, unclaimed, .. } => {
+            change(tx, *channel, |row| {
+                row.pending = Amount::ZERO;
+                row.charged = less(row.charged, unclaimed.amount);
+                row.paid_back = unclaimed.amount;
+                row.locked = less(row.locked, less(money.amount, unclaimed.amount));
+                if !unclaimed.amount.is_zero() {
+                    "closing".clone_into(&mut row.state);
+                }
+            })
+        }
+        ChannelEvent::Drawn(drawn) => {
+            change(tx, drawn.channel, |row| {
+                row.charge(drawn.taken);
+                row.ceiling = row.ceiling.max(drawn.ceiling);
+                row.calls = row.calls.saturating_add(1);
+            })?;
+            payments::draw(tx, place, &drawn.held)
+        }
+        ChannelEvent::Charged { channel, taken, .. } => {
+            change(tx, *channel, |row| row.charge(taken.amount))
+        }
+        ChannelEvent::DrawVoided { channel, turn, .. } => change(tx, *channel, |row| {
+            // What former vouchers say stays; the ledger keeps it exactly.
+            row.ceiling = less(row.ceiling, turn.freed);
+            row.calls = row.calls.saturating_sub(1);
+        }),
+        ChannelEvent::Seen(seen) => change(tx, seen.channel, |row| see(row, seen)),
+        ChannelEvent::Frozen { channel, why } => {
+            change(tx, *channel, |row| why.as_str().clone_into(&mut row.state))
+        }
+    }
+}
+
+fn see(row: &mut Channel, seen: &Seen) {
+    row.charge(seen.taken.amount);
+    row.charged = less(row.charged, seen.unclaimed.amount);
+    row.paid_back = seen.unclaimed.amount;
+    row.claimed = seen.claimed;
+    row.returned = plus(row.returned, seen.returned.amount);
+    row.locked = less(row.locked, less(seen.returned.amount, seen.unclaimed.amount));
+    seen.state.as_str().clone_into(&mut row.state);
+}
+
+fn open(tx: &Transaction<'_>, place: Place<'_>, opened: &Opened) -> rusqlite::Result<()> {
+    let Opened { id, terms, wallet, role, provider } = opened;
+    let [network, contract] = asset_columns(terms.asset);
+    run(
+        tx,
+        "INSERT INTO channels (channel, wallet_id, role, provider, network, asset, payer, receiver,
+            payer_authorizer, receiver_authorizer, withdraw_delay_s, salt, opened_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        params![
+            id.to_string(),
+            wallet.to_string(),
+            role.as_str(),
+            provider.as_str(),
+            network,
+            contract,
+            lower(&terms.payer),
+            lower(&terms.receiver),
+            lower(&terms.payer_authorizer),
+            lower(&terms.receiver_authorizer),
+            i64::try_from(terms.withdraw_delay_s).unwrap_or(i64::MAX),
+            terms.salt.to_string(),
+            place.now,
+        ],
+    )
+    .map(drop)
+}
+
+/// What changes in a channel's row.
+struct Channel {
+    state: String,
+    pending: Amount,
+    deposited: Amount,
+    returned: Amount,
+    claimed: Amount,
+    charged: Amount,
+    ceiling: Amount,
+    calls: i64,
+    /// What was charged since it was read, what left the locked money so far, and what was paid back.
+    taken: Amount,
+    locked: Amount,
+    paid_back: Amount,
+}
+
+impl Channel {
+    fn charge(&mut self, taken: Amount) {
+        self.charged = plus(self.charged, taken);
+        self.taken = taken;
+        self.locked = less(self.locked, taken);
+    }
+}
+
+/// Read, changed and written in Rust: SQLite would add beyond 64 bits in floating point.
+fn change(
+    tx: &Transaction<'_>,
+    channel: ChannelId,
+    change: impl FnOnce(&mut Channel),
+) -> rusqlite::Result<()> {
+    let name = channel.to_string();
+    let found = tx
+        .prepare_cached(
+            "SELECT wallet_id, network, asset, state, pending, deposited, returned, claimed, charged,
+                ceiling, calls FROM channels WHERE channel = ?1",
+        )?
+        .query_row([&name], |row| {
+            let amount = |column| row.get(column).map(|SqlAmount(amount)| amount);
+            let place: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+            let (pending, deposited, returned) = (amount(4)?, amount(5)?, amount(6)?);
+            let charged = amount(8)?;
+            let channel = Channel {
+                state: row.get(3)?,
+                pending,
+                deposited,
+                returned,
+                claimed: amount(7)?,
+                charged,
+                ceiling: amount(9)?,
+                calls: row.get(10)?,
+                taken: Amount::ZERO,
+                locked: less(less(plus(deposited, pending), returned), charged),
+                paid_back: Amount::ZERO,
+            };
+            Ok((place, channel))
+        })
+        .optional()?;
+    let Some(([wallet, network, contract], mut row)) = found else { return Ok(()) };
+    let before = row.locked;
+    change(&mut row);
+    run(
+        tx,
+        "UPDATE channels SET state = ?2, pending = ?3, deposited = ?4, returned = ?5, claimed = ?6,
+            charged = ?7, ceiling = ?8, calls = ?9 WHERE channel = ?1",
+        params![
+            name,
+            row.state,
+            SqlAmount(row.pending),
+            SqlAmount(row.deposited),
+            SqlAmount(row.returned),
+            SqlAmount(row.claimed),
+            SqlAmount(row.charged),
+            SqlAmount(row.ceiling),
+            row.calls,
+        ],
+    )?;
+    fleet::change_row(tx, &wallet, [network, contract], |position| {
+        position.locked = less(plus(position.locked, row.locked), before);
+        position.paid = less(plus(position.paid, row.taken), row.paid_back);
+    })
+}
+
+fn plus(amount: Amount, more: Amount) -> Amount {
+    amount.checked_add(more).expect("amounts are bounded when they enter the ledger")
+}
