@@ -1,0 +1,157 @@
+//! Where channels are: who puts deposits in, claims vouchers and sweeps what was claimed, and who
+//! bears witness to what lies in a channel.
+
+use alloy::primitives::{Address, B256, Signature};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::asset::{Asset, Network};
+use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::money::Amount;
+use crate::ports::rail::{RailError, Settlement};
+
+/// A payer's word that so much of its money goes into a channel. Source: x402 scheme
+/// `batch-settlement` on EVM, deposit by EIP-3009.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SignedDeposit {
+    /// Into which channel.
+    pub terms: ChannelTerms,
+    /// How much.
+    pub amount: Amount,
+    /// Strictly before, in seconds since the epoch by the chain's clock; valid from the epoch on.
+    pub valid_before_s: u64,
+    /// What its nonce is made of, with the channel's name.
+    pub salt: B256,
+    /// By the payer, over `ReceiveWithAuthorization` for the collector.
+    pub signature: Signature,
+}
+
+/// A voucher to claim.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// Of which channel.
+    pub terms: ChannelTerms,
+    /// What the voucher says.
+    pub ceiling: Amount,
+    /// By the payer's authorizer.
+    pub signature: Signature,
+    /// What was charged in all: at most what the voucher says.
+    pub total: Amount,
+}
+
+/// What became of a claim of many channels in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimSettlement {
+    /// The transaction, where one was sent.
+    pub transaction: Option<B256>,
+    /// The rows that it claimed, by their place; after an unknown outcome none.
+    pub claimed: Vec<usize>,
+    /// The rows that would have made it revert, and were left out.
+    pub poisoned: Vec<usize>,
+}
+
+/// Acts on channels for a payee. Everything here may be asked twice: a deposit moves once, a claim says
+/// a sum in all, and a sweep of nothing does nothing.
+#[async_trait]
+pub trait ChannelSettler: Send + Sync {
+    /// Who signs its claims and refunds: every channel that it acts on names it.
+    fn authorizer(&self) -> Address;
+
+    /// The network it acts on.
+    fn network(&self) -> Network;
+
+    /// Puts a deposit in, and waits until it is in.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn deposit(&self, deposit: &SignedDeposit) -> Result<Settlement, RailError>;
+
+    /// Claims vouchers, all in one transaction. Rows that would make it revert are found and left out.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn claim(&self, rows: &[ClaimRow]) -> Result<ClaimSettlement, RailError>;
+
+    /// Pays out to `receiver` what was claimed; `None` where nothing was left to pay out.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn sweep(&self, receiver: Address, asset: Asset)
+    -> Result<Option<Settlement>, RailError>;
+
+    /// Gives what was not claimed back to the payer, up to `amount`, after claiming `row` where there
+    /// is one, in one transaction.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn give_back(
+        &self,
+        terms: &ChannelTerms,
+        row: Option<&ClaimRow>,
+        amount: Amount,
+    ) -> Result<Settlement, RailError>;
+}
+
+/// Acts on channels for a payer that wants its money back against its payee's will.
+#[async_trait]
+pub trait Withdrawals: Send + Sync {
+    /// Begins the wait for all that is not claimed.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn begin(&self, terms: &ChannelTerms) -> Result<Settlement, RailError>;
+
+    /// Takes it out, once the wait is over.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn finish(&self, terms: &ChannelTerms) -> Result<Settlement, RailError>;
+}
+
+/// What one block shows of a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChannelSight {
+    /// What came in less what went back.
+    pub balance: Amount,
+    /// What was claimed in all.
+    pub claimed: Amount,
+    /// When what the payer asked to have back may be taken out, in seconds since the epoch.
+    pub withdrawable_at_s: Option<u64>,
+    /// The next refund's nonce.
+    pub refund_nonce: u64,
+}
+
+/// What one block shows of some channels, in the order that they were asked in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSights {
+    /// Each channel.
+    pub seen: Vec<ChannelSight>,
+    /// The block's hash.
+    pub block: B256,
+    /// Its number.
+    pub height: u64,
+    /// Its time, in seconds since the epoch.
+    pub block_time_s: u64,
+}
+
+/// How sure a sight has to be.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The newest block: for a payee that reads what its own deposit transaction did.
+    Newest,
+    /// The last final block: for whatever is written down as evidence.
+    Final,
+}
+
+/// Bears witness to channels.
+#[async_trait]
+pub trait ChannelEvidence: Send + Sync {
+    /// What one block shows of `channels`; all reads behind one answer are pinned to it.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn look(&self, channels: &[ChannelId], depth: Depth) -> Result<ChannelSights, RailError>;
+
+    /// The network it watches.
+    fn network(&self) -> Network;
+}
