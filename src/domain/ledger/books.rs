@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::asset::{Asset, Network};
 use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::event::Event;
+use crate::domain::ledger::tab::TabEvent;
 use crate::domain::money::{Amount, Money};
 
 /// An account of the books.
@@ -28,6 +29,8 @@ pub enum BookAccount {
     Fees,
     /// In channels: ours until it is charged.
     Channel,
+    /// Served, and owed by a channel: a voucher stands for it, and nobody claimed it yet.
+    Claimable,
 }
 
 /// What is counted in the books: a token, or a network's native unit for gas.
@@ -56,6 +59,7 @@ pub struct Posting {
 pub fn postings(event: &Event) -> impl Iterator<Item = Posting> + use<> {
     let pairs = match event {
         Event::Channel(event) => channel_pairs(event),
+        Event::Tab(event) => tab_pairs(event),
         event => {
             let [first, second] = pairs(event);
             [first, second, None]
@@ -111,7 +115,8 @@ fn pairs(event: &Event) -> [Option<Posting>; 2] {
         | Event::ClaimDoubted { .. }
         | Event::ClaimReleased { .. }
         | Event::RefundBegun { .. }
-        | Event::Channel(_) => [None, None],
+        | Event::Channel(_)
+        | Event::Tab(_) => [None, None],
     }
 }
 
@@ -148,6 +153,22 @@ fn channel_pairs(event: &ChannelEvent) -> [Option<Posting>; 3] {
         ChannelEvent::Opened(_) | ChannelEvent::DrawVoided { .. } | ChannelEvent::Frozen { .. } => {
             [None, None, None]
         }
+    }
+}
+
+/// A charge is owed until it is claimed.
+fn tab_pairs(event: &TabEvent) -> [Option<Posting>; 3] {
+    use BookAccount::{Claimable, Earned, External, Loss};
+    match event {
+        TabEvent::Opened { .. } => [None, None, None],
+        TabEvent::Charged(charged) => {
+            [token(External, Claimable, charged.asset, charged.amount), None, None]
+        }
+        TabEvent::Seen { gained, stray, lost, .. } => [
+            token(Claimable, Earned, gained.asset, gained.amount),
+            token(External, Earned, stray.asset, stray.amount),
+            token(Claimable, Loss, lost.asset, lost.amount),
+        ],
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::ledger::budget::BudgetDef;
 use crate::domain::ledger::channel::ChannelCommand;
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, VoidProof};
+use crate::domain::ledger::tab::TabCommand;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 
@@ -139,6 +140,8 @@ pub enum Command {
     Hold(Box<HoldAsk>),
     /// Something about a payer's channel.
     Channel(ChannelCommand),
+    /// Something about a payee's tab.
+    Tab(TabCommand),
     /// Say that a signature left and no word came.
     Doubt {
         /// Which payment.

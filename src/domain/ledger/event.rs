@@ -15,6 +15,7 @@ use crate::domain::ledger::budget::{BudgetDef, BudgetNo};
 use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof, shared};
+use crate::domain::ledger::tab::TabEvent;
 use crate::domain::money::{Amount, Money, Nano};
 
 /// One fact.
@@ -253,6 +254,8 @@ pub enum Event {
     },
     /// Something about a payer's channel; see there for what a restart makes of it.
     Channel(ChannelEvent),
+    /// Something about a payee's tab; see there for what a restart makes of it.
+    Tab(TabEvent),
 }
 
 impl Event {
@@ -285,6 +288,7 @@ impl Event {
             Self::GasSpent { .. } => "gas_spent",
             Self::RefundBegun { .. } => "refund_begun",
             Self::Channel(event) => event.kind(),
+            Self::Tab(event) => event.kind(),
         }
     }
 }

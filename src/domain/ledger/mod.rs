@@ -22,6 +22,7 @@ pub mod hold;
 pub mod rejection;
 pub mod requests;
 pub mod state;
+pub mod tab;
 mod table;
 pub mod wallet;
 pub mod window;

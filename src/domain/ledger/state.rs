@@ -7,6 +7,7 @@ use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Network;
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::{AgentId, DelegationId, Name, PaymentId, SessionId, WalletId};
 use crate::domain::ledger::account::Account;
@@ -19,6 +20,7 @@ use crate::domain::ledger::channel::Channels;
 use crate::domain::ledger::claim::Claim;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::requests::Requests;
+use crate::domain::ledger::tab::Tab;
 use crate::domain::ledger::table::Table;
 use crate::domain::ledger::wallet::{Wallet, Wallets};
 use crate::domain::ledger::window::{Bounds as WindowBounds, WindowSpec};
@@ -75,6 +77,7 @@ pub struct Ledger {
     pub(super) holds: Table<PaymentId, Hold>,
     pub(super) requests: Requests,
     pub(super) channels: Channels,
+    pub(super) tabs: BTreeMap<ChannelId, Tab>,
     pub(super) claims: BTreeMap<AuthorizationKey, Claim>,
     /// When each claim may be forgotten, in seconds: after its time limit, once it has ended.
     pub(super) forgettable: BTreeSet<(u64, AuthorizationKey)>,

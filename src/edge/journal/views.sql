@@ -13,6 +13,7 @@ DROP TABLE IF EXISTS delegations;
 DROP TABLE IF EXISTS wallets;
 DROP TABLE IF EXISTS positions;
 DROP TABLE IF EXISTS channels;
+DROP TABLE IF EXISTS tabs;
 DROP TABLE IF EXISTS pauses;
 DROP TABLE IF EXISTS payments;
 DROP TABLE IF EXISTS holds;
@@ -218,7 +219,8 @@ CREATE VIEW budgets AS
     FROM budget_windows JOIN delegations USING (subject), projection
     WHERE no = 4294967295 AND delegations.until_ns > at_ns;
 
--- The payee's side. state: accepted, unknown, due, served, released, dead, refunded.
+-- The payee's side. state: accepted, unknown, due, served, released, dead, refunded, or charged, where
+-- a channel pays: then the nonce is the channel and what had been charged before.
 CREATE TABLE claims (
     seq              INTEGER PRIMARY KEY,
     nonce            TEXT    NOT NULL,
@@ -245,6 +247,25 @@ CREATE TABLE claims (
     refund_hash      TEXT,
     UNIQUE (nonce, from_address, asset, network)
 );
+
+-- The payee's side of channels: of charged, which newest voucher of ceiling stands for, claimed is
+-- claimed already; stray was claimed and never charged here, lost can never be claimed.
+CREATE TABLE tabs (
+    channel          TEXT    PRIMARY KEY,
+    network          TEXT    NOT NULL,
+    asset            TEXT    NOT NULL,
+    payer            TEXT    NOT NULL,
+    receiver         TEXT    NOT NULL,
+    opened_at        TEXT    NOT NULL,
+    balance          NOT NULL DEFAULT 0,
+    claimed          NOT NULL DEFAULT 0,
+    charged          NOT NULL DEFAULT 0,
+    ceiling          NOT NULL DEFAULT 0,
+    stray            NOT NULL DEFAULT 0,
+    lost             NOT NULL DEFAULT 0,
+    calls            INTEGER NOT NULL DEFAULT 0,
+    transaction_hash TEXT
+) WITHOUT ROWID;
 
 CREATE TABLE gas (
     seq              INTEGER PRIMARY KEY,

@@ -55,6 +55,7 @@ impl Ledger {
         match command {
             Command::Hold(ask) => self.decide_hold(now, *ask),
             Command::Channel(command) => self.decide_channel(now, command),
+            Command::Tab(command) => Ok(Event::Tab(self.decide_tab(command)?).into()),
             Command::Doubt { payment } => Ok(self.decide_doubt(payment)?.into()),
             Command::Capture { payment, amount, transaction, proof } => {
                 Ok(self.decide_capture(payment, amount, transaction, proof)?.into())

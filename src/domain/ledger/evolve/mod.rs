@@ -65,6 +65,7 @@ impl Ledger {
             }
             Event::GasSpent { .. } => {}
             Event::Channel(event) => self.evolve_channel(at, event),
+            Event::Tab(event) => self.evolve_tab(at, event),
             payment @ (Event::Held(_)
             | Event::Doubted { .. }
             | Event::Captured { .. }

@@ -19,4 +19,5 @@ mod payments;
 mod policies;
 mod properties;
 mod requests;
+mod tabs;
 mod windows;

@@ -39,6 +39,7 @@ pub(in crate::edge::journal) const fn account(account: BookAccount) -> &'static 
         BookAccount::Loss => "loss",
         BookAccount::Fees => "fees",
         BookAccount::Channel => "channel",
+        BookAccount::Claimable => "claimable",
     }
 }
 

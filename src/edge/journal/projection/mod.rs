@@ -7,6 +7,7 @@ mod channels;
 mod claims;
 mod fleet;
 mod payments;
+mod tabs;
 pub(super) mod values;
 
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
@@ -159,6 +160,7 @@ fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Res
         | Event::RefundBegun { .. }
         | Event::Refunded { .. } => claims::apply(tx, place, event),
         Event::Channel(event) => channels::apply(tx, place, event),
+        Event::Tab(event) => tabs::apply(tx, place, event),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Signature, U256};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -14,9 +14,12 @@ use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, Deposit, DrawAsk, Drawn,
     Frozen, Opened, Seen, Turn,
 };
+use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;
+use crate::domain::ledger::tab::{Charged, TabEvent};
 use crate::domain::ledger::{Bounds, Command, Event, Ledger};
 use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::order::{Units, Usage};
 use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, Journal};
 
@@ -117,7 +120,40 @@ pub(super) fn every_kind() -> Vec<Event> {
         })),
         ChannelEvent::Frozen { channel, why: Frozen::Lied },
     ];
-    events.into_iter().map(Event::Channel).collect()
+    events.into_iter().map(Event::Channel).chain(tab_kinds().into_iter().map(Event::Tab)).collect()
+}
+
+fn tab_kinds() -> Vec<TabEvent> {
+    let (channel, terms) = (CHANNEL, opened().terms);
+    let usage = Usage { input: Units(3), output: Units(4), bytes: 50, compute_ms: 6 };
+    let charged = Charged {
+        channel,
+        asset: samples::USDC,
+        base: Amount::new(400),
+        amount: Amount::new(100),
+        ceiling: Amount::new(900),
+        signature: Signature::new(U256::from(5), U256::from(6), true),
+        fingerprint: Fingerprint::from_bytes([9; 16]),
+        payment: Some(samples::payment(1)),
+        provider: samples::name("scribe"),
+        capability: samples::name("text.generate"),
+        model: samples::name("bursar-scribe"),
+        delivery: Delivery { usage, answer: B256::repeat_byte(8) },
+    };
+    vec![
+        TabEvent::Opened { channel, terms },
+        TabEvent::Charged(Box::new(charged)),
+        TabEvent::Seen {
+            channel,
+            balance: Amount::new(9_000),
+            claimed: Amount::new(500),
+            withdrawable_at_s: Some(1_700_000_900),
+            transaction: Some(samples::TRANSFER),
+            gained: money(500),
+            stray: money(0),
+            lost: money(0),
+        },
+    ]
 }
 
 /// A ledger that is asked, and what is written of it.

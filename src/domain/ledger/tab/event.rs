@@ -1,0 +1,86 @@
+//! What happened on a payee's tabs. Variants are only ever added at the end.
+
+use alloy::primitives::{B256, Signature};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::asset::Asset;
+use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::id::{Fingerprint, Name, PaymentId};
+use crate::domain::ledger::claim::Delivery;
+use crate::domain::money::{Amount, Money};
+
+/// A call that was charged: what it cost, and the voucher that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charged {
+    /// On which channel.
+    pub channel: ChannelId,
+    /// In what.
+    pub asset: Asset,
+    /// What had been charged before it: another sum than the tab's refuses it.
+    pub base: Amount,
+    /// What it cost.
+    pub amount: Amount,
+    /// What the voucher says.
+    pub ceiling: Amount,
+    /// By the payer's authorizer.
+    pub signature: Signature,
+    /// What the call said, condensed.
+    pub fingerprint: Fingerprint,
+    /// The payer's name for the payment, where it gave one.
+    pub payment: Option<PaymentId>,
+    /// Who sold.
+    pub provider: Name,
+    /// What kind of work.
+    pub capability: Name,
+    /// With which model.
+    pub model: Name,
+    /// What was delivered.
+    pub delivery: Delivery,
+}
+
+/// One fact about a payee's tab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TabEvent {
+    /// A channel is known from now on; nothing was charged on it.
+    /// On restart: it is known.
+    Opened {
+        /// Its name.
+        channel: ChannelId,
+        /// Its terms.
+        terms: ChannelTerms,
+    },
+    /// A call was charged, before its answer left.
+    /// On restart: charged; the same call again gets the kept answer.
+    Charged(Box<Charged>),
+    /// The chain showed what lies in a channel and what was claimed.
+    /// On restart: counted.
+    Seen {
+        /// Of which channel.
+        channel: ChannelId,
+        /// What came in less what went back.
+        balance: Amount,
+        /// What was claimed in all.
+        claimed: Amount,
+        /// When what the payer asked to have back may be taken out, in seconds since the epoch.
+        withdrawable_at_s: Option<u64>,
+        /// By which transaction, where one of ours did it.
+        transaction: Option<B256>,
+        /// What was claimed since it was seen last, of what was charged.
+        gained: Money,
+        /// What was claimed and never charged here: this ledger is older than that.
+        stray: Money,
+        /// What was charged and can never be claimed.
+        lost: Money,
+    },
+}
+
+impl TabEvent {
+    /// Its kind, for readable tables and logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "tab_opened",
+            Self::Charged(_) => "tab_charged",
+            Self::Seen { .. } => "tab_seen",
+        }
+    }
+}

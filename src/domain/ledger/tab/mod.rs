@@ -1,0 +1,29 @@
+//! Tabs: the payee's side of a channel. What a payer was charged, the voucher that stands for it, and
+//! how much of it was claimed.
+//!
+//! A charge is one record, written after the work and before its answer leaves. What was charged never
+//! falls, and never passes what a voucher says or what lies in the channel.
+
+pub mod command;
+pub mod event;
+mod rules;
+pub mod state;
+
+use crate::domain::channel::ChannelId;
+use crate::domain::ledger::state::Ledger;
+
+pub use command::TabCommand;
+pub use event::{Charged, TabEvent};
+pub use state::{LastCharge, Tab, Voucher};
+
+impl Ledger {
+    /// The tab of a channel.
+    pub fn find_tab(&self, channel: ChannelId) -> Option<&Tab> {
+        self.tabs.get(&channel)
+    }
+
+    /// All tabs, in the order of their channels' names.
+    pub fn tabs(&self) -> impl Iterator<Item = &Tab> {
+        self.tabs.values()
+    }
+}

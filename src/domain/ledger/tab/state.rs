@@ -1,0 +1,82 @@
+//! A payee's tab.
+
+use alloy::primitives::Signature;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::id::{Fingerprint, PaymentId};
+use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
+
+/// The newest voucher of a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Voucher {
+    /// So much may be claimed in all.
+    pub ceiling: Amount,
+    /// By the payer's authorizer.
+    pub signature: Signature,
+}
+
+/// The last call that a channel paid: the same again is answered, and not charged.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LastCharge {
+    /// What had been charged before it.
+    pub base: Amount,
+    /// What it cost.
+    pub amount: Amount,
+    /// What it said, condensed.
+    pub fingerprint: Fingerprint,
+    /// The payer's name for it, where it gave one.
+    pub payment: Option<PaymentId>,
+}
+
+/// A channel as its payee's ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tab {
+    /// The channel's name on the rail.
+    pub id: ChannelId,
+    /// Its terms.
+    pub terms: ChannelTerms,
+    /// What came in less what went back, by the chain's word.
+    pub balance: Amount,
+    /// What was claimed in all, by the chain's word.
+    pub claimed: Amount,
+    /// What was charged in all.
+    pub charged: Amount,
+    /// What was charged and can never be claimed.
+    pub lost: Amount,
+    /// What stands for it.
+    pub voucher: Option<Voucher>,
+    /// The last call.
+    pub last: Option<LastCharge>,
+    /// When what the payer asked to have back may be taken out, in seconds since the epoch.
+    pub withdrawable_at_s: Option<u64>,
+    /// When it was charged first since the last claim.
+    pub unclaimed_since: Option<Timestamp>,
+    /// How many calls it paid.
+    pub calls: u64,
+}
+
+impl Tab {
+    pub(super) const fn new(id: ChannelId, terms: ChannelTerms) -> Self {
+        let zero = Amount::ZERO;
+        Self {
+            id,
+            terms,
+            balance: zero,
+            claimed: zero,
+            charged: zero,
+            lost: zero,
+            voucher: None,
+            last: None,
+            withdrawable_at_s: None,
+            unclaimed_since: None,
+            calls: 0,
+        }
+    }
+
+    /// What was charged and is not claimed yet.
+    pub fn unclaimed(&self) -> Amount {
+        self.charged.checked_sub(self.claimed).unwrap_or(Amount::ZERO)
+    }
+}
