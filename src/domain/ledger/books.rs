@@ -164,10 +164,10 @@ fn tab_pairs(event: &TabEvent) -> [Option<Posting>; 3] {
         TabEvent::Charged(charged) => {
             [token(External, Claimable, charged.asset, charged.amount), None, None]
         }
-        TabEvent::Seen { gained, stray, lost, .. } => [
-            token(Claimable, Earned, gained.asset, gained.amount),
-            token(External, Earned, stray.asset, stray.amount),
-            token(Claimable, Loss, lost.asset, lost.amount),
+        TabEvent::Seen(seen) => [
+            token(Claimable, Earned, seen.gained.asset, seen.gained.amount),
+            token(External, Earned, seen.stray.asset, seen.stray.amount),
+            token(Claimable, Loss, seen.lost.asset, seen.lost.amount),
         ],
     }
 }

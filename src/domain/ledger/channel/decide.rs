@@ -130,7 +130,8 @@ impl Ledger {
             let wallet = wallet.name.clone();
             return Err(Rejection::InsufficientFunds { wallet, asset, available, asked: amount });
         }
-        Ok(ChannelEvent::DepositHeld { channel, deposit, money: Money { amount, asset } })
+        let (deposit, money) = (Box::new(deposit), Money { amount, asset });
+        Ok(ChannelEvent::DepositHeld { channel, deposit, money })
     }
 
     fn open_channel(&self, channel: ChannelId) -> Result<&Channel, Rejection> {

@@ -65,7 +65,7 @@ pub enum ChannelEvent {
         /// For which channel.
         channel: ChannelId,
         /// How much, and by which authorization.
-        deposit: Deposit,
+        deposit: Box<Deposit>,
         /// The same as money.
         money: Money,
     },

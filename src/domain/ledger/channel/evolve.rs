@@ -31,7 +31,7 @@ impl Ledger {
             ChannelEvent::DepositHeld { channel, deposit, money } => {
                 let found = self.channel_mut(*channel);
                 assert!(found.pending.is_none(), "one deposit is on its way at a time");
-                found.pending = Some(*deposit);
+                found.pending = Some(**deposit);
                 found.locked = plus(found.locked, deposit.nano);
                 let provider = found.opened.provider.clone();
                 let locked = self.channels.locked.entry(provider).or_default();

@@ -38,6 +38,27 @@ pub struct Charged {
     pub delivery: Delivery,
 }
 
+/// What the chain showed of a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TabSeen {
+    /// Of which channel.
+    pub channel: ChannelId,
+    /// What came in less what went back.
+    pub balance: Amount,
+    /// What was claimed in all.
+    pub claimed: Amount,
+    /// When what the payer asked to have back may be taken out, in seconds since the epoch.
+    pub withdrawable_at_s: Option<u64>,
+    /// By which transaction, where one of ours did it.
+    pub transaction: Option<B256>,
+    /// What was claimed since it was seen last, of what was charged.
+    pub gained: Money,
+    /// What was claimed and never charged here: this ledger is older than that.
+    pub stray: Money,
+    /// What was charged and can never be claimed.
+    pub lost: Money,
+}
+
 /// One fact about a payee's tab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TabEvent {
@@ -54,24 +75,7 @@ pub enum TabEvent {
     Charged(Box<Charged>),
     /// The chain showed what lies in a channel and what was claimed.
     /// On restart: counted.
-    Seen {
-        /// Of which channel.
-        channel: ChannelId,
-        /// What came in less what went back.
-        balance: Amount,
-        /// What was claimed in all.
-        claimed: Amount,
-        /// When what the payer asked to have back may be taken out, in seconds since the epoch.
-        withdrawable_at_s: Option<u64>,
-        /// By which transaction, where one of ours did it.
-        transaction: Option<B256>,
-        /// What was claimed since it was seen last, of what was charged.
-        gained: Money,
-        /// What was claimed and never charged here: this ledger is older than that.
-        stray: Money,
-        /// What was charged and can never be claimed.
-        lost: Money,
-    },
+    Seen(Box<TabSeen>),
 }
 
 impl TabEvent {
@@ -80,7 +84,7 @@ impl TabEvent {
         match self {
             Self::Opened { .. } => "tab_opened",
             Self::Charged(_) => "tab_charged",
-            Self::Seen { .. } => "tab_seen",
+            Self::Seen(_) => "tab_seen",
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::ledger::decide::full;
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::ledger::tab::command::TabCommand;
-use crate::domain::ledger::tab::event::{Charged, TabEvent};
+use crate::domain::ledger::tab::event::{Charged, TabEvent, TabSeen};
 use crate::domain::ledger::tab::state::{LastCharge, Tab, Voucher};
 use crate::domain::money::{Amount, Money};
 use crate::domain::time::Timestamp;
@@ -74,7 +74,7 @@ impl Ledger {
         let stray = less(less(claimed, tab.claimed), gained);
         // What lies there no more can never be claimed: a deposit after that is another's money.
         let lost = less(owed.max(claimed), balance.max(claimed));
-        Ok(TabEvent::Seen {
+        Ok(TabEvent::Seen(Box::new(TabSeen {
             channel,
             balance,
             claimed,
@@ -83,7 +83,7 @@ impl Ledger {
             gained: money(gained),
             stray: money(stray),
             lost: money(if balance < tab.balance { lost } else { Amount::ZERO }),
-        })
+        })))
     }
 
     pub(in crate::domain::ledger) fn evolve_tab(&mut self, at: Timestamp, event: &TabEvent) {
@@ -107,7 +107,9 @@ impl Ledger {
                 tab.unclaimed_since = tab.unclaimed_since.or(Some(at));
                 tab.calls = tab.calls.saturating_add(1);
             }
-            TabEvent::Seen { channel, balance, claimed, withdrawable_at_s, lost, .. } => {
+            TabEvent::Seen(seen) => {
+                let TabSeen { channel, balance, claimed, withdrawable_at_s, lost, .. } =
+                    seen.as_ref();
                 let tab = self.tabs.get_mut(channel).expect("what is seen has a tab");
                 assert!(*claimed >= tab.claimed, "no claim is taken back");
                 tab.balance = *balance;

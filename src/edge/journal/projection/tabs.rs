@@ -32,17 +32,17 @@ pub(super) fn apply(
             .map(drop)
         }
         TabEvent::Charged(charged) => charge(tx, place, charged),
-        TabEvent::Seen { channel, balance, claimed, transaction, stray, lost, .. } => run(
+        TabEvent::Seen(seen) => run(
             tx,
             "UPDATE tabs SET balance = ?2, claimed = ?3, stray = stray + ?4, lost = lost + ?5,
                 transaction_hash = coalesce(?6, transaction_hash) WHERE channel = ?1",
             params![
-                channel.to_string(),
-                SqlAmount(*balance),
-                SqlAmount(*claimed),
-                SqlAmount(stray.amount),
-                SqlAmount(lost.amount),
-                transaction.map(|hash| hash.to_string()),
+                seen.channel.to_string(),
+                SqlAmount(seen.balance),
+                SqlAmount(seen.claimed),
+                SqlAmount(seen.stray.amount),
+                SqlAmount(seen.lost.amount),
+                seen.transaction.map(|hash| hash.to_string()),
             ],
         )
         .map(drop),

@@ -16,7 +16,7 @@ use crate::domain::ledger::channel::{
 };
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;
-use crate::domain::ledger::tab::{Charged, TabEvent};
+use crate::domain::ledger::tab::{Charged, TabEvent, TabSeen};
 use crate::domain::ledger::{Bounds, Command, Event, Ledger};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::order::{Units, Usage};
@@ -91,7 +91,11 @@ pub(super) fn every_kind() -> Vec<Event> {
     };
     let events = vec![
         ChannelEvent::Opened(opened()),
-        ChannelEvent::DepositHeld { channel, deposit: deposit(9_000), money: money(9_000) },
+        ChannelEvent::DepositHeld {
+            channel,
+            deposit: Box::new(deposit(9_000)),
+            money: money(9_000),
+        },
         ChannelEvent::Deposited {
             channel,
             money: money(9_000),
@@ -143,7 +147,7 @@ fn tab_kinds() -> Vec<TabEvent> {
     vec![
         TabEvent::Opened { channel, terms },
         TabEvent::Charged(Box::new(charged)),
-        TabEvent::Seen {
+        TabEvent::Seen(Box::new(TabSeen {
             channel,
             balance: Amount::new(9_000),
             claimed: Amount::new(500),
@@ -152,7 +156,7 @@ fn tab_kinds() -> Vec<TabEvent> {
             gained: money(500),
             stray: money(0),
             lost: money(0),
-        },
+        })),
     ]
 }
 
