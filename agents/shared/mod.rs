@@ -159,6 +159,7 @@ pub fn order(capability: &str, input_max: u64, output_max: u64) -> Order {
         model: None,
         input_max: Units(input_max),
         output_max: Units(output_max),
+        maxima: Default::default(),
     }
 }
 

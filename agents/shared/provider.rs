@@ -109,6 +109,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         capability: name(capability),
         model: name(&goods.model),
         terms,
+        tiers: Default::default(),
     };
     let pay_to = key(&flags.folder, "pay-to.key")?;
     let pay_by = PayBy {
@@ -136,6 +137,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         concurrency_max: flags.concurrency,
         payer_rates: Rates::default(),
         peer_rates: Rates::default(),
+        serve_first: None,
         quote_life: Duration::from_secs(60),
         lease: Duration::from_secs(60),
         directory: Arc::new(GrpcDirectory::new(channel)),

@@ -23,7 +23,7 @@ use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
 use bursar::runtime::directory::Registry;
-use bursar::runtime::payee::OfferedWare;
+use bursar::runtime::payee::{OfferedWare, ServeFirst};
 use serde::Serialize;
 
 use super::args::Args;
@@ -113,6 +113,7 @@ async fn start(
         capability: settings.capability,
         model: settings.model,
         terms: settings.terms,
+        tiers: settings.tiers,
     };
     let timeout_s = settings.authorization_life.as_secs();
     let (asset, account) = (settings.asset, pay_to.address());
@@ -140,6 +141,7 @@ async fn start(
         concurrency_max: settings.concurrency,
         payer_rates: settings.payer_rates,
         peer_rates: settings.peer_rates,
+        serve_first: settings.serve_first.map(|(per_payer, total)| ServeFirst { per_payer, total }),
         quote_life: settings.quote_life,
         lease: config.directory.lease,
         directory: directory_of(config).await?,

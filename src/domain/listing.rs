@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::asset::Network;
 use crate::domain::id::Name;
 use crate::domain::money::Nano;
+use crate::domain::pricing::Tiers;
 use crate::domain::quote::{PayBy, PriceTerms};
 use crate::domain::time::Timestamp;
 
@@ -16,8 +17,10 @@ pub struct Ware {
     pub capability: Name,
     /// The model.
     pub model: Name,
-    /// The list price.
+    /// The list price: what a payer of whom nothing is known pays at most.
     pub terms: PriceTerms,
+    /// What is free, and what grows cheaper.
+    pub tiers: Tiers,
 }
 
 /// What a provider says of itself.

@@ -15,6 +15,28 @@ pub struct Order {
     pub input_max: Units,
     /// The most output that may be produced, in the meter's units.
     pub output_max: Units,
+    /// The most of what else may be metered. Left out where nothing is stated, so that an order by
+    /// tokens alone says what it always said.
+    #[serde(default, skip_serializing_if = "Maxima::is_none")]
+    pub maxima: Maxima,
+}
+
+/// The most that a call may use of what is not counted in tokens; zero states nothing.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Maxima {
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// Milliseconds that the engine may work.
+    pub compute_ms: u64,
+    /// Bytes that the payee is to keep: those of the request's body.
+    pub stored: u64,
+}
+
+impl Maxima {
+    /// Whether nothing is stated.
+    pub const fn is_none(&self) -> bool {
+        self.bytes == 0 && self.compute_ms == 0 && self.stored == 0
+    }
 }
 
 /// Metered units: tokens by the model's own count.

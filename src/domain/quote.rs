@@ -9,8 +9,7 @@ use crate::domain::id::{Name, ProviderId};
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 
-/// How a price is made, in atomic units of the quote's asset.
-/// `price = flat + ceil((input * per_1k_input + output * per_1k_output) / 1000)`.
+/// How a price is made, in atomic units of the quote's asset: see [`crate::domain::pricing::price`].
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PriceTerms {
     /// For the call itself.
@@ -19,6 +18,44 @@ pub struct PriceTerms {
     pub per_1k_input: Amount,
     /// For each thousand output tokens.
     pub per_1k_output: Amount,
+    /// For each gigabyte (10^9 bytes) of the answer.
+    #[serde(default)]
+    pub per_gb: Amount,
+    /// For each gigabyte that the payee keeps.
+    #[serde(default)]
+    pub per_gb_stored: Amount,
+    /// For each second (1000 ms) that the engine works.
+    #[serde(default)]
+    pub per_s: Amount,
+}
+
+impl PriceTerms {
+    /// Every part of the price.
+    pub const fn parts(&self) -> [Amount; 6] {
+        let Self { flat, per_1k_input, per_1k_output, per_gb, per_gb_stored, per_s } = *self;
+        [flat, per_1k_input, per_1k_output, per_gb, per_gb_stored, per_s]
+    }
+
+    /// The terms of these parts, in the order of [`PriceTerms::parts`].
+    pub const fn of_parts(parts: [Amount; 6]) -> Self {
+        let [flat, per_1k_input, per_1k_output, per_gb, per_gb_stored, per_s] = parts;
+        Self { flat, per_1k_input, per_1k_output, per_gb, per_gb_stored, per_s }
+    }
+
+    /// Whether the price is made of the call and its tokens alone.
+    pub const fn is_by_tokens(&self) -> bool {
+        self.per_gb.is_zero() && self.per_gb_stored.is_zero() && self.per_s.is_zero()
+    }
+}
+
+/// For whom a quote was made, where its price depends on who asks. Its terms are that payer's; who else
+/// pays by it is refused.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Standing {
+    /// The payer's key on the rail.
+    pub payer: Address,
+    /// How many of its next calls cost nothing, as of now. The payee counts again when it serves.
+    pub free_left: u64,
 }
 
 /// One way to pay that a quote offers.
@@ -57,12 +94,24 @@ pub struct Quote {
     pub valid_until: Timestamp,
     /// The counter-offer that led here, if any: how many rounds were played.
     pub rounds: u8,
+    /// For whom, where that matters.
+    pub standing: Option<Standing>,
 }
 
 impl Quote {
     /// The provider's id.
     pub fn provider_id(&self) -> ProviderId {
         ProviderId::named(&self.provider)
+    }
+
+    /// Whether the next call of `payer` by this quote costs nothing.
+    pub fn is_free_for(&self, payer: Address) -> bool {
+        self.standing.is_some_and(|standing| standing.payer == payer && standing.free_left > 0)
+    }
+
+    /// Whether `payer` may pay by this quote: it was made for anybody, or for that payer.
+    pub fn is_for(&self, payer: Address) -> bool {
+        self.standing.is_none_or(|standing| standing.payer == payer)
     }
 }
 

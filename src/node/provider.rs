@@ -28,7 +28,7 @@ use crate::ports::directory::Directory;
 use crate::ports::engine::Engine;
 use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
-use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee, Refunds};
+use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee, Refunds, ServeFirst};
 use crate::runtime::treasury::{Settings, Treasury};
 
 /// Who is paid, and speaks through the service key.
@@ -107,6 +107,8 @@ pub struct ProviderPlan {
     pub payer_rates: Rates,
     /// How fast each peer address may go.
     pub peer_rates: Rates,
+    /// What is served before it is paid; `None` serves nothing before.
+    pub serve_first: Option<ServeFirst>,
     /// How long a quote holds.
     pub quote_life: Duration,
     /// How long an announcement lasts unless it is renewed.
@@ -151,8 +153,8 @@ const SNAPSHOT_EVERY: u64 = 100_000;
 
 /// A ware as its listing shows it.
 fn listed(ware: &OfferedWare) -> Ware {
-    let OfferedWare { capability, model, terms } = ware.clone();
-    Ware { capability, model, terms: terms.list }
+    let OfferedWare { capability, model, terms, tiers } = ware.clone();
+    Ware { capability, model, terms: terms.list, tiers }
 }
 
 impl Provider {
@@ -189,6 +191,7 @@ impl Provider {
             concurrency_max: plan.concurrency_max,
             payer_rates: plan.payer_rates,
             peer_rates: plan.peer_rates,
+            serve_first: plan.serve_first,
         };
         let parts = Parts {
             treasury: treasury.clone(),

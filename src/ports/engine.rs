@@ -53,6 +53,20 @@ pub enum EngineError {
         /// Covered by the order.
         covered: u64,
     },
+    /// The body is longer than what the order lets the payee keep.
+    #[error("the body has {counted} bytes to keep, the order covers {covered}")]
+    BodyAboveOrder {
+        /// Bytes of the body.
+        counted: u64,
+        /// Covered by the order.
+        covered: u64,
+    },
+    /// The answer grew longer than the order covers.
+    #[error("the answer is longer than the {covered} bytes that the order covers")]
+    AnswerAboveOrder {
+        /// Covered by the order.
+        covered: u64,
+    },
     /// The engine broke.
     #[error("the engine failed: {0}")]
     Failed(String),
@@ -69,6 +83,8 @@ impl Fault for EngineError {
         match self {
             Self::BadRequest { .. } => "engine.bad_request",
             Self::InputAboveOrder { .. } => "engine.input_above_order",
+            Self::BodyAboveOrder { .. } => "engine.body_above_order",
+            Self::AnswerAboveOrder { .. } => "engine.answer_above_order",
             Self::Failed(_) => "engine.failed",
             Self::Busy { .. } => "engine.busy",
         }
@@ -76,7 +92,10 @@ impl Fault for EngineError {
 
     fn class(&self) -> Class {
         match self {
-            Self::BadRequest { .. } | Self::InputAboveOrder { .. } => Class::Final,
+            Self::BadRequest { .. }
+            | Self::InputAboveOrder { .. }
+            | Self::BodyAboveOrder { .. }
+            | Self::AnswerAboveOrder { .. } => Class::Final,
             Self::Failed(_) | Self::Busy { .. } => Class::Later,
         }
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -11,6 +12,7 @@ use crate::domain::fault::{Class, Fault};
 use crate::domain::negotiation::{CounterOffer, Verdict};
 use crate::domain::order::{Order, Usage};
 use crate::domain::quote::SignedQuote;
+use crate::domain::x402::order::SignedOrder;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
 use crate::ports::engine::EngineError;
@@ -22,6 +24,9 @@ pub struct Ask {
     pub order: Order,
     /// What the payer would give, where it does not take the list price.
     pub counter: Option<CounterOffer>,
+    /// Who would pay, where that matters to the price. It is believed, because the price then holds for
+    /// that payer only.
+    pub payer: Option<Address>,
 }
 
 /// A quote, and what became of the counter-offer.
@@ -46,6 +51,8 @@ pub struct PaidCall {
     pub body: Bytes,
     /// The payment; without one the answer is what would have to be paid.
     pub payment: Option<PaymentPayload>,
+    /// The order under the payer's key, for a call that is free by the quote.
+    pub signed_order: Option<SignedOrder>,
     /// Where the call came from, for rate limits; set by the door, never by the caller.
     pub peer: Option<IpAddr>,
     /// Whether the caller wants the answer as it is made. A streamed answer is settled first.

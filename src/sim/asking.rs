@@ -234,6 +234,7 @@ impl Asking {
                 model: None,
                 input_max: Units(100),
                 output_max: Units(100),
+                maxima: Default::default(),
             },
             content_type: "text/plain".to_owned(),
             body: Bytes::from(format!("wish {number}")),

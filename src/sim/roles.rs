@@ -215,7 +215,7 @@ impl Ground {
         Offering {
             provider: name("echoer"),
             resource: RESOURCE.to_owned(),
-            wares: vec![OfferedWare { capability, model, terms }],
+            wares: vec![OfferedWare { capability, model, terms, tiers: Default::default() }],
             pay_by: vec![self.pay_by()],
             quote_ttl: Duration::from_secs(30),
             input_max: Units(1000),
@@ -223,6 +223,7 @@ impl Ground {
             concurrency_max: 100,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
+            serve_first: None,
         }
     }
 }
@@ -251,6 +252,7 @@ impl Directory for Ground {
                 capability: name("echo"),
                 model: name("echo-1"),
                 terms: Self::terms(),
+                tiers: Default::default(),
             }],
             pay_by: vec![self.pay_by()],
             issued_at: now,

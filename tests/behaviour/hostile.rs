@@ -72,6 +72,7 @@ async fn swindle(market: &Market, lie: impl FnOnce(&mut Quote)) -> Arc<Swindler>
         output_max: 1000,
         valid_until: SystemClock.now(),
         rounds: 0,
+        standing: None,
     };
     let now = SystemClock.now();
     let listing = Listing {
@@ -81,6 +82,7 @@ async fn swindle(market: &Market, lie: impl FnOnce(&mut Quote)) -> Arc<Swindler>
             capability: name("echo"),
             model: name("echo-1"),
             terms: terms(PRICE / 2),
+            tiers: Default::default(),
         }],
         pay_by: vec![pay_by],
         issued_at: now,

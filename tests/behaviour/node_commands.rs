@@ -152,6 +152,7 @@ fn purchase() -> Purchase {
             model: None,
             input_max: Units(100),
             output_max: Units(8),
+            maxima: Default::default(),
         },
         content_type: "application/json".to_owned(),
         body: serde_json::to_vec(&body).unwrap().into(),

@@ -117,6 +117,7 @@ impl Market {
                     volume_discount: VolumeDiscount::default(),
                     rounds_max: 1,
                 },
+                tiers: Default::default(),
             }],
             engine: Arc::clone(&engine),
             pay_by: vec![PayBy {
@@ -137,6 +138,7 @@ impl Market {
             concurrency_max: CALLS_MAX,
             payer_rates: none,
             peer_rates: none,
+            serve_first: None,
             quote_life: Duration::from_secs(600),
             lease: Duration::from_secs(600),
             directory: registry.clone(),
@@ -152,6 +154,7 @@ impl Market {
             model: Some(model),
             input_max: Units(16),
             output_max: Units(TOKENS),
+            maxima: Default::default(),
         };
         let free = serve_free(engine).await?;
         Ok(Self { chain, provider, free, node, order })
@@ -197,6 +200,7 @@ impl Market {
                     content_type: "application/json".to_owned(),
                     body: body(),
                     payment: None,
+                    signed_order: None,
                     peer: None,
                     streamed: false,
                 };

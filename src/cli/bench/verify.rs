@@ -109,6 +109,7 @@ fn order() -> Order {
         model: Some(name("bench")),
         input_max: Units(1),
         output_max: Units(1),
+        maxima: Default::default(),
     }
 }
 
@@ -129,5 +130,6 @@ fn quote() -> Quote {
         output_max: 1,
         valid_until: Timestamp::from_secs(START_S.saturating_add(60)),
         rounds: 0,
+        standing: None,
     }
 }

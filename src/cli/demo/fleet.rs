@@ -275,6 +275,7 @@ async fn start_provider(
         capability: name(capability),
         model: name(&model),
         terms: shop.terms,
+        tiers: Default::default(),
     });
     let none = Rates::default();
     Provider::start(ProviderPlan {
@@ -301,6 +302,7 @@ async fn start_provider(
         concurrency_max: shop.concurrency,
         payer_rates: none,
         peer_rates: none,
+        serve_first: None,
         quote_life: Duration::from_secs(60),
         lease: Duration::from_secs(60),
         directory: registry.clone(),

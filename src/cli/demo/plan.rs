@@ -159,6 +159,7 @@ fn prices(flat: u128, per_1k_input: u128, per_1k_output: u128) -> PriceTerms {
         flat: Amount::new(flat),
         per_1k_input: Amount::new(per_1k_input),
         per_1k_output: Amount::new(per_1k_output),
+        ..PriceTerms::default()
     }
 }
 

@@ -31,6 +31,8 @@ pub enum BookAccount {
     Channel,
     /// Served, and owed by a channel: a voucher stands for it, and nobody claimed it yet.
     Claimable,
+    /// Served and not paid yet: less than nothing while somebody owes it.
+    Owed,
 }
 
 /// What is counted in the books: a token, or a network's native unit for gas.
@@ -73,7 +75,7 @@ fn token(credit: BookAccount, debit: BookAccount, asset: Asset, amount: Amount) 
 }
 
 fn pairs(event: &Event) -> [Option<Posting>; 2] {
-    use BookAccount::{Due, Earned, Escrow, External, Fees, Loss, Wallet};
+    use BookAccount::{Due, Earned, Escrow, External, Fees, Loss, Owed, Wallet};
     match event {
         Event::FundsSeen { asset, entered, left, .. } => {
             [token(External, Wallet, *asset, *entered), token(Wallet, External, *asset, *left)]
@@ -97,6 +99,13 @@ fn pairs(event: &Event) -> [Option<Posting>; 2] {
         Event::Served { claim, amount, .. } => [token(Due, Earned, claim.asset, *amount), None],
         Event::Refunded { claim, amount, .. } => [token(Due, External, claim.asset, *amount), None],
         Event::ClaimDied { claim, loss } => [token(Earned, Loss, claim.asset, *loss), None],
+        Event::ServedOnCredit { claim, amount, .. } => {
+            [token(Owed, Earned, claim.asset, *amount), None]
+        }
+        // What was lost is earned after all.
+        Event::CreditPaid { claim, amount, lost, .. } => {
+            [token(External, Owed, claim.asset, *amount), token(Loss, Earned, claim.asset, *lost)]
+        }
         Event::GasSpent { network, amount, .. } => {
             let (commodity, amount) = (Commodity::Native(*network), *amount);
             [Some(Posting { credit: External, debit: Fees, commodity, amount }), None]
@@ -115,6 +124,8 @@ fn pairs(event: &Event) -> [Option<Posting>; 2] {
         | Event::ClaimDoubted { .. }
         | Event::ClaimReleased { .. }
         | Event::RefundBegun { .. }
+        | Event::UsageMetered(_)
+        | Event::Granted(_)
         | Event::Channel(_)
         | Event::Tab(_) => [None, None],
     }

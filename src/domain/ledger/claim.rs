@@ -98,6 +98,10 @@ pub enum ClaimState {
     },
     /// Paid, not served, and paid back.
     Refunded,
+    /// Served, and not paid yet.
+    Credited,
+    /// Served, and never paid: a loss, until it is paid after all.
+    Lost,
 }
 
 impl ClaimState {
@@ -112,6 +116,8 @@ impl ClaimState {
             Self::Dead => "dead",
             Self::Refunding { .. } => "refunding",
             Self::Refunded => "refunded",
+            Self::Credited => "credited",
+            Self::Lost => "lost",
         }
     }
 }
@@ -144,11 +150,13 @@ impl Claim {
             ClaimState::Accepted
             | ClaimState::Unknown
             | ClaimState::Due { .. }
-            | ClaimState::Refunding { .. } => true,
+            | ClaimState::Refunding { .. }
+            | ClaimState::Credited => true,
             ClaimState::Served { .. }
             | ClaimState::Released
             | ClaimState::Dead
-            | ClaimState::Refunded => false,
+            | ClaimState::Refunded
+            | ClaimState::Lost => false,
         }
     }
 }

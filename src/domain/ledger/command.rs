@@ -9,7 +9,10 @@ use crate::domain::ledger::agent::{Agent, Principal, Scope, TokenHash};
 use crate::domain::ledger::budget::BudgetDef;
 use crate::domain::ledger::channel::ChannelCommand;
 use crate::domain::ledger::claim::{Accepted, Delivery};
+use crate::domain::ledger::credit::CreditLimits;
+use crate::domain::ledger::grants::{Allowance, Grant};
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, VoidProof};
+use crate::domain::ledger::metered::Metered;
 use crate::domain::ledger::tab::TabCommand;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
@@ -212,6 +215,24 @@ pub enum Command {
         /// What was delivered.
         delivery: Delivery,
     },
+    /// Say that the answer was given, before it is paid.
+    ServeOnCredit {
+        /// Which claim.
+        claim: AuthorizationKey,
+        /// What was delivered.
+        delivery: Delivery,
+        /// How much may be owed.
+        limits: CreditLimits,
+    },
+    /// Give a call away. An order that was granted before changes nothing.
+    Grant {
+        /// The call.
+        grant: Box<Grant>,
+        /// What may be given away.
+        allowance: Allowance,
+    },
+    /// Count what a call used.
+    Meter(Box<Metered>),
     /// Give a claim up before anything was asked of the rail.
     ReleaseClaim {
         /// Which claim.

@@ -14,7 +14,9 @@ use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHas
 use crate::domain::ledger::budget::{BudgetDef, BudgetNo};
 use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::claim::{Accepted, Delivery};
+use crate::domain::ledger::grants::Grant;
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof, shared};
+use crate::domain::ledger::metered::Metered;
 use crate::domain::ledger::tab::TabEvent;
 use crate::domain::money::{Amount, Money, Nano};
 
@@ -256,6 +258,34 @@ pub enum Event {
     Channel(ChannelEvent),
     /// Something about a payee's tab; see there for what a restart makes of it.
     Tab(TabEvent),
+    /// A call was metered, on the side that bought it or on the one that sold it.
+    /// On restart: a grant that was metered is served; calls of wares with tiers are counted.
+    UsageMetered(Box<Metered>),
+    /// A call was given away, by an order that its payer signed.
+    /// On restart: counted; the same order is served by it, and another under its name is not.
+    Granted(Box<Grant>),
+    /// An answer was given before its payment was settled.
+    /// On restart: settled by the rail's word, or a loss; counted against the payer's credit till then.
+    ServedOnCredit {
+        /// Which claim.
+        claim: AuthorizationKey,
+        /// What was delivered.
+        delivery: Delivery,
+        /// What is owed for it.
+        amount: Amount,
+    },
+    /// The rail moved the money for what was served on credit.
+    /// On restart: paid and served.
+    CreditPaid {
+        /// Which claim.
+        claim: AuthorizationKey,
+        /// What moved.
+        amount: Amount,
+        /// The transfer.
+        transaction: B256,
+        /// What of it had been booked as lost.
+        lost: Amount,
+    },
 }
 
 impl Event {
@@ -289,6 +319,10 @@ impl Event {
             Self::RefundBegun { .. } => "refund_begun",
             Self::Channel(event) => event.kind(),
             Self::Tab(event) => event.kind(),
+            Self::UsageMetered(_) => "usage_metered",
+            Self::Granted(_) => "granted",
+            Self::ServedOnCredit { .. } => "served_on_credit",
+            Self::CreditPaid { .. } => "credit_paid",
         }
     }
 }

@@ -214,6 +214,28 @@ pub enum Rejection {
         /// The time of the transfer's block, in seconds since the epoch.
         moved_at_s: u64,
     },
+    /// The free calls are used up.
+    #[error("the {what} are used up: {bound} at most")]
+    AllowanceSpent {
+        /// Which of the bounds.
+        what: &'static str,
+        /// How many.
+        bound: u64,
+    },
+    /// Another order was granted under this name.
+    #[error("another order was granted as {0}")]
+    GrantedElsewhere(PaymentId),
+    /// No grant of this name waits to be served.
+    #[error("no grant called {0} waits to be served")]
+    UnknownGrant(PaymentId),
+    /// No more is served to the payer before it pays.
+    #[error("{owed} is owed of {limit} that may be")]
+    NoCredit {
+        /// What the payer owes.
+        owed: Amount,
+        /// The limit that stands in the way; nothing for who has not paid before.
+        limit: Amount,
+    },
     /// The name is taken by another.
     #[error("the name {0} is taken")]
     NameTaken(Name),
@@ -354,6 +376,10 @@ impl Fault for Rejection {
             Self::WrongClaimState { .. } => "ledger.wrong_claim_state",
             Self::AmountMismatch { .. } => "ledger.amount_mismatch",
             Self::MovedBefore { .. } => "ledger.moved_before",
+            Self::AllowanceSpent { .. } => "ledger.allowance_spent",
+            Self::GrantedElsewhere(_) => "ledger.granted_elsewhere",
+            Self::UnknownGrant(_) => "ledger.unknown_grant",
+            Self::NoCredit { .. } => "ledger.no_credit",
             Self::NameTaken(_) => "ledger.name_taken",
             Self::AddressTaken(_) => "ledger.address_taken",
             Self::TokenTaken => "ledger.token_taken",
@@ -385,6 +411,8 @@ impl Fault for Rejection {
             | Self::ChannelEmpty { .. }
             | Self::OverChannelCap { .. }
             | Self::DepositLive { .. }
+            | Self::AllowanceSpent { .. }
+            | Self::NoCredit { .. }
             | Self::StillLive { .. } => Class::Later,
             _ => Class::Final,
         }

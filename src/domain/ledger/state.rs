@@ -18,6 +18,8 @@ use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per, Terms};
 use crate::domain::ledger::caps::Caps;
 use crate::domain::ledger::channel::Channels;
 use crate::domain::ledger::claim::Claim;
+use crate::domain::ledger::credit::Credit;
+use crate::domain::ledger::grants::Grants;
 use crate::domain::ledger::hold::Hold;
 use crate::domain::ledger::requests::Requests;
 use crate::domain::ledger::tab::Tab;
@@ -82,6 +84,8 @@ pub struct Ledger {
     /// When each claim may be forgotten, in seconds: after its time limit, once it has ended.
     pub(super) forgettable: BTreeSet<(u64, AuthorizationKey)>,
     pub(super) books: Books,
+    pub(super) grants: Grants,
+    pub(super) credit: Credit,
 }
 
 /// The policy in force.

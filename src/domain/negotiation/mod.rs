@@ -44,12 +44,11 @@ pub enum Verdict {
 
 /// `part` applied to each part of the price terms.
 fn each(a: &PriceTerms, b: &PriceTerms, part: impl Fn(u128, u128) -> u128) -> PriceTerms {
-    let part = |a: Amount, b: Amount| Amount::new(part(a.get(), b.get()));
-    PriceTerms {
-        flat: part(a.flat, b.flat),
-        per_1k_input: part(a.per_1k_input, b.per_1k_input),
-        per_1k_output: part(a.per_1k_output, b.per_1k_output),
+    let mut parts = a.parts();
+    for (a, b) in parts.iter_mut().zip(b.parts()) {
+        *a = Amount::new(part(a.get(), b.get()));
     }
+    PriceTerms::of_parts(parts)
 }
 
 /// `permille` thousandths of `whole`, rounded up; at most `whole` for at most 1000.

@@ -130,11 +130,12 @@ impl PayeeTerms {
             least.saturating_add(halved_up(gap, halvings))
         });
         // Where a part of the offer does by itself, it stands, if it is the lower.
-        let asked = PriceTerms {
-            flat: stands(offer.flat, least.flat, asked.flat),
-            per_1k_input: stands(offer.per_1k_input, least.per_1k_input, asked.per_1k_input),
-            per_1k_output: stands(offer.per_1k_output, least.per_1k_output, asked.per_1k_output),
-        };
+        let mut parts = offer.parts();
+        let others = least.parts().into_iter().zip(asked.parts());
+        for (offered, (least, asked)) in parts.iter_mut().zip(others) {
+            *offered = stands(*offered, least, asked);
+        }
+        let asked = PriceTerms::of_parts(parts);
         let beneath = !is_at_most(&self.floor, &offer);
         (asked, if last || beneath { Verdict::Floor } else { Verdict::Countered })
     }

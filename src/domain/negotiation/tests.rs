@@ -21,6 +21,7 @@ fn terms(flat: u128, input: u128, output: u128) -> PriceTerms {
         flat: Amount::new(flat),
         per_1k_input: Amount::new(input),
         per_1k_output: Amount::new(output),
+        ..PriceTerms::default()
     }
 }
 
@@ -227,6 +228,7 @@ fn quote(provider: &str, terms: PriceTerms, asset: Asset) -> Quote {
         output_max: 10,
         valid_until: Timestamp::MAX,
         rounds: 0,
+        standing: None,
     }
 }
 
@@ -246,6 +248,7 @@ fn quotes_are_compared_by_what_the_order_costs() {
         model: None,
         input_max: Units(input),
         output_max: Units(0),
+        maxima: Default::default(),
     };
     let metered = quote("a", terms(0, 10, 0), TOKEN);
     let flat_rate = quote("b", flat(20), TOKEN);

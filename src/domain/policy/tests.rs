@@ -64,6 +64,7 @@ fn order() -> Order {
         model: None,
         input_max: Units(10),
         output_max: Units(100),
+        maxima: Default::default(),
     }
 }
 
@@ -345,6 +346,7 @@ proptest! {
             model: None,
             input_max: Units(1),
             output_max: Units(output),
+            maxima: Default::default(),
         };
         let offer = Offer {
             order: &order,

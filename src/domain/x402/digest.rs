@@ -10,11 +10,12 @@ use alloy::primitives::{Address, B256, Keccak256, keccak256};
 
 use crate::domain::listing::{Listing, Ware};
 use crate::domain::quote::{PayBy, PriceTerms, Quote, QuoteHash};
+use crate::domain::x402::extended;
 use crate::domain::x402::receipt::Receipt;
 
 const DOMAIN_TYPE: &str = "EIP712Domain(string name,string version,uint256 chainId)";
 const PRICE_TERMS: &str = "PriceTerms(uint256 flat,uint256 per1kInput,uint256 per1kOutput)";
-const PAY_BY: &str = "PayBy(string scheme,string method,string network,address asset,\
+pub(super) const PAY_BY: &str = "PayBy(string scheme,string method,string network,address asset,\
     address payTo,uint256 timeoutSeconds)";
 const WARE: &str = "Ware(string capability,string model,PriceTerms terms)";
 const QUOTE: &str = "Quote(string provider,string resource,string capability,string model,\
@@ -25,6 +26,9 @@ const RECEIPT: &str = "Receipt(string payment,string provider,string resource,ad
 const LISTING: &str = "Listing(string provider,string endpoint,Ware[] wares,PayBy[] payBy,\
     uint256 issuedAtNanos,uint256 validUntilNanos)";
 const DELEGATION: &str = "Delegation(address payTo,address serviceKey)";
+const ORDER: &str = "Order(bytes32 quote,string capability,string model,uint256 inputMax,\
+    uint256 outputMax,uint256 bytesMax,uint256 computeMsMax,uint256 storedMax,string contentType,\
+    bytes32 body,address payer,address payee,string payment,uint256 issuedAt)";
 const X402_OFFER: &str = "Offer(uint256 version,string resourceUrl,string scheme,string network,\
     string asset,string payTo,string amount,uint256 validUntil)";
 const X402_RECEIPT: &str = "Receipt(uint256 version,string network,string resourceUrl,string payer,\
@@ -46,6 +50,7 @@ types! {
     RECEIPT_T = RECEIPT;
     LISTING_T = LISTING, PAY_BY, PRICE_TERMS, WARE;
     DELEGATION_T = DELEGATION;
+    ORDER_T = ORDER;
     X402_OFFER_T = X402_OFFER;
     X402_RECEIPT_T = X402_RECEIPT;
 }
@@ -65,6 +70,7 @@ domains! {
     RECEIPT_DOMAIN = "bursar receipt";
     LISTING_DOMAIN = "bursar listing";
     DELEGATION_DOMAIN = "bursar delegation";
+    ORDER_DOMAIN = "bursar order";
     X402_OFFER_DOMAIN = "x402 offer";
     X402_RECEIPT_DOMAIN = "x402 receipt";
 }
@@ -142,7 +148,7 @@ fn price_terms(terms: &PriceTerms) -> B256 {
         .hash()
 }
 
-fn pay_by(way: &PayBy) -> B256 {
+pub(super) fn pay_by(way: &PayBy) -> B256 {
     Fields::new(*PAY_BY_T)
         .text(way.scheme.as_str())
         .text(way.method.as_str())
@@ -163,6 +169,9 @@ fn ware(ware: &Ware) -> B256 {
 
 /// What a service key signs for a quote: every field of it.
 pub fn quote_hash(quote: &Quote) -> QuoteHash {
+    if extended::has_more(quote) {
+        return QUOTE_DOMAIN.digest(extended::quote(quote));
+    }
     let hash = Fields::new(*QUOTE_T)
         .text(quote.provider.as_str())
         .text(&quote.resource)
@@ -202,6 +211,9 @@ pub fn receipt_digest(receipt: &Receipt) -> B256 {
 
 /// What a service key signs for a listing: every field of it.
 pub fn listing_digest(listing: &Listing) -> B256 {
+    if extended::lists_more(listing) {
+        return LISTING_DOMAIN.digest(extended::listing(listing));
+    }
     let hash = Fields::new(*LISTING_T)
         .text(listing.provider.as_str())
         .text(&listing.endpoint)

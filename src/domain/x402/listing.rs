@@ -6,6 +6,7 @@ use alloy::primitives::Address;
 
 use crate::domain::fault::{Class, Fault};
 use crate::domain::listing::{Listing, SignedListing, WARES_MAX};
+use crate::domain::pricing::TiersError;
 use crate::domain::quote::PayBy;
 use crate::domain::time::Timestamp;
 use crate::domain::x402::digest::{Delegation, delegation_digest, listing_digest};
@@ -32,6 +33,9 @@ pub enum ListingError {
     /// The same model is listed twice for the same work.
     #[error("a ware is listed twice")]
     SameWare,
+    /// The tiers of a ware make no sense.
+    #[error(transparent)]
+    Tiers(TiersError),
     /// No way to pay, or more than one listing may hold.
     #[error("{0} ways to pay, expected 1 to 16")]
     PayBys(usize),
@@ -66,6 +70,7 @@ impl Fault for ListingError {
         match self {
             Self::Wares(_) => "listing.wares",
             Self::SameWare => "listing.same_ware",
+            Self::Tiers(_) => "listing.tiers",
             Self::PayBys(_) => "listing.pay_bys",
             Self::Payees => "listing.payees",
             Self::Timeout => "listing.timeout",
@@ -83,6 +88,7 @@ impl Fault for ListingError {
             Self::Early(_) => Class::Later,
             Self::Wares(_)
             | Self::SameWare
+            | Self::Tiers(_)
             | Self::PayBys(_)
             | Self::Payees
             | Self::Timeout
@@ -121,6 +127,9 @@ fn check_wares(listing: &Listing) -> Result<(), ListingError> {
     let wares = &listing.wares;
     if wares.is_empty() || wares.len() > WARES_MAX {
         return Err(ListingError::Wares(wares.len()));
+    }
+    for ware in wares {
+        ware.tiers.check(ware.terms.flat).map_err(ListingError::Tiers)?;
     }
     let mut sold: Vec<_> = wares.iter().map(|ware| (&ware.capability, &ware.model)).collect();
     sold.sort_unstable();

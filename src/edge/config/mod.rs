@@ -16,6 +16,7 @@ mod provider;
 mod reader;
 mod sandbox;
 mod span;
+mod terms;
 #[cfg(test)]
 mod tests;
 

@@ -10,14 +10,15 @@ use crate::domain::id::Name;
 use crate::domain::money::Amount;
 use crate::domain::negotiation::{PayeeTerms, PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::policy::Rates;
-use crate::domain::quote::PriceTerms;
+use crate::domain::pricing::Tiers;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
 use crate::edge::config::node::{Wallets, tcp};
 use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
-use crate::edge::config::reader::{Item, Section};
+use crate::edge::config::reader::Section;
+use crate::edge::config::terms::{read_serve_first, read_terms, read_tiers};
 
 /// What the rest of the file said.
 #[derive(Copy, Clone)]
@@ -41,6 +42,8 @@ pub struct ProviderSettings {
     pub model: Name,
     /// List price, floor and how it bargains, in atomic units of `asset`.
     pub terms: PayeeTerms,
+    /// What is free for each payer, and what grows cheaper.
+    pub tiers: Tiers,
     /// In what it is paid, and on which network.
     pub asset: Asset,
     /// Who is paid.
@@ -61,6 +64,8 @@ pub struct ProviderSettings {
     pub authorization_life: Duration,
     /// How long a paid call may wait to be served before it is paid back; `None` where it never is.
     pub refund_after: Option<Duration>,
+    /// What is served before it is paid, in atomic units of `asset`: to each payer, and in all.
+    pub serve_first: Option<(Amount, Amount)>,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -142,6 +147,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         Some(item) => item.table().and_then(|table| read_terms(&table, facts, asset.as_ref())),
         None => price,
     };
+    let flat = price.map(|terms| terms.flat);
+    let tiers = read_tiers(section, facts, asset.as_ref(), flat, 0);
     let rounds_max = rounds(section, 3);
     let volume_discount = read_discount(&section.section("volume_discount"));
     let terms = || {
@@ -174,12 +181,14 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let bounds = (Duration::from_secs(10), Duration::from_secs(600));
     let life = span_within(section, "authorization_life", Duration::from_secs(60), bounds);
     let refund_after = read_refund_after(section);
+    let serve_first = read_serve_first(&section.section("serve_first"), facts, asset.as_ref());
     Some(ProviderSettings {
         listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
         engine: engine?,
         capability: capability?,
         model: model?,
         terms: terms?,
+        tiers: tiers?,
         asset: asset?.asset,
         pay_to: pay_to?,
         input_max: input_max?,
@@ -190,6 +199,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         quote_life,
         authorization_life: life,
         refund_after,
+        serve_first: serve_first?,
     })
 }
 
@@ -213,36 +223,6 @@ fn read_asset(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<AssetInfo>
         Some(item) => item.wrong(Kind::UnknownName, what, right),
         None => section.wrong(Kind::UnknownName, what, right),
     }
-}
-
-fn read_terms(
-    table: &Section<'_>,
-    facts: &Facts<'_, '_>,
-    asset: Option<&AssetInfo>,
-) -> Option<PriceTerms> {
-    let read = |key| match table.find(key) {
-        Some(item) => read_amount(&item, facts, asset),
-        None => Some(Amount::ZERO),
-    };
-    let (flat, input, output) = (read("call"), read("input_1k"), read("output_1k"));
-    table.end();
-    Some(PriceTerms { flat: flat?, per_1k_input: input?, per_1k_output: output? })
-}
-
-/// A price in the unit of account as atomic units, where that needs no rounding.
-fn read_amount(
-    item: &Item<'_>,
-    facts: &Facts<'_, '_>,
-    asset: Option<&AssetInfo>,
-) -> Option<Amount> {
-    let nano = facts.money.read(item)?;
-    let info = asset?;
-    let amount = info.rate.to_amount(nano)?;
-    if info.rate.to_nano(amount) == Some(nano) {
-        return Some(amount);
-    }
-    let what = format!("{nano} is finer than the smallest unit of {}", info.symbol);
-    item.wrong(Kind::BadValue, what, "a price in whole atomic units")
 }
 
 fn read_pay_to(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<PayTo> {

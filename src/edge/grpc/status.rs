@@ -200,6 +200,17 @@ impl From<&EngineError> for Status {
                     .bad_field("order.input_max", error)
                     .status()
             }
+            EngineError::BodyAboveOrder { counted, covered } => {
+                let numbers = [("counted", counted.to_string()), ("covered", covered.to_string())];
+                Told::new(Code::InvalidArgument, error, numbers)
+                    .bad_field("order.stored_max", error)
+                    .status()
+            }
+            EngineError::AnswerAboveOrder { covered } => {
+                Told::new(Code::InvalidArgument, error, [("covered", covered.to_string())])
+                    .bad_field("order.bytes_max", error)
+                    .status()
+            }
             EngineError::Failed(problem) => {
                 Told::new(Code::Unavailable, error, [("problem", problem.clone())]).status()
             }

@@ -134,7 +134,7 @@ async fn pieces(answer: Answer) -> Vec<Result<Piece, ServiceError>> {
 async fn a_quote_and_a_refusal_to_quote_arrive_as_they_were_given() {
     let house = open(anywhere()).await;
     let service = service(&house).await;
-    let mut ask = Ask { order: samples::order(), counter: None };
+    let mut ask = Ask { order: samples::order(), counter: None, payer: None };
     let quoted = service.quote(ask.clone()).await.unwrap();
     assert_eq!(quoted.quote, samples::signed_quote());
     ask.order.model = None;

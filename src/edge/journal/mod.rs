@@ -22,11 +22,13 @@ mod inbox;
 mod projection;
 mod snapshots;
 mod store;
+mod usage;
 mod verify;
 mod views;
 mod writer;
 
 pub use store::{Options, Store};
+pub use usage::{MeteredRow, UsageBy, UsageFilter, UsageRow};
 pub use verify::{BookRow, Damage, SnapshotCheck, VerifyReport, verify};
 pub use views::{
     BudgetRow, ClaimRow, PAGE_MAX, Page, PaymentFilter, PaymentRow, RefusalRow, Views,

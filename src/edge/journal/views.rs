@@ -328,7 +328,7 @@ impl Views {
             .map_err(|e| chain::damaged(0, &e))
     }
 
-    fn conn(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn conn(&self) -> MutexGuard<'_, Connection> {
         self.conn.lock().expect("no holder of the reader panics")
     }
 }

@@ -20,6 +20,8 @@ DROP TABLE IF EXISTS holds;
 DROP TABLE IF EXISTS budget_defs;
 DROP TABLE IF EXISTS budget_windows;
 DROP TABLE IF EXISTS claims;
+DROP TABLE IF EXISTS usage;
+DROP TABLE IF EXISTS grants;
 DROP TABLE IF EXISTS gas;
 DROP TABLE IF EXISTS postings;
 
@@ -219,8 +221,9 @@ CREATE VIEW budgets AS
     FROM budget_windows JOIN delegations USING (subject), projection
     WHERE no = 4294967295 AND delegations.until_ns > at_ns;
 
--- The payee's side. state: accepted, unknown, due, served, released, dead, refunded, or charged, where
--- a channel pays: then the nonce is the channel and what had been charged before.
+-- The payee's side. state: accepted, unknown, due, served, released, dead, refunded; credited and lost
+-- for what was served before it was paid; or charged, where a channel pays: then the nonce is the
+-- channel and what had been charged before.
 CREATE TABLE claims (
     seq              INTEGER PRIMARY KEY,
     nonce            TEXT    NOT NULL,
@@ -266,6 +269,49 @@ CREATE TABLE tabs (
     calls            INTEGER NOT NULL DEFAULT 0,
     transaction_hash TEXT
 ) WITHOUT ROWID;
+
+-- Every metered call. side: bought (by an agent of ours), sold, granted (given away). seq is the entry.
+CREATE TABLE usage (
+    seq              INTEGER PRIMARY KEY,
+    at_ns            INTEGER NOT NULL,
+    at               TEXT    NOT NULL,
+    side             TEXT    NOT NULL,
+    agent            TEXT,
+    role             TEXT,
+    group_name       TEXT,
+    payer            TEXT,
+    payment          TEXT,
+    request          TEXT,
+    provider         TEXT    NOT NULL,
+    capability       TEXT    NOT NULL,
+    model            TEXT    NOT NULL,
+    description      TEXT    NOT NULL,
+    input_units      INTEGER NOT NULL,
+    output_units     INTEGER NOT NULL,
+    bytes            INTEGER NOT NULL,
+    compute_ms       INTEGER NOT NULL,
+    stored_bytes     INTEGER NOT NULL,
+    network          TEXT    NOT NULL,
+    asset            TEXT    NOT NULL,
+    amount           NOT NULL,
+    transaction_hash TEXT
+);
+
+CREATE INDEX usage_by_time ON usage (at_ns);
+CREATE UNIQUE INDEX usage_once ON usage (payment) WHERE side = 'bought';
+
+-- Calls that were given away, by an order that the payer signed.
+CREATE TABLE grants (
+    seq          INTEGER PRIMARY KEY,
+    granted_at   TEXT NOT NULL,
+    payer        TEXT NOT NULL,
+    payment      TEXT NOT NULL,
+    order_digest TEXT NOT NULL,
+    peer         TEXT,
+    provider     TEXT NOT NULL,
+    capability   TEXT NOT NULL,
+    model        TEXT NOT NULL
+);
 
 CREATE TABLE gas (
     seq              INTEGER PRIMARY KEY,

@@ -11,7 +11,7 @@ use crate::domain::asset::AssetRegistry;
 use crate::domain::id::Name;
 use crate::domain::listing::{Query, SignedListing, Ware};
 use crate::domain::money::Nano;
-use crate::domain::order::{Order, Units};
+use crate::domain::order::{Maxima, Order, Units};
 use crate::domain::pricing::price;
 use crate::domain::time::Timestamp;
 use crate::domain::x402::listing::check_listing;
@@ -58,6 +58,7 @@ impl Registry {
             model: None,
             input_max: thousand,
             output_max: thousand,
+            maxima: Maxima::default(),
         };
         let Some(amount) = price(&ware.terms, &order) else { return false };
         let known = self.assets.read().expect("no holder of the assets panics");

@@ -6,8 +6,9 @@ use futures_util::{StreamExt, stream};
 
 use crate::domain::ledger::claim::Accepted;
 use crate::domain::order::Usage;
+use crate::domain::x402::PaymentCode;
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
-use crate::domain::x402::settlement::{Settled, settled};
+use crate::domain::x402::settlement::{Settled, not_settled, settled};
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Closing, Piece, ServiceError};
@@ -37,8 +38,13 @@ impl Produced {
 }
 
 impl Desk {
-    /// The end of an answer that `transaction` paid.
-    pub(super) fn closing(&self, accepted: &Accepted, transaction: B256, usage: Usage) -> Closing {
+    /// The end of an answer that `transaction` paid, or that is not paid yet.
+    pub(super) fn closing(
+        &self,
+        accepted: &Accepted,
+        transaction: Option<B256>,
+        usage: Usage,
+    ) -> Closing {
         let receipt = Receipt {
             payment: accepted.payment,
             provider: accepted.provider.clone(),
@@ -47,11 +53,15 @@ impl Desk {
             asset: accepted.commitment.asset,
             amount: accepted.amount,
             usage,
-            transaction: Some(transaction),
+            transaction,
             issued_at_s: self.parts.clock.now().as_secs(),
         };
         let receipt = Some(self.parts.signer.sign_receipt(receipt));
-        Closing { usage, response: response(accepted, transaction), receipt }
+        let response = match transaction {
+            Some(transaction) => response(accepted, transaction),
+            None => not_settled(&accepted.commitment, PaymentCode::Pending, None),
+        };
+        Closing { usage, response, receipt }
     }
 
     /// Keeps an answer, so that the same payment gets it again.

@@ -44,6 +44,8 @@ pub(super) enum Stage {
         /// Whether the ledger says so already.
         doubted: bool,
     },
+    /// Served, and not settled.
+    Owed,
     /// Settled, and not served.
     Due {
         /// The transfer.
@@ -207,6 +209,8 @@ impl Desk {
                 let answer = self.answer_again(&accepted, transaction).await?;
                 return Ok(Again::Answered(Box::new(answer)));
             }
+            // Served on credit: the answer is kept, and paying for it is all that is left to do.
+            ClaimState::Credited | ClaimState::Lost => Stage::Owed,
             ClaimState::Dead => return Err(refuse(PaymentCode::TransactionState)),
             ClaimState::Released | ClaimState::Refunding { .. } | ClaimState::Refunded => {
                 return Err(refuse(PaymentCode::NonceUsed));
@@ -240,10 +244,15 @@ impl Desk {
     fn check_input(&self, work: &Work) -> Result<(), ServiceError> {
         let counted = self.parts.engine.count_input(work)?;
         let covered = work.order.input_max;
-        if counted <= covered {
-            return Ok(());
+        if counted > covered {
+            let (counted, covered) = (counted.0, covered.0);
+            return Err(EngineError::InputAboveOrder { counted, covered }.into());
         }
-        Err(EngineError::InputAboveOrder { counted: counted.0, covered: covered.0 }.into())
+        let (counted, covered) = (stored(work), work.order.maxima.stored);
+        if covered > 0 && counted > covered {
+            return Err(EngineError::BodyAboveOrder { counted, covered }.into());
+        }
+        Ok(())
     }
 
     /// A payment that does not do, as its payer hears it.
@@ -262,6 +271,11 @@ impl Desk {
             Err(error) => error,
         }
     }
+}
+
+/// What a payee is to keep of a request, in bytes, where it keeps anything: both sides know it.
+pub(super) fn stored(work: &Work) -> u64 {
+    u64::try_from(work.body.len()).unwrap_or(u64::MAX)
 }
 
 /// The request as the engine sees it: always with a model.

@@ -11,6 +11,7 @@
 mod answer;
 mod caller;
 mod check;
+mod credit;
 mod flights;
 mod pricing;
 mod refund;
@@ -18,6 +19,7 @@ mod round;
 mod serve;
 mod settle;
 mod slots;
+mod usage;
 mod work;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::domain::id::Name;
 use crate::domain::negotiation::PayeeTerms;
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
+use crate::domain::pricing::Tiers;
 use crate::domain::quote::PayBy;
 use crate::domain::x402::TokenDomains;
 use crate::ports::archive::Archive;
@@ -52,6 +55,7 @@ use crate::runtime::payee::slots::Slots;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
+pub use credit::ServeFirst;
 pub use refund::Refunds;
 pub use round::Round;
 
@@ -64,6 +68,8 @@ pub struct OfferedWare {
     pub model: Name,
     /// The list price, the floor, and how it bargains between them.
     pub terms: PayeeTerms,
+    /// What is free for each payer, and what grows cheaper.
+    pub tiers: Tiers,
 }
 
 /// What a payee sells, and within which bounds.
@@ -90,6 +96,8 @@ pub struct Offering {
     pub payer_rates: Rates,
     /// How fast each peer address may go.
     pub peer_rates: Rates,
+    /// What is served before it is paid; `None` serves nothing before.
+    pub serve_first: Option<ServeFirst>,
 }
 
 /// What a payee works with.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::domain::negotiation::Verdict;
-use crate::domain::order::Order;
+use crate::domain::order::{Maxima, Order};
 use crate::domain::pricing::price;
 use crate::domain::quote::{PriceTerms, Quote, SignedQuote};
 use crate::domain::time::Timestamp;
@@ -14,7 +14,9 @@ use crate::domain::x402::quote::{QuoteError, check_quote};
 use crate::domain::x402::requirements::payment_required;
 use crate::domain::x402::wire::PaymentRequired;
 use crate::ports::paid_service::{Ask, PaidCall, Quoted, ServiceError};
+use crate::runtime::payee::serve::RUN_MAX;
 use crate::runtime::payee::slots::within;
+use crate::runtime::payee::work::STREAMED_LEN_MAX;
 use crate::runtime::payee::{Desk, OfferedWare, draining};
 
 /// How long the settler's word that it is ready counts.
@@ -159,6 +161,7 @@ impl Desk {
                 return Err(malformed(field, format_args!("expected at most {}", bound.0)));
             }
         }
+        check_maxima(&ware.terms.list, &order.maxima)?;
         Ok(ware)
     }
 
@@ -173,6 +176,7 @@ impl Desk {
             output_max: self.offering.output_max.0,
             valid_until: self.parts.clock.now().after(self.offering.quote_ttl),
             rounds: 0,
+            standing: None,
         }
     }
 
@@ -193,6 +197,23 @@ impl Desk {
         // Signed by us under another configuration: what stood then does not stand any more.
         if stands { Ok(()) } else { Err(NotOurs::Over) }
     }
+}
+
+/// Whether what is priced beside tokens is stated, and no more of it than one call may have. What is not
+/// stated would be served for nothing.
+fn check_maxima(list: &PriceTerms, maxima: &Maxima) -> Result<(), ServiceError> {
+    let run_max_ms = u64::try_from(RUN_MAX.as_millis()).unwrap_or(u64::MAX);
+    let answer_max = u64::try_from(STREAMED_LEN_MAX).unwrap_or(u64::MAX);
+    for (field, price, stated, most) in [
+        ("order.bytes_max", list.per_gb, maxima.bytes, answer_max),
+        ("order.compute_ms_max", list.per_s, maxima.compute_ms, run_max_ms),
+        ("order.stored_max", list.per_gb_stored, maxima.stored, u64::MAX),
+    ] {
+        if stated > most || (stated == 0 && !price.is_zero()) {
+            return Err(malformed(field, format_args!("expected 1 to {most}: it is priced")));
+        }
+    }
+    Ok(())
 }
 
 /// A request that is none.

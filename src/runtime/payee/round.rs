@@ -169,8 +169,16 @@ impl Payee {
 impl Desk {
     async fn find_open(&self) -> Result<Found, Refused> {
         let network = self.parts.settler.network();
+        let now_s = self.parts.clock.now().as_secs();
         let look = move |ledger: &Ledger| {
             let mut found = Found::default();
+            // What was lost may be paid after all, while its authorization lives.
+            let lost = ledger.claims().filter(|claim| {
+                claim.state == ClaimState::Lost
+                    && claim.accepted.commitment.asset.network == network
+                    && now_s < claim.accepted.commitment.valid_before_s
+            });
+            found.open.extend(lost.take(CLAIMS_MAX).map(|claim| claim.accepted.key()));
             for claim in ledger.open_claims() {
                 match claim.state {
                     _ if claim.accepted.commitment.asset.network != network => {}
@@ -210,7 +218,7 @@ impl Desk {
             let claim = ledger.find_claim(&key)?;
             let doubted = match claim.state {
                 ClaimState::Accepted => false,
-                ClaimState::Unknown => true,
+                ClaimState::Unknown | ClaimState::Credited | ClaimState::Lost => true,
                 _ => return None,
             };
             Some(Open { accepted: claim.accepted.clone(), doubted })

@@ -23,7 +23,7 @@ use crate::runtime::payee::slots::within;
 use crate::runtime::payee::work::{Next, Running};
 
 /// How long the engine may work on one call.
-const RUN_MAX: Duration = Duration::from_secs(120);
+pub(super) const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// How long the rail may take to verify.
 const VERIFY_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -37,7 +37,8 @@ impl Desk {
                 Ok(()) => self.settle_and_deliver(job, caller).await,
                 Err(error) => caller.end(Err(error)),
             },
-            Stage::Fresh => caller.end(self.serve_whole(job).await),
+            Stage::Fresh => self.serve_whole(job, caller).await,
+            Stage::Owed => caller.end(self.pay_off(job).await),
             Stage::Bound { .. } => self.settle_and_deliver(job, caller).await,
             Stage::Due { transaction } => self.deliver(job, transaction, caller).await,
         };
@@ -50,30 +51,53 @@ impl Desk {
     }
 
     async fn settle_and_deliver(&self, job: &Job, caller: Caller) -> Ended {
-        match self.time(Phase::Settle, self.settle(job)).await {
+        match self.time(Phase::Settle, self.settle(job, job.stage)).await {
             Ok(transaction) => self.deliver(job, transaction, caller).await,
             Err(Unsettled::Open(error) | Unsettled::Over(error)) => caller.end(Err(error)),
         }
     }
 
-    /// Runs, meters, settles, and only then releases.
-    async fn serve_whole(&self, job: &Job) -> Result<Answer, ServiceError> {
+    /// Runs, meters, settles, and only then releases; within a payer's credit, releases first.
+    async fn serve_whole(&self, job: &Job, caller: Caller) -> Ended {
+        let produced = match self.make(job).await {
+            Ok(produced) => produced,
+            Err(error) => return caller.end(Err(error)),
+        };
+        match self.lend(job, &produced).await {
+            Some(closing) => {
+                let ended = caller.end(Ok(whole(produced, closing)));
+                self.collect(job).await;
+                ended
+            }
+            None => caller.end(self.settle_and_release(job, produced).await),
+        }
+    }
+
+    /// Verifies, binds and runs.
+    async fn make(&self, job: &Job) -> Result<Produced, ServiceError> {
         self.time(Phase::Verify, self.verify(job)).await?;
         self.accept(job).await?;
         // An authorization that ends while the engine works pays nobody.
         let limit_s = job.accepted.commitment.valid_before_s.saturating_sub(SETTLE_MARGIN_S);
         let until = self.parts.clock.now().after(RUN_MAX).min(Timestamp::from_secs(limit_s));
         let producing = self.produce(job.work.clone(), until);
-        let produced = match self.time(Phase::Serve, producing).await {
-            Ok(produced) => produced,
+        match self.time(Phase::Serve, producing).await {
+            Ok(produced) => Ok(produced),
             Err(error) => {
                 // Nothing was asked of the rail: the same payment may come again.
                 let _ = self.close(Command::ReleaseClaim { claim: job.key() }).await;
-                return Err(error.into());
+                Err(error.into())
             }
-        };
-        match self.time(Phase::Settle, self.settle(job)).await {
-            Ok(transaction) => self.hand_over(&job.accepted, produced, transaction).await,
+        }
+    }
+
+    async fn settle_and_release(
+        &self,
+        job: &Job,
+        produced: Produced,
+    ) -> Result<Answer, ServiceError> {
+        match self.time(Phase::Settle, self.settle(job, job.stage)).await {
+            Ok(transaction) => self.hand_over(job, produced, transaction).await,
             Err(Unsettled::Open(error)) => {
                 // Made once: when the money turns out to be ours, this is what was paid for.
                 self.keep(&job.accepted, produced.to_keep(None)).await;
@@ -117,7 +141,7 @@ impl Desk {
     /// Serves what is paid: what was kept, or else afresh.
     async fn deliver(&self, job: &Job, transaction: B256, caller: Caller) -> Ended {
         if let Some(produced) = self.find_kept(&job.accepted).await {
-            return caller.end(self.hand_over(&job.accepted, produced, transaction).await);
+            return caller.end(self.hand_over(job, produced, transaction).await);
         }
         self.time(Phase::Serve, self.deliver_fresh(job, transaction, caller)).await
     }
@@ -158,37 +182,40 @@ impl Desk {
                 }
             }
         };
-        let closing = self.closing(&job.accepted, transaction, usage);
+        let closing = self.closing(&job.accepted, Some(transaction), usage);
         let Running { content_type, model, .. } = running;
         let kept =
             KeptAnswer { content_type, model, body, usage, receipt: closing.receipt.clone() };
         self.keep(&job.accepted, kept).await;
         let delivery = Delivery { usage, answer: digest };
-        let served = self.book_served(&job.accepted, delivery).await;
+        let served = self.book_served(job, delivery, transaction).await;
         listener.end(served.map(|()| Piece::Done(Box::new(closing)))).await
     }
 
     /// Keeps a whole answer, books it as served, and gives it out.
     async fn hand_over(
         &self,
-        accepted: &Accepted,
+        job: &Job,
         produced: Produced,
         transaction: B256,
     ) -> Result<Answer, ServiceError> {
-        let closing = self.closing(accepted, transaction, produced.usage);
-        self.keep(accepted, produced.to_keep(closing.receipt.clone())).await;
+        let closing = self.closing(&job.accepted, Some(transaction), produced.usage);
+        self.keep(&job.accepted, produced.to_keep(closing.receipt.clone())).await;
         let delivery = Delivery { usage: produced.usage, answer: produced.digest };
-        self.book_served(accepted, delivery).await?;
+        self.book_served(job, delivery, transaction).await?;
         Ok(whole(produced, closing))
     }
 
     async fn book_served(
         &self,
-        accepted: &Accepted,
+        job: &Job,
         delivery: Delivery,
+        transaction: B256,
     ) -> Result<(), ServiceError> {
-        let serve = Command::Serve { claim: accepted.key(), delivery };
-        match self.parts.treasury.execute(serve).await {
+        let served = self.parts.treasury.execute(Command::Serve { claim: job.key(), delivery });
+        // At the same time, so that both are in one durable batch.
+        let metered = self.meter(job, delivery.usage, Some(transaction));
+        match futures_util::future::join(served, metered).await.0 {
             Ok(_) => Ok(()),
             Err(refused) => {
                 tracing::error!(%refused, "delivery not booked");

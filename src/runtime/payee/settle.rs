@@ -39,11 +39,11 @@ pub(super) enum Unsettled {
 impl Desk {
     /// Settles the job's claim; the transfer is in the ledger once this returns it. The rail takes the
     /// same authorization for the same settlement, so asking again is never a second transfer.
-    pub(super) async fn settle(&self, job: &Job) -> Result<B256, Unsettled> {
+    pub(super) async fn settle(&self, job: &Job, stage: Stage) -> Result<B256, Unsettled> {
         let began = self.parts.clock.now();
         // What an earlier process may have asked is as open as what the rail itself does not know.
-        let mut in_doubt = matches!(job.stage, Stage::Bound { .. });
-        let mut doubted = matches!(job.stage, Stage::Bound { doubted: true });
+        let mut in_doubt = matches!(stage, Stage::Bound { .. });
+        let mut doubted = matches!(stage, Stage::Bound { doubted: true });
         let mut pause = SETTLE_PAUSE;
         let mut problem = "the rail does not know the outcome".to_owned();
         for tried in 1..=SETTLE_TRIES_MAX {
@@ -56,14 +56,14 @@ impl Desk {
                 Ok(Settlement::Unknown { transaction }) => {
                     in_doubt = true;
                     if !doubted {
-                        doubted = self.doubt(job, transaction).await;
+                        doubted = stage == Stage::Owed || self.doubt(job, transaction).await;
                     }
                 }
                 Ok(Settlement::Refused(by)) if in_doubt => {
                     // Only a final block says what became of what was sent before.
                     return Err(open(format!("the rail refuses it by now: {by:?}")));
                 }
-                Ok(Settlement::Refused(by)) => return Err(self.give_up(job, by).await),
+                Ok(Settlement::Refused(by)) => return Err(self.give_up(job, stage, by).await),
                 Err(error) => {
                     problem = error.to_string();
                     if error.class() == Class::Final {
@@ -83,7 +83,9 @@ impl Desk {
             return Err(open(problem));
         }
         tracing::warn!(problem, "rail silent");
-        let _ = self.close(Command::ReleaseClaim { claim: job.key() }).await;
+        if stage != Stage::Owed {
+            let _ = self.close(Command::ReleaseClaim { claim: job.key() }).await;
+        }
         Err(Unsettled::Over(ServiceError::Unavailable(problem)))
     }
 
@@ -107,7 +109,7 @@ impl Desk {
             Ok(_) => Ok(transaction),
             // What moved then has paid for what was served then.
             Err(refused) if paid_another(&refused) => {
-                Err(self.give_up(job, RefusedBy::NonceUsed).await)
+                Err(self.give_up(job, job.stage, RefusedBy::NonceUsed).await)
             }
             Err(refused) => {
                 // The money moved, and our books do not say so.
@@ -124,9 +126,10 @@ impl Desk {
     }
 
     /// Closes the claim of an authorization that the rail refused before anything was sent.
-    async fn give_up(&self, job: &Job, by: RefusedBy) -> Unsettled {
+    async fn give_up(&self, job: &Job, stage: Stage, by: RefusedBy) -> Unsettled {
         let claim = job.key();
-        let command = match can_never_settle(by) {
+        // What was served already is lost with the first refusal: who owes it gets no more on credit.
+        let command = match can_never_settle(by) || stage == Stage::Owed {
             true => Command::KillClaim { claim },
             false => Command::ReleaseClaim { claim },
         };

@@ -1,12 +1,14 @@
 //! Runs the engine and meters it: bytes and time are counted here, tokens by the model.
 
+use std::time::Duration;
+
 use alloy::primitives::B256;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
-use crate::domain::order::Usage;
+use crate::domain::order::{Maxima, Usage};
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::engine::{EngineError, Step, Work};
@@ -17,7 +19,7 @@ use crate::runtime::payee::answer::Produced;
 pub(super) const WHOLE_LEN_MAX: usize = 3 * 1024 * 1024;
 
 /// Longest answer of all, in bytes: no order pays for more.
-const STREAMED_LEN_MAX: usize = 64 * 1024 * 1024;
+pub(super) const STREAMED_LEN_MAX: usize = 64 * 1024 * 1024;
 
 /// An engine at work.
 pub(super) struct Running<'d> {
@@ -26,6 +28,8 @@ pub(super) struct Running<'d> {
     clock: &'d dyn Clock,
     steps: BoxStream<'static, Result<Step, EngineError>>,
     until: Timestamp,
+    /// What the order covers of what is counted here.
+    covered: Maxima,
     began: Timestamp,
     hash: Sha256,
     bytes: usize,
@@ -58,10 +62,15 @@ impl Desk {
     ) -> Result<Running<'_>, EngineError> {
         let clock = self.parts.clock.as_ref();
         let began = clock.now();
+        let covered = work.order.maxima;
         let starting = async {
             let mut steps = self.parts.engine.run(work).await?;
             let first = steps.next().await;
             Ok((steps, first))
+        };
+        let until = match covered.compute_ms {
+            0 => until,
+            most => until.min(began.after(Duration::from_millis(most))),
         };
         let (steps, first) = in_time(clock, until, starting).await?;
         let Some(Step::Begin { content_type, model }) = first.transpose()? else {
@@ -69,7 +78,19 @@ impl Desk {
         };
         let made = Some(BytesMut::new());
         let (hash, bytes) = (Sha256::new(), 0);
-        Ok(Running { content_type, model, clock, steps, until, began, hash, bytes, made, made_max })
+        Ok(Running {
+            content_type,
+            model,
+            clock,
+            steps,
+            until,
+            covered,
+            began,
+            hash,
+            bytes,
+            made,
+            made_max,
+        })
     }
 
     /// The whole answer.
@@ -118,6 +139,10 @@ impl Running<'_> {
         self.bytes = self.bytes.saturating_add(chunk.len());
         if self.bytes > STREAMED_LEN_MAX {
             return Err(too_long(STREAMED_LEN_MAX));
+        }
+        let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
+        if self.covered.bytes > 0 && bytes > self.covered.bytes {
+            return Err(EngineError::AnswerAboveOrder { covered: self.covered.bytes });
         }
         self.hash.update(&chunk);
         match &mut self.made {

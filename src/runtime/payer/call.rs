@@ -76,6 +76,7 @@ impl Payer {
             content_type: standing.wish.content_type.clone(),
             body: standing.wish.body.clone(),
             payment: Some(self.payload(standing, authorization)),
+            signed_order: None,
             peer: None,
             streamed: standing.wish.streamed,
         }

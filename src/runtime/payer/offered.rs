@@ -12,7 +12,7 @@ use crate::domain::ledger::Command;
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::hold::{CaptureProof, HoldState};
 use crate::domain::money::{Amount, Nano};
-use crate::domain::order::{Order, Units};
+use crate::domain::order::{Maxima, Order, Units};
 use crate::domain::policy::{self, Offer, RuleCheck};
 use crate::domain::quote::PayBy;
 use crate::domain::x402::offer::{Asked, Payable, check_offer};
@@ -323,6 +323,7 @@ fn to_wish(call: &OfferedCall) -> Wish {
             model: Some(call.model.clone()),
             input_max: Units(0),
             output_max: Units(0),
+            maxima: Maxima::default(),
         },
         content_type: call.resource.clone(),
         body: call.message.to_vec().into(),

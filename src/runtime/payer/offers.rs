@@ -122,7 +122,7 @@ impl Payer {
         order: &Order,
         assets: &AssetRegistry,
     ) -> Result<Candidate, QuoteProblem> {
-        let ask = Ask { order: order.clone(), counter: None };
+        let ask = Ask { order: order.clone(), counter: None, payer: None };
         let mut quoted = service.quote(ask).await.map_err(QuoteProblem::Service)?;
         let mut best = self.check_quote(&service, listing, order, assets, &quoted)?;
         let Some(strategy) = self.parts.settings.negotiation else { return Ok(best) };
@@ -138,7 +138,7 @@ impl Payer {
                 Move::Take => return Ok(best),
                 Move::Leave => return Err(QuoteProblem::NotAgreed),
             };
-            let ask = Ask { order: order.clone(), counter: Some(counter) };
+            let ask = Ask { order: order.clone(), counter: Some(counter), payer: None };
             // A payee that will not bargain any more still stands by the quote before.
             let Ok(next) = service.quote(ask).await else { return Ok(best) };
             quoted = next;

@@ -21,15 +21,19 @@ pub(super) async fn recover(
     journal: &dyn Journal,
     bounds: Bounds,
 ) -> Result<Recovered, JournalError> {
-    let (mut ledger, mut head) = match journal.load_snapshot().await? {
-        Some(snapshot) => {
-            let ledger: Ledger = postcard::from_bytes(&snapshot.body).map_err(|problem| {
-                JournalError::Damaged { seq: snapshot.seq, problem: problem.to_string() }
-            })?;
-            (ledger.restored(bounds), snapshot.seq)
+    // A snapshot that does not read is one of another version: the events are all there, and give the
+    // same ledger. Its bytes are those that were written, the journal has checked that.
+    let kept = journal.load_snapshot().await?.and_then(|snapshot| {
+        let read = postcard::take_from_bytes::<Ledger>(&snapshot.body);
+        match read {
+            Ok((ledger, [])) => Some((ledger.restored(bounds), snapshot.seq)),
+            Ok(_) | Err(_) => {
+                tracing::warn!(seq = snapshot.seq, "snapshot of another version");
+                None
+            }
         }
-        None => (Ledger::new(bounds), 0),
-    };
+    });
+    let (mut ledger, mut head) = kept.unwrap_or_else(|| (Ledger::new(bounds), 0));
     let snapshot_head = head;
     loop {
         let page = journal.read(head, PAGE).await?;

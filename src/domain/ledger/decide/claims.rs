@@ -37,14 +37,20 @@ impl Ledger {
                     state => Err(wrong(state, "served")),
                 }
             }
+            Command::ServeOnCredit { claim, delivery, limits } => {
+                self.decide_serve_on_credit(self.claim(claim)?, delivery, &limits)
+            }
             Command::ReleaseClaim { claim } => match self.claim(claim)?.state {
                 ClaimState::Accepted => Ok(Event::ClaimReleased { claim }),
                 state => Err(wrong(state, "released")),
             },
             Command::KillClaim { claim } => match self.claim(claim)?.state {
-                // Nothing is served before it is settled, so what dies here was not served.
+                // What is served before it is settled is served on credit: this was not.
                 ClaimState::Accepted | ClaimState::Unknown | ClaimState::Released => {
                     Ok(Event::ClaimDied { claim, loss: Amount::ZERO })
+                }
+                ClaimState::Credited => {
+                    Ok(Event::ClaimDied { claim, loss: self.claim(claim)?.accepted.amount })
                 }
                 state => Err(wrong(state, "given up")),
             },
@@ -88,6 +94,7 @@ impl Ledger {
             | ClaimState::Unknown
             | ClaimState::Released
             | ClaimState::Dead => Ok(Event::ClaimSettled { claim, amount, transaction }),
+            ClaimState::Credited | ClaimState::Lost => Ok(self.paid_on_credit(found, transaction)),
             state @ (ClaimState::Due { .. }
             | ClaimState::Served { .. }
             | ClaimState::Refunding { .. }

@@ -67,10 +67,15 @@ impl Ledger {
                 Ok(self.decide_void(payment, proof, boot)?.into())
             }
             Command::Expire { payment, block } => Ok(self.decide_expire(payment, block)?.into()),
+            Command::Grant { grant, allowance } => {
+                Ok(self.decide_grant(now, grant, &allowance)?.into())
+            }
+            Command::Meter(metered) => Ok(self.decide_meter(metered)?.into()),
             claim @ (Command::Accept(_)
             | Command::DoubtClaim { .. }
             | Command::SettleClaim { .. }
             | Command::Serve { .. }
+            | Command::ServeOnCredit { .. }
             | Command::ReleaseClaim { .. }
             | Command::KillClaim { .. }
             | Command::BeginRefund { .. }

@@ -40,6 +40,8 @@ impl Ledger {
                             | ClaimState::Served { .. }
                             | ClaimState::Refunding { .. }
                             | ClaimState::Refunded
+                            | ClaimState::Credited
+                            | ClaimState::Lost
                     ),
                     "a claim settles at most once"
                 );
@@ -56,7 +58,16 @@ impl Ledger {
             Event::ClaimReleased { claim } => {
                 self.claim_mut(claim).state = ClaimState::Released;
             }
-            Event::ClaimDied { claim, .. } => self.claim_mut(claim).state = ClaimState::Dead,
+            Event::ClaimDied { claim, loss } => {
+                let found = self.claim_mut(claim);
+                if found.state == ClaimState::Credited {
+                    assert_eq!(*loss, found.accepted.amount, "what was served is what is lost");
+                    found.state = ClaimState::Lost;
+                    self.lose_credit(claim, *loss);
+                } else {
+                    found.state = ClaimState::Dead;
+                }
+            }
             Event::RefundBegun { claim } => {
                 let found = self.claim_mut(claim);
                 let ClaimState::Due { transaction } = found.state else {

@@ -13,6 +13,7 @@ mod claims;
 mod delegations;
 mod fixture;
 mod fleet;
+mod grants;
 mod holds;
 mod oracle;
 mod payments;

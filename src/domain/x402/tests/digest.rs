@@ -1,11 +1,14 @@
 //! EIP-712 digests against known values.
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::sol;
 use alloy::sol_types::{Eip712Domain, SolStruct, eip712_domain};
 
 use super::*;
+use crate::domain::pricing::{Step, Tiers};
+use crate::domain::quote::Standing;
 use crate::domain::x402::offer_receipt::{OfferPayload, ReceiptPayload};
+use crate::domain::x402::order::{Ordered, order_digest};
 use crate::domain::x402::signature::{from_text, recover, to_text};
 
 /// The same types once more, as another implementation hashes them.
@@ -36,6 +39,39 @@ mod ours {
             uint256 issuedAtNanos; uint256 validUntilNanos;
         }
         struct Delegation { address payTo; address serviceKey; }
+    }
+}
+
+/// The types of a price with more in it.
+mod more {
+    use super::sol;
+    sol! {
+        struct PriceTerms {
+            uint256 flat; uint256 per1kInput; uint256 per1kOutput;
+            uint256 perGigabyte; uint256 perGigabyteStored; uint256 perSecond;
+        }
+        struct PayBy {
+            string scheme; string method; string network; address asset; address payTo;
+            uint256 timeoutSeconds;
+        }
+        struct Quote {
+            string provider; string resource; string capability; string model; PriceTerms terms;
+            PayBy[] payBy; uint256 outputMax; uint256 validUntilNanos; uint256 rounds;
+            address payer; uint256 freeLeft;
+        }
+        struct Step { uint256 afterCalls; uint256 flat; }
+        struct Ware {
+            string capability; string model; PriceTerms terms; uint256 freeCalls; Step[] steps;
+        }
+        struct Listing {
+            string provider; string endpoint; Ware[] wares; PayBy[] payBy;
+            uint256 issuedAtNanos; uint256 validUntilNanos;
+        }
+        struct Order {
+            bytes32 quote; string capability; string model; uint256 inputMax; uint256 outputMax;
+            uint256 bytesMax; uint256 computeMsMax; uint256 storedMax; string contentType;
+            bytes32 body; address payer; address payee; string payment; uint256 issuedAt;
+        }
     }
 }
 
@@ -114,6 +150,111 @@ fn a_quote_is_hashed_as_eip_712_says() {
         };
         assert_eq!(quote_hash(&quote), message.eip712_signing_hash(&domain("bursar quote")));
     }
+}
+
+fn more_terms(terms: &PriceTerms) -> more::PriceTerms {
+    let [flat, input, output, gb, stored, second] =
+        terms.parts().map(|part| U256::from(part.get()));
+    more::PriceTerms {
+        flat,
+        per1kInput: input,
+        per1kOutput: output,
+        perGigabyte: gb,
+        perGigabyteStored: stored,
+        perSecond: second,
+    }
+}
+
+fn more_pay_by(way: &PayBy) -> more::PayBy {
+    let ours::PayBy { scheme, method, network, asset, payTo, timeoutSeconds } = sol_pay_by(way);
+    more::PayBy { scheme, method, network, asset, payTo, timeoutSeconds }
+}
+
+#[test]
+fn a_quote_with_more_in_it_is_hashed_by_types_of_its_own() {
+    let standing = Standing { payer: PAYER, free_left: 3 };
+    let by_time = PriceTerms { per_s: Amount::new(5), ..terms() };
+    let quotes = [
+        Quote { terms: by_time, ..quote() },
+        Quote { standing: Some(standing), ..quote() },
+        Quote { terms: by_time, standing: Some(standing), ..quote() },
+    ];
+    for quote in &quotes {
+        let (payer, free_left) = quote.standing.map_or_else(Default::default, |standing| {
+            (standing.payer, U256::from(standing.free_left))
+        });
+        let message = more::Quote {
+            provider: quote.provider.to_string(),
+            resource: quote.resource.clone(),
+            capability: quote.capability.to_string(),
+            model: quote.model.to_string(),
+            terms: more_terms(&quote.terms),
+            payBy: quote.pay_by.iter().map(more_pay_by).collect(),
+            outputMax: U256::from(quote.output_max),
+            validUntilNanos: U256::from(quote.valid_until.as_nanos()),
+            rounds: U256::from(quote.rounds),
+            payer,
+            freeLeft: free_left,
+        };
+        assert_eq!(quote_hash(quote), message.eip712_signing_hash(&domain("bursar quote")));
+    }
+    // Whose quote it is, and how much is free, are signed like the rest.
+    let other = Standing { free_left: 4, ..standing };
+    assert_ne!(quote_hash(&quotes[1]), quote_hash(&Quote { standing: Some(other), ..quote() }));
+}
+
+#[test]
+fn a_listing_with_tiers_and_an_order_are_hashed_as_eip_712_says() {
+    let mut listing = listing();
+    let plain = Ware { model: name("plain"), ..listing.wares[0].clone() };
+    listing.wares[0].tiers = Tiers {
+        free_calls: 1000,
+        steps: vec![Step { after_calls: 11_000, flat: Amount::new(50) }],
+    };
+    listing.wares.push(plain);
+    let step = |step: &Step| more::Step {
+        afterCalls: U256::from(step.after_calls),
+        flat: U256::from(step.flat.get()),
+    };
+    let ware = |ware: &Ware| more::Ware {
+        capability: ware.capability.to_string(),
+        model: ware.model.to_string(),
+        terms: more_terms(&ware.terms),
+        freeCalls: U256::from(ware.tiers.free_calls),
+        steps: ware.tiers.steps.iter().map(step).collect(),
+    };
+    let message = more::Listing {
+        provider: listing.provider.to_string(),
+        endpoint: listing.endpoint.clone(),
+        wares: listing.wares.iter().map(ware).collect(),
+        payBy: listing.pay_by.iter().map(more_pay_by).collect(),
+        issuedAtNanos: U256::from(listing.issued_at.as_nanos()),
+        validUntilNanos: U256::from(listing.valid_until.as_nanos()),
+    };
+    assert_eq!(listing_digest(&listing), message.eip712_signing_hash(&domain("bursar listing")));
+
+    let (quote, order) = (quote(), order());
+    let ordered =
+        Ordered { quote: &quote, order: &order, content_type: "text/plain", body: b"hello" };
+    let payment = PaymentId::from_bytes([7; 16]);
+    let message = more::Order {
+        quote: quote_hash(&quote),
+        capability: order.capability.to_string(),
+        model: "bursar-scribe".to_owned(),
+        inputMax: U256::from(order.input_max.0),
+        outputMax: U256::from(order.output_max.0),
+        bytesMax: U256::ZERO,
+        computeMsMax: U256::ZERO,
+        storedMax: U256::ZERO,
+        contentType: "text/plain".to_owned(),
+        body: keccak256(b"hello"),
+        payer: PAYER,
+        payee: PAY_TO,
+        payment: payment.to_string(),
+        issuedAt: U256::from(NOW_S),
+    };
+    let expected = message.eip712_signing_hash(&domain("bursar order"));
+    assert_eq!(order_digest(&ordered, PAYER, payment, NOW_S), expected);
 }
 
 #[test]

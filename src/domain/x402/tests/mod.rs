@@ -80,6 +80,7 @@ pub(super) fn order() -> Order {
         model: Some(name("bursar-scribe")),
         input_max: Units(1500),
         output_max: Units(250),
+        maxima: Default::default(),
     }
 }
 
@@ -104,6 +105,7 @@ pub(super) fn quote() -> Quote {
         output_max: 1000,
         valid_until: Timestamp::from_secs(NOW_S + 300),
         rounds: 1,
+        standing: None,
     }
 }
 
@@ -112,6 +114,7 @@ pub(super) fn terms() -> PriceTerms {
         flat: Amount::new(100),
         per_1k_input: Amount::new(400),
         per_1k_output: Amount::new(1200),
+        ..PriceTerms::default()
     }
 }
 
@@ -125,6 +128,7 @@ pub(super) fn listing() -> Listing {
         capability: name("text.generate"),
         model: name("bursar-scribe"),
         terms: PriceTerms { flat: Amount::new(150), ..terms() },
+        tiers: Default::default(),
     };
     Listing {
         provider: name("scribe"),

@@ -5,6 +5,7 @@ use super::{
     text,
 };
 use crate::domain::order::{Units, Usage};
+use crate::domain::x402::order::SignedOrder;
 use crate::domain::x402::read::URL_LEN_MAX;
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::edge::grpc::pb;
@@ -18,6 +19,7 @@ impl From<&PaidCall> for pb::PaidCall {
             quote: call.quote.as_ref().map(Into::into),
             content_type: call.content_type.clone(),
             body: call.body.clone(),
+            signed_order: call.signed_order.as_ref().map(Into::into),
         }
     }
 }
@@ -33,8 +35,36 @@ impl TryFrom<pb::PaidCall> for PaidCall {
             content_type: text(call.content_type, "content_type")?,
             body: call.body,
             payment: None,
+            signed_order: call
+                .signed_order
+                .map(|signed| read(Some(signed), "signed_order"))
+                .transpose()?,
             peer: None,
             streamed: false,
+        })
+    }
+}
+
+impl From<&SignedOrder> for pb::SignedOrder {
+    fn from(signed: &SignedOrder) -> Self {
+        Self {
+            payer: signed.payer.to_string(),
+            payment_id: signed.payment.to_string(),
+            issued_at_s: signed.issued_at_s,
+            signature: signature_bytes(&signed.signature),
+        }
+    }
+}
+
+impl TryFrom<pb::SignedOrder> for SignedOrder {
+    type Error = Malformed;
+
+    fn try_from(signed: pb::SignedOrder) -> Result<Self, Malformed> {
+        Ok(Self {
+            payer: address(&signed.payer, "payer")?,
+            payment: parse(&signed.payment_id, "payment_id")?,
+            issued_at_s: signed.issued_at_s,
+            signature: signature(&signed.signature, "signature")?,
         })
     }
 }

@@ -5,6 +5,7 @@ use super::{
     signature_bytes, time, time_to_pb,
 };
 use crate::domain::listing::{Listing, Query, SignedListing, WARES_MAX, Ware};
+use crate::domain::pricing::{STEPS_MAX, Step, Tiers};
 use crate::edge::grpc::limits::{ENDPOINT_LEN_MAX, NETWORKS_MAX, PAY_BY_MAX};
 use crate::edge::grpc::pb;
 
@@ -14,6 +15,8 @@ impl From<&Ware> for pb::Ware {
             capability: ware.capability.to_string(),
             model: ware.model.to_string(),
             terms: Some((&ware.terms).into()),
+            free_calls: ware.tiers.free_calls,
+            steps: ware.tiers.steps.iter().map(Into::into).collect(),
         }
     }
 }
@@ -26,7 +29,25 @@ impl TryFrom<pb::Ware> for Ware {
             capability: parse(&ware.capability, "capability")?,
             model: parse(&ware.model, "model")?,
             terms: read(ware.terms, "terms")?,
+            tiers: Tiers {
+                free_calls: ware.free_calls,
+                steps: read_all(ware.steps, STEPS_MAX, "steps")?,
+            },
         })
+    }
+}
+
+impl From<&Step> for pb::PriceStep {
+    fn from(step: &Step) -> Self {
+        Self { after_calls: step.after_calls, flat: step.flat.to_string() }
+    }
+}
+
+impl TryFrom<pb::PriceStep> for Step {
+    type Error = Malformed;
+
+    fn try_from(step: pb::PriceStep) -> Result<Self, Malformed> {
+        Ok(Self { after_calls: step.after_calls, flat: parse(&step.flat, "flat")? })
     }
 }
 

@@ -5,9 +5,10 @@ use super::{
     signature_bytes, time, time_to_pb,
 };
 use crate::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
+use crate::domain::money::Amount;
 use crate::domain::negotiation::{CounterOffer, Verdict};
-use crate::domain::order::{Order, Units};
-use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote};
+use crate::domain::order::{Maxima, Order, Units};
+use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote, Standing};
 use crate::domain::x402::read::URL_LEN_MAX;
 use crate::edge::grpc::limits::PAY_BY_MAX;
 use crate::edge::grpc::pb;
@@ -20,6 +21,9 @@ impl From<&Order> for pb::Order {
             model: order.model.as_ref().map(ToString::to_string),
             input_max: order.input_max.0,
             output_max: order.output_max.0,
+            bytes_max: order.maxima.bytes,
+            compute_ms_max: order.maxima.compute_ms,
+            stored_max: order.maxima.stored,
         }
     }
 }
@@ -33,6 +37,11 @@ impl TryFrom<pb::Order> for Order {
             model: parse_some(order.model.as_deref(), "model")?,
             input_max: Units(order.input_max),
             output_max: Units(order.output_max),
+            maxima: Maxima {
+                bytes: order.bytes_max,
+                compute_ms: order.compute_ms_max,
+                stored: order.stored_max,
+            },
         })
     }
 }
@@ -43,6 +52,9 @@ impl From<&PriceTerms> for pb::PriceTerms {
             flat: terms.flat.to_string(),
             per_1k_input: terms.per_1k_input.to_string(),
             per_1k_output: terms.per_1k_output.to_string(),
+            per_gb: some(terms.per_gb),
+            per_gb_stored: some(terms.per_gb_stored),
+            per_s: some(terms.per_s),
         }
     }
 }
@@ -55,7 +67,39 @@ impl TryFrom<pb::PriceTerms> for PriceTerms {
             flat: parse(&terms.flat, "flat")?,
             per_1k_input: parse(&terms.per_1k_input, "per_1k_input")?,
             per_1k_output: parse(&terms.per_1k_output, "per_1k_output")?,
+            per_gb: maybe(terms.per_gb, "per_gb")?,
+            per_gb_stored: maybe(terms.per_gb_stored, "per_gb_stored")?,
+            per_s: maybe(terms.per_s, "per_s")?,
         })
+    }
+}
+
+/// A part of a price, where it has it.
+fn some(part: Amount) -> Option<String> {
+    (!part.is_zero()).then(|| part.to_string())
+}
+
+/// A part of a price; nothing is written by leaving it out, and in no other way.
+fn maybe(part: Option<String>, field: &str) -> Result<Amount, Malformed> {
+    let Some(text) = part else { return Ok(Amount::ZERO) };
+    let part: Amount = parse(&text, field)?;
+    if part.is_zero() {
+        return Err(Malformed::new(field, "is 0: what costs nothing is left out"));
+    }
+    Ok(part)
+}
+
+impl From<&Standing> for pb::Standing {
+    fn from(standing: &Standing) -> Self {
+        Self { payer: standing.payer.to_string(), free_left: standing.free_left }
+    }
+}
+
+impl TryFrom<pb::Standing> for Standing {
+    type Error = Malformed;
+
+    fn try_from(standing: pb::Standing) -> Result<Self, Malformed> {
+        Ok(Self { payer: address(&standing.payer, "payer")?, free_left: standing.free_left })
     }
 }
 
@@ -151,6 +195,7 @@ impl From<&Quote> for pb::Quote {
             output_max: quote.output_max,
             valid_until: Some(time_to_pb(quote.valid_until)),
             rounds: u32::from(quote.rounds),
+            standing: quote.standing.as_ref().map(Into::into),
         }
     }
 }
@@ -169,6 +214,7 @@ impl TryFrom<pb::Quote> for Quote {
             output_max: quote.output_max,
             valid_until: time(quote.valid_until, "valid_until")?,
             rounds: round(quote.rounds, "rounds")?,
+            standing: quote.standing.map(|it| read(Some(it), "standing")).transpose()?,
         })
     }
 }
@@ -219,7 +265,11 @@ impl TryFrom<pb::CounterOffer> for CounterOffer {
 
 impl From<&Ask> for pb::QuoteRequest {
     fn from(ask: &Ask) -> Self {
-        Self { order: Some((&ask.order).into()), counter: ask.counter.as_ref().map(Into::into) }
+        Self {
+            order: Some((&ask.order).into()),
+            counter: ask.counter.as_ref().map(Into::into),
+            payer: ask.payer.map(|payer| payer.to_string()),
+        }
     }
 }
 
@@ -230,6 +280,7 @@ impl TryFrom<pb::QuoteRequest> for Ask {
         Ok(Self {
             order: read(request.order, "order")?,
             counter: request.counter.map(|counter| read(Some(counter), "counter")).transpose()?,
+            payer: request.payer.map(|payer| address(&payer, "payer")).transpose()?,
         })
     }
 }

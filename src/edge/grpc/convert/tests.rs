@@ -21,11 +21,17 @@ pub(in crate::edge::grpc) fn order() -> Order {
         model: Some("bursar-scribe".parse().unwrap()),
         input_max: Units(100),
         output_max: Units(200),
+        maxima: Default::default(),
     }
 }
 
 fn terms() -> PriceTerms {
-    PriceTerms { flat: Amount::new(10), per_1k_input: Amount::ZERO, per_1k_output: Amount::new(7) }
+    PriceTerms {
+        flat: Amount::new(10),
+        per_1k_output: Amount::new(7),
+        per_s: Amount::new(3),
+        ..PriceTerms::default()
+    }
 }
 
 pub(in crate::edge::grpc) fn usdc() -> Asset {
@@ -58,6 +64,7 @@ pub(in crate::edge::grpc) fn signed_quote() -> SignedQuote {
             output_max: 512,
             valid_until: Timestamp::from_nanos(1_700_000_000_123_456_789),
             rounds: 2,
+            standing: None,
         },
         service_key: Address::repeat_byte(0x22),
         signature: sig(7),
@@ -95,6 +102,7 @@ pub(in crate::edge::grpc) fn signed_listing(provider: &str) -> SignedListing {
                 capability: "text.generate".parse().unwrap(),
                 model: "bursar-scribe".parse().unwrap(),
                 terms: terms(),
+                tiers: Default::default(),
             }],
             pay_by: vec![pay_by()],
             issued_at: Timestamp::from_nanos(1),
@@ -122,6 +130,7 @@ pub(in crate::edge::grpc) fn call() -> PaidCall {
         content_type: "application/json".into(),
         body: Bytes::from_static(b"{}"),
         payment: None,
+        signed_order: None,
         peer: None,
         streamed: false,
     }
@@ -132,6 +141,7 @@ fn everything_comes_back_as_it_went() {
     let ask = Ask {
         order: order(),
         counter: Some(CounterOffer { terms: terms(), volume: 10, round: 1 }),
+        payer: Some(Address::repeat_byte(0x55)),
     };
     assert_eq!(Ask::try_from(pb::QuoteRequest::from(&ask)).unwrap(), ask);
     for verdict in [Verdict::List, Verdict::Accepted, Verdict::Countered, Verdict::Floor] {

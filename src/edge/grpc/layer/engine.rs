@@ -18,8 +18,9 @@ use tower::util::BoxCloneService;
 use crate::domain::id::Name;
 use crate::domain::money::Amount;
 use crate::domain::negotiation::{PayeeTerms, VolumeDiscount};
-use crate::domain::order::{Order, Units, Usage};
+use crate::domain::order::{Maxima, Order, Units, Usage};
 use crate::domain::policy::Rates;
+use crate::domain::pricing::Tiers;
 use crate::domain::quote::{PayBy, PriceTerms};
 use crate::ports::engine::{Engine, EngineError, Step, Work};
 use crate::runtime::payee::{OfferedWare, Offering};
@@ -75,10 +76,11 @@ impl PaidMethod {
             rounds_max: 0,
         };
         let Order { capability, .. } = self.order();
+        let tiers = Tiers::default();
         Offering {
             provider,
             resource: format!("grpc://{authority}{}", self.path),
-            wares: vec![OfferedWare { capability, model: self.model.clone(), terms }],
+            wares: vec![OfferedWare { capability, model: self.model.clone(), terms, tiers }],
             pay_by,
             quote_ttl: QUOTE_LIFE,
             input_max: Units(0),
@@ -86,6 +88,7 @@ impl PaidMethod {
             concurrency_max: CONCURRENCY_MAX,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
+            serve_first: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl PaidMethod {
             model: Some(self.model.clone()),
             input_max: Units(0),
             output_max: Units(0),
+            maxima: Maxima::default(),
         }
     }
 

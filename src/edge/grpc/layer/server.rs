@@ -150,6 +150,7 @@ async fn read_call(
         content_type: GRPC.to_owned(),
         body,
         payment,
+        signed_order: None,
         peer: peer_ip(&parts.extensions),
         streamed: priced.streamed,
     })

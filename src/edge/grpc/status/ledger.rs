@@ -78,12 +78,16 @@ pub(super) fn rejection(error: &Rejection) -> Told {
 
 fn code(error: &Rejection) -> Code {
     match error {
-        Rejection::OverBudget(_) | Rejection::Full { .. } => Code::ResourceExhausted,
+        Rejection::OverBudget(_)
+        | Rejection::Full { .. }
+        | Rejection::AllowanceSpent { .. }
+        | Rejection::NoCredit { .. } => Code::ResourceExhausted,
         Rejection::NoBudget { .. } => Code::PermissionDenied,
         Rejection::UnknownAgent(_)
         | Rejection::UnknownWallet(_)
         | Rejection::UnknownPayment(_)
         | Rejection::UnknownClaim(_)
+        | Rejection::UnknownGrant(_)
         | Rejection::UnknownChannel(_) => Code::NotFound,
         Rejection::RequestOutsideMemory { .. }
         | Rejection::AmountOutOfRange { .. }
@@ -93,6 +97,7 @@ fn code(error: &Rejection) -> Code {
         | Rejection::NameTaken(_)
         | Rejection::AddressTaken(_)
         | Rejection::TokenTaken
+        | Rejection::GrantedElsewhere(_)
         | Rejection::BoundElsewhere(_) => Code::AlreadyExists,
         Rejection::StalePolicy { .. } => Code::Unavailable,
         Rejection::InsufficientFunds { .. }
@@ -173,6 +178,12 @@ fn facts(error: &Rejection) -> Vec<(&'static str, String)> {
         Rejection::NanoOutOfRange { nano } => vec![("asked_nano", nano.get().to_string())],
         Rejection::Full { what, bound } => {
             vec![("what", (*what).to_owned()), ("bound", bound.to_string())]
+        }
+        Rejection::AllowanceSpent { what, bound } => {
+            vec![("what", (*what).to_owned()), ("bound", bound.to_string())]
+        }
+        Rejection::NoCredit { owed, limit } => {
+            vec![("owed", owed.to_string()), ("limit", limit.to_string())]
         }
         Rejection::TooDeep { bound } => vec![("bound", bound.to_string())],
         _ => Vec::new(),

@@ -124,6 +124,13 @@ fn read_reason(status: &Status, info: &ErrorInfo) -> Option<ServiceError> {
             counted: number("counted")?,
             covered: number("covered")?,
         }),
+        "ENGINE_BODY_ABOVE_ORDER" => ServiceError::Engine(EngineError::BodyAboveOrder {
+            counted: number("counted")?,
+            covered: number("covered")?,
+        }),
+        "ENGINE_ANSWER_ABOVE_ORDER" => {
+            ServiceError::Engine(EngineError::AnswerAboveOrder { covered: number("covered")? })
+        }
         "ENGINE_FAILED" => ServiceError::Engine(EngineError::Failed(problem()?)),
         "ENGINE_BUSY" => ServiceError::Engine(EngineError::Busy { running: number("running")? }),
         _ => return None,

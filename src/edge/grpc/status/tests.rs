@@ -45,6 +45,11 @@ fn a_client_reads_back_what_a_service_said() {
             Code::InvalidArgument,
         ),
         (
+            ServiceError::Engine(EngineError::BodyAboveOrder { counted: 9, covered: 8 }),
+            Code::InvalidArgument,
+        ),
+        (ServiceError::Engine(EngineError::AnswerAboveOrder { covered: 8 }), Code::InvalidArgument),
+        (
             ServiceError::Engine(EngineError::InputAboveOrder { counted: 9, covered: 8 }),
             Code::InvalidArgument,
         ),

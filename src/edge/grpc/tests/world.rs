@@ -147,7 +147,12 @@ async fn sell(clock: &Arc<ManualClock>, rail: &MemoryRail, directory: &dyn Direc
     let pay_to = owner.address();
     let pay_by = pay_by(pay_to);
     let terms = PriceTerms { flat: PRICE, ..PriceTerms::default() };
-    let ware = Ware { capability: "echo".parse().unwrap(), model: "echo".parse().unwrap(), terms };
+    let ware = Ware {
+        capability: "echo".parse().unwrap(),
+        model: "echo".parse().unwrap(),
+        terms,
+        tiers: Default::default(),
+    };
     let listener =
         Listener::bind(&crate::edge::grpc::Address::Tcp(([127, 0, 0, 1], 0).into()), "--listen")
             .await
@@ -208,7 +213,12 @@ fn offering(
     Offering {
         provider,
         resource: format!("{authority}/bursar.v1.InferenceService/Infer"),
-        wares: vec![OfferedWare { capability: ware.capability, model: ware.model, terms }],
+        wares: vec![OfferedWare {
+            capability: ware.capability,
+            model: ware.model,
+            terms,
+            tiers: Default::default(),
+        }],
         pay_by: vec![pay_by],
         quote_ttl: Duration::from_secs(60),
         input_max: Units(1000),
@@ -216,6 +226,7 @@ fn offering(
         concurrency_max: 8,
         payer_rates: Rates::default(),
         peer_rates: Rates::default(),
+        serve_first: None,
     }
 }
 

@@ -40,6 +40,7 @@ pub(in crate::edge::journal) const fn account(account: BookAccount) -> &'static 
         BookAccount::Fees => "fees",
         BookAccount::Channel => "channel",
         BookAccount::Claimable => "claimable",
+        BookAccount::Owed => "owed",
     }
 }
 

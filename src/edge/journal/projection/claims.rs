@@ -7,7 +7,8 @@ use super::values::{SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::Event;
-use crate::domain::ledger::claim::Accepted;
+use crate::domain::ledger::claim::{Accepted, Delivery};
+use crate::domain::ledger::grants::Grant;
 use crate::edge::journal::chain::to_sql;
 
 pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
@@ -25,18 +26,15 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
             "state = 'due', transaction_hash = ?5, settled_at = ?6",
             &[&transaction.to_string(), &place.now],
         ),
-        Event::Served { claim, delivery, .. } => set(
+        Event::Served { claim, delivery, .. } => deliver(tx, place, claim, delivery, "served"),
+        Event::ServedOnCredit { claim, delivery, .. } => {
+            deliver(tx, place, claim, delivery, "credited")
+        }
+        Event::CreditPaid { claim, transaction, .. } => set(
             tx,
             claim,
-            "state = 'served', ended_at = ?5, input_units = ?6, output_units = ?7,
-             answer_bytes = ?8, compute_ms = ?9",
-            &[
-                &place.now,
-                &to_sql(delivery.usage.input.0),
-                &to_sql(delivery.usage.output.0),
-                &to_sql(delivery.usage.bytes),
-                &to_sql(delivery.usage.compute_ms),
-            ],
+            "state = 'served', transaction_hash = ?5, settled_at = ?6, lost = NULL",
+            &[&transaction.to_string(), &place.now],
         ),
         Event::ClaimReleased { claim } => {
             set(tx, claim, "state = 'released', ended_at = ?5", &[&place.now])
@@ -44,7 +42,7 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
         Event::ClaimDied { claim, loss } => set(
             tx,
             claim,
-            "state = 'dead', ended_at = ?5, lost = ?6",
+            "state = iif(state = 'credited', 'lost', 'dead'), ended_at = ?5, lost = ?6",
             &[&place.now, &SqlAmount(*loss)],
         ),
         Event::RefundBegun { claim } => set(tx, claim, "state = 'refunding'", &[]),
@@ -56,6 +54,51 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
         ),
         _ => unreachable!("the projection passes claims' events only"),
     }
+}
+
+fn deliver(
+    tx: &Transaction<'_>,
+    place: Place<'_>,
+    claim: &AuthorizationKey,
+    delivery: &Delivery,
+    state: &str,
+) -> rusqlite::Result<()> {
+    set(
+        tx,
+        claim,
+        "state = ?5, ended_at = ?6, input_units = ?7, output_units = ?8, answer_bytes = ?9,
+         compute_ms = ?10",
+        &[
+            &state,
+            &place.now,
+            &to_sql(delivery.usage.input.0),
+            &to_sql(delivery.usage.output.0),
+            &to_sql(delivery.usage.bytes),
+            &to_sql(delivery.usage.compute_ms),
+        ],
+    )
+}
+
+/// A call that is given away; that it was served is in the usage.
+pub(super) fn grant(tx: &Transaction<'_>, place: Place<'_>, grant: &Grant) -> rusqlite::Result<()> {
+    run(
+        tx,
+        "INSERT INTO grants (seq, granted_at, payer, payment, order_digest, peer, provider,
+            capability, model)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            to_sql(place.seq),
+            place.now,
+            lower(&grant.payer),
+            grant.payment.to_string(),
+            grant.order.to_string(),
+            grant.peer.map(|peer| peer.to_string()),
+            grant.provider.as_str(),
+            grant.capability.as_str(),
+            grant.model.as_str(),
+        ],
+    )
+    .map(drop)
 }
 
 fn accept(tx: &Transaction<'_>, place: Place<'_>, accepted: &Accepted) -> rusqlite::Result<()> {
@@ -101,7 +144,7 @@ fn set(
         lower(&claim.asset.contract),
         claim.asset.network.to_string(),
     ];
-    let mut all: Vec<&dyn rusqlite::ToSql> = Vec::with_capacity(9);
+    let mut all: Vec<&dyn rusqlite::ToSql> = Vec::with_capacity(10);
     key.iter().for_each(|part| all.push(part));
     all.extend_from_slice(values);
     run(tx, &sql, all.as_slice()).map(drop)

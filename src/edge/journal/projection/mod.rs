@@ -8,6 +8,7 @@ mod claims;
 mod fleet;
 mod payments;
 mod tabs;
+mod usage;
 pub(super) mod values;
 
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
@@ -18,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
@@ -158,7 +159,11 @@ fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Res
         | Event::ClaimReleased { .. }
         | Event::ClaimDied { .. }
         | Event::RefundBegun { .. }
-        | Event::Refunded { .. } => claims::apply(tx, place, event),
+        | Event::Refunded { .. }
+        | Event::ServedOnCredit { .. }
+        | Event::CreditPaid { .. } => claims::apply(tx, place, event),
+        Event::UsageMetered(metered) => usage::apply(tx, place, metered),
+        Event::Granted(grant) => claims::grant(tx, place, grant),
         Event::Channel(event) => channels::apply(tx, place, event),
         Event::Tab(event) => tabs::apply(tx, place, event),
     }

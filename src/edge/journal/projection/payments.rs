@@ -235,7 +235,7 @@ fn find_open(tx: &Transaction<'_>, payment: PaymentId) -> rusqlite::Result<Optio
         .optional()
 }
 
-fn find_spender(tx: &Transaction<'_>, agent: AgentId) -> rusqlite::Result<Spender> {
+pub(super) fn find_spender(tx: &Transaction<'_>, agent: AgentId) -> rusqlite::Result<Spender> {
     let name = |text: String| text.parse().ok();
     let read = |row: &Row<'_>| {
         Ok(Spender { agent: row.get(0)?, role: name(row.get(1)?), group: name(row.get(2)?) })

@@ -11,7 +11,9 @@ use crate::domain::ledger::Event;
 use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHash};
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Per, Seat, Selector};
 use crate::domain::ledger::claim::{Accepted, Delivery};
+use crate::domain::ledger::grants::Grant;
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof};
+use crate::domain::ledger::metered::{Metered, Whose};
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::order::{Units, Usage};
@@ -168,9 +170,26 @@ pub(super) fn accepted(n: u64) -> Event {
     }))
 }
 
+fn usage() -> Usage {
+    Usage { input: Units(3), output: Units(4), bytes: 50, compute_ms: 6 }
+}
+
+pub(super) fn metered(n: u64) -> Event {
+    Event::UsageMetered(Box::new(Metered {
+        whose: Whose::Bought { agent: agent().id(), payment: payment(n), request: request(n) },
+        provider: name("scribe"),
+        capability: name("text.generate"),
+        model: name("bursar-scribe"),
+        usage: usage(),
+        stored: 7,
+        asset: USDC,
+        amount: Amount::new(1_000),
+        transaction: Some(TRANSFER),
+    }))
+}
+
 pub(super) fn served(n: u64) -> Event {
-    let usage = Usage { input: Units(3), output: Units(4), bytes: 50, compute_ms: 6 };
-    let delivery = Delivery { usage, answer: B256::repeat_byte(8) };
+    let delivery = Delivery { usage: usage(), answer: B256::repeat_byte(8) };
     Event::Served { claim: claim(n), delivery, amount: Amount::new(1_000) }
 }
 
@@ -224,6 +243,29 @@ pub(super) fn every_kind() -> Vec<Event> {
             transaction: TRANSFER,
         },
         Event::RefundBegun { claim: claim(4) },
+        metered(1),
+        Event::Granted(Box::new(Grant {
+            payer: Address::repeat_byte(0x22),
+            payment: payment(9),
+            fingerprint: Fingerprint::from_bytes([9; 16]),
+            order: B256::repeat_byte(0x66),
+            issued_at_s: 1_700_000_000,
+            peer: Some([127, 0, 0, 1].into()),
+            provider: name("scribe"),
+            capability: name("text.generate"),
+            model: name("bursar-scribe"),
+        })),
+        Event::ServedOnCredit {
+            claim: claim(5),
+            delivery: Delivery { usage: usage(), answer: B256::repeat_byte(8) },
+            amount: Amount::new(1_000),
+        },
+        Event::CreditPaid {
+            claim: claim(5),
+            amount: Amount::new(1_000),
+            transaction: TRANSFER,
+            lost: Amount::new(1_000),
+        },
     ];
     events.extend(super::channels::every_kind());
     events

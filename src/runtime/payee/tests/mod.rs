@@ -8,6 +8,7 @@
 )]
 
 mod doubted;
+mod metered;
 mod priced;
 mod refunded;
 mod served;

@@ -16,7 +16,7 @@ use crate::ports::paid_service::{Ask, PaidCall, PaidService, ServiceError};
 use crate::ports::signer::{SeededServiceSigner, ServiceSigner};
 
 fn ask(counter: Option<CounterOffer>) -> Ask {
-    Ask { order: order(), counter }
+    Ask { order: order(), counter, payer: None }
 }
 
 async fn quote(world: &World, counter: Option<CounterOffer>) -> (SignedQuote, Verdict) {
@@ -99,7 +99,8 @@ async fn what_is_not_sold_is_malformed() {
         Order { output_max: Units(1001), ..order() },
     ];
     for order in orders {
-        let asked = world.payee.quote(Ask { order: order.clone(), counter: None }).await;
+        let asked =
+            world.payee.quote(Ask { order: order.clone(), counter: None, payer: None }).await;
         assert_eq!(code(asked), "service.malformed");
         assert_eq!(
             code(world.payee.infer(PaidCall { order, ..call() }).await),

@@ -37,7 +37,7 @@ async fn a_paid_call_is_bound_settled_served_and_receipted() {
     assert_eq!(receipt.receipt.transaction.unwrap().to_string(), closing.response.transaction);
     assert_eq!(world.rail.owned(USDC, PAY_TO), Amount::new(PRICE));
     let names: Vec<_> = world.journal.entries().iter().map(|entry| entry.event.kind()).collect();
-    assert_eq!(names, ["accepted", "claim_settled", "served"]);
+    assert_eq!(names, ["accepted", "claim_settled", "served", "usage_metered"]);
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn at_its_bound_a_payee_turns_away_who_asks_and_lets_wait_who_has_signed()
         tokio::task::yield_now().await;
     }
     assert_eq!(code(world.payee.infer(call()).await), "service.rate_limited");
-    let ask = Ask { order: call().order, counter: None };
+    let ask = Ask { order: call().order, counter: None, payer: None };
     assert_eq!(code(world.payee.quote(ask).await), "service.rate_limited");
     // The caller goes away, and the work goes on until the authorization's time is nearly over: too
     // long for whoever waits for a turn. Nothing was bound for it.

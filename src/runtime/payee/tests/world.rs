@@ -18,7 +18,8 @@ use crate::domain::id::PaymentId;
 use crate::domain::ledger::Bounds;
 use crate::domain::ledger::claim::Claim;
 use crate::domain::money::{Amount, Rate};
-use crate::domain::order::{Order, Usage};
+use crate::domain::order::{Maxima, Order, Usage};
+use crate::domain::pricing::Tiers;
 use crate::domain::quote::{PriceTerms, SignedQuote};
 use crate::domain::time::Timestamp;
 use crate::domain::x402::payload::{grpc_resource, payment_payload};
@@ -271,7 +272,7 @@ pub(super) fn assets() -> AssetRegistry {
 
 fn terms(flat: u128, per_1k_input: u128, per_1k_output: u128) -> PriceTerms {
     let [flat, per_1k_input, per_1k_output] = [flat, per_1k_input, per_1k_output].map(Amount::new);
-    PriceTerms { flat, per_1k_input, per_1k_output }
+    PriceTerms { flat, per_1k_input, per_1k_output, ..PriceTerms::default() }
 }
 
 pub(super) fn list() -> PriceTerms {
@@ -296,6 +297,7 @@ fn offering() -> Offering {
                 volume_discount: Default::default(),
                 rounds_max: 3,
             },
+            tiers: Tiers::default(),
         }],
         pay_by: vec![PayBy {
             scheme: Scheme::Exact,
@@ -310,11 +312,18 @@ fn offering() -> Offering {
         concurrency_max: 100,
         payer_rates: unlimited,
         peer_rates: unlimited,
+        serve_first: None,
     }
 }
 
 pub(super) fn order() -> Order {
-    Order { capability: name("echo"), model: None, input_max: Units(10), output_max: Units(20) }
+    Order {
+        capability: name("echo"),
+        model: None,
+        input_max: Units(10),
+        output_max: Units(20),
+        maxima: Maxima::default(),
+    }
 }
 
 pub(super) fn call() -> PaidCall {
@@ -324,6 +333,7 @@ pub(super) fn call() -> PaidCall {
         content_type: "text/plain".to_owned(),
         body: Bytes::from_static(b"hello"),
         payment: None,
+        signed_order: None,
         peer: None,
         streamed: false,
     }

@@ -14,7 +14,7 @@ fn request(n: u8) -> String {
 }
 
 fn order() -> pb::Order {
-    pb::Order { capability: "echo".into(), model: None, input_max: 10, output_max: 10 }
+    pb::Order { capability: "echo".into(), input_max: 10, output_max: 10, ..Default::default() }
 }
 
 fn ask(n: u8) -> pb::PayRequest {
