@@ -112,8 +112,8 @@ async fn start(
     let ware = OfferedWare {
         capability: settings.capability,
         model: settings.model,
-        terms: settings.terms,
-        tiers: settings.tiers,
+        terms: settings.price.terms,
+        tiers: settings.price.tiers,
     };
     let timeout_s = settings.authorization_life.as_secs();
     let (asset, account) = (settings.asset, pay_to.address());
@@ -141,7 +141,10 @@ async fn start(
         concurrency_max: settings.concurrency,
         payer_rates: settings.payer_rates,
         peer_rates: settings.peer_rates,
-        serve_first: settings.serve_first.map(|(per_payer, total)| ServeFirst { per_payer, total }),
+        serve_first: settings
+            .price
+            .serve_first
+            .map(|(per_payer, total)| ServeFirst { per_payer, total }),
         quote_life: settings.quote_life,
         lease: config.directory.lease,
         directory: directory_of(config).await?,

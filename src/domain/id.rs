@@ -215,6 +215,11 @@ id!(
     "req_"
 );
 id!(
+    /// Where a call comes from, condensed: one caller's network address.
+    PeerId,
+    "per_"
+);
+id!(
     /// What a request says, condensed: same id with another fingerprint is another request.
     Fingerprint,
     "fpr_"

@@ -6,12 +6,11 @@
 //! grant, and another under its name is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{Fingerprint, Name, PaymentId};
+use crate::domain::id::{Fingerprint, Name, PaymentId, PeerId};
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
@@ -54,7 +53,7 @@ pub struct Grant {
     /// When it was signed, in seconds since the epoch.
     pub issued_at_s: u64,
     /// From where it came.
-    pub peer: Option<IpAddr>,
+    pub peer: Option<PeerId>,
     /// Who gives.
     pub provider: Name,
     /// What kind of work.
@@ -89,7 +88,7 @@ pub struct Grants {
     /// Days since the epoch; what follows is that day's.
     day: u64,
     of_day: u64,
-    of_peers: BTreeMap<IpAddr, u64>,
+    of_peers: BTreeMap<PeerId, u64>,
     kept: BTreeMap<GrantKey, Kept>,
     forgettable: BTreeSet<(u64, GrantKey)>,
 }
@@ -111,7 +110,7 @@ impl Grants {
     }
 
     /// What `peer` and all have had on `day`.
-    fn of_day(&self, day: u64, peer: Option<IpAddr>) -> (u64, u64) {
+    fn of_day(&self, day: u64, peer: Option<PeerId>) -> (u64, u64) {
         if day != self.day {
             return (0, 0);
         }

@@ -32,6 +32,7 @@ pub use network::{EvmSettings, Finality, NetworkSettings};
 pub use problem::{Kind, Problem};
 pub use provider::{PayTo, ProviderSettings};
 pub use sandbox::default_sandbox_file;
+pub use terms::{FreeSettings, PriceSettings};
 
 use reader::{Section, Source};
 

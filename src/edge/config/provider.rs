@@ -7,10 +7,8 @@ use alloy::primitives::{Address, Signature};
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::id::Name;
-use crate::domain::money::Amount;
-use crate::domain::negotiation::{PayeeTerms, PayerStrategy, ROUNDS_MAX, VolumeDiscount};
+use crate::domain::negotiation::{PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::policy::Rates;
-use crate::domain::pricing::Tiers;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
@@ -18,7 +16,7 @@ use crate::edge::config::node::{Wallets, tcp};
 use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
-use crate::edge::config::terms::{read_serve_first, read_terms, read_tiers};
+use crate::edge::config::terms::{PriceSettings, read_price};
 
 /// What the rest of the file said.
 #[derive(Copy, Clone)]
@@ -40,10 +38,8 @@ pub struct ProviderSettings {
     pub capability: Name,
     /// Which model.
     pub model: Name,
-    /// List price, floor and how it bargains, in atomic units of `asset`.
-    pub terms: PayeeTerms,
-    /// What is free for each payer, and what grows cheaper.
-    pub tiers: Tiers,
+    /// What it asks for, in atomic units of `asset`.
+    pub price: PriceSettings,
     /// In what it is paid, and on which network.
     pub asset: Asset,
     /// Who is paid.
@@ -64,8 +60,6 @@ pub struct ProviderSettings {
     pub authorization_life: Duration,
     /// How long a paid call may wait to be served before it is paid back; `None` where it never is.
     pub refund_after: Option<Duration>,
-    /// What is served before it is paid, in atomic units of `asset`: to each payer, and in all.
-    pub serve_first: Option<(Amount, Amount)>,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -140,33 +134,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let capability = name("capability", "capability = \"text.generate\"");
     let model = name("model", "model = \"bursar-lm\"");
     let asset = read_asset(section, facts);
-    let price_item = section.required("price", "price = { call = \"0.001 USD\" }");
-    let price = price_item.and_then(|item| read_terms(&item.table()?, facts, asset.as_ref()));
-    let floor_item = section.find("floor");
-    let floor = match &floor_item {
-        Some(item) => item.table().and_then(|table| read_terms(&table, facts, asset.as_ref())),
-        None => price,
-    };
-    let flat = price.map(|terms| terms.flat);
-    let tiers = read_tiers(section, facts, asset.as_ref(), flat, 0);
-    let rounds_max = rounds(section, 3);
-    let volume_discount = read_discount(&section.section("volume_discount"));
-    let terms = || {
-        let (list, floor) = (price?, floor?);
-        let terms =
-            PayeeTerms { list, floor, volume_discount: volume_discount?, rounds_max: rounds_max? };
-        match terms.check() {
-            Ok(()) => Some(terms),
-            Err(error) => {
-                let right = "each part of the floor at or below that of `price`";
-                match &floor_item {
-                    Some(item) => item.wrong(Kind::BadValue, error.to_string(), right),
-                    None => section.wrong(Kind::BadValue, error.to_string(), right),
-                }
-            }
-        }
-    };
-    let terms = terms();
+    let price = read_price(section, facts, asset.as_ref());
     let pay_to = read_pay_to(section, facts);
     let count = |key, default| match section.find(key) {
         Some(item) => item.integer_within(1, u64::from(u32::MAX)),
@@ -181,14 +149,12 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let bounds = (Duration::from_secs(10), Duration::from_secs(600));
     let life = span_within(section, "authorization_life", Duration::from_secs(60), bounds);
     let refund_after = read_refund_after(section);
-    let serve_first = read_serve_first(&section.section("serve_first"), facts, asset.as_ref());
     Some(ProviderSettings {
         listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
         engine: engine?,
         capability: capability?,
         model: model?,
-        terms: terms?,
-        tiers: tiers?,
+        price: price?,
         asset: asset?.asset,
         pay_to: pay_to?,
         input_max: input_max?,
@@ -199,7 +165,6 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         quote_life,
         authorization_life: life,
         refund_after,
-        serve_first: serve_first?,
     })
 }
 
@@ -264,14 +229,14 @@ fn permille(section: &Section<'_>, key: &'static str, default: u16) -> Option<u1
     }
 }
 
-fn rounds(section: &Section<'_>, default: u8) -> Option<u8> {
+pub(super) fn rounds(section: &Section<'_>, default: u8) -> Option<u8> {
     let most = u64::from(ROUNDS_MAX);
     section.find("rounds_max").map_or(Some(default), |item| {
         item.integer_within(0, most).and_then(|number| u8::try_from(number).ok())
     })
 }
 
-fn read_discount(table: &Section<'_>) -> Option<VolumeDiscount> {
+pub(super) fn read_discount(table: &Section<'_>) -> Option<VolumeDiscount> {
     let calls = table.find("calls").map_or(Some(0), |item| item.count());
     let each = permille(table, "permille", 0);
     let permille_max = permille(table, "permille_max", 1000);

@@ -1,15 +1,96 @@
-//! What a provider asks for: its price, what is free, and what grows cheaper.
+//! What a provider asks for: its price, what is free, what grows cheaper, and what it lends.
 
 use crate::domain::asset::AssetInfo;
 use crate::domain::money::Amount;
+use crate::domain::negotiation::PayeeTerms;
 use crate::domain::pricing::{STEPS_MAX, Step, Tiers};
 use crate::domain::quote::PriceTerms;
 use crate::edge::config::problem::Kind;
-use crate::edge::config::provider::Facts;
+use crate::edge::config::provider::{Facts, read_discount, rounds};
 use crate::edge::config::reader::{Item, Section};
 
+/// What a provider asks for, in atomic units of its asset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceSettings {
+    /// List price, floor and how it bargains.
+    pub terms: PayeeTerms,
+    /// What is free for each payer, and what grows cheaper.
+    pub tiers: Tiers,
+    /// How the free calls are bounded beside each key's.
+    pub free: FreeSettings,
+    /// What is served before it is paid, to each payer and in all; `None` serves nothing before.
+    pub serve_first: Option<(Amount, Amount)>,
+}
+
+/// How free calls are bounded.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct FreeSettings {
+    /// To each payer's key, for life; 0 gives nothing away.
+    pub calls: u64,
+    /// To all that call from one address, in a day.
+    pub peer_per_day: u64,
+    /// In all, in a day.
+    pub per_day: u64,
+    /// Keys that are remembered at most.
+    pub payers_max: u64,
+}
+
+/// Everything about money in a provider's section but who is paid.
+pub(super) fn read_price(
+    section: &Section<'_>,
+    facts: &Facts<'_, '_>,
+    asset: Option<&AssetInfo>,
+) -> Option<PriceSettings> {
+    let price_item = section.required("price", "price = { call = \"0.001 USD\" }");
+    let price = price_item.and_then(|item| read_terms(&item.table()?, facts, asset));
+    let floor_item = section.find("floor");
+    let floor = match &floor_item {
+        Some(item) => item.table().and_then(|table| read_terms(&table, facts, asset)),
+        None => price,
+    };
+    let free = read_free(&section.section("free"));
+    let flat = price.map(|terms| terms.flat);
+    let tiers = read_tiers(section, facts, asset, flat, free.map_or(0, |free| free.calls));
+    let rounds_max = rounds(section, 3);
+    let volume_discount = read_discount(&section.section("volume_discount"));
+    let serve_first = read_serve_first(&section.section("serve_first"), facts, asset);
+    let (list, floor) = (price?, floor?);
+    let (volume_discount, rounds_max) = (volume_discount?, rounds_max?);
+    let terms = PayeeTerms { list, floor, volume_discount, rounds_max };
+    if let Err(error) = terms.check() {
+        let right = "each part of the floor at or below that of `price`";
+        return match &floor_item {
+            Some(item) => item.wrong(Kind::BadValue, error.to_string(), right),
+            None => section.wrong(Kind::BadValue, error.to_string(), right),
+        };
+    }
+    Some(PriceSettings { terms, tiers: tiers?, free: free?, serve_first: serve_first? })
+}
+
+/// `free = { calls = 1000, peer_per_day = 1000, per_day = 100_000, payers = 100_000 }`; what bounds the
+/// calls of an address, of a day and the keys has defaults.
+fn read_free(section: &Section<'_>) -> Option<FreeSettings> {
+    let count = |key, default| match section.find(key) {
+        Some(item) => item.integer(),
+        None => Some(default),
+    };
+    let calls = match section.is_there() {
+        true => section.required("calls", "free = { calls = 1000 }").and_then(|it| it.integer()),
+        false => Some(0),
+    };
+    let (peer_per_day, per_day) = (count("peer_per_day", 1_000), count("per_day", 100_000));
+    let payers_max = count("payers", 100_000);
+    section.end();
+    Some(FreeSettings {
+        calls: calls?,
+        peer_per_day: peer_per_day?,
+        per_day: per_day?,
+        payers_max: payers_max?,
+    })
+}
+
 /// `price = { call = "0.001 USD", output_1k = "0.002 USD", second = "0.01 USD", gb = "0.001 USD" }`.
-pub(super) fn read_terms(
+fn read_terms(
     table: &Section<'_>,
     facts: &Facts<'_, '_>,
     asset: Option<&AssetInfo>,
@@ -33,7 +114,7 @@ pub(super) fn read_terms(
 
 /// `tiers = [{ after = 11_000, call = "0.00005 USD" }]`, where a call costs `flat` at first and so many
 /// are free.
-pub(super) fn read_tiers(
+fn read_tiers(
     section: &Section<'_>,
     facts: &Facts<'_, '_>,
     asset: Option<&AssetInfo>,
@@ -67,7 +148,7 @@ pub(super) fn read_tiers(
 }
 
 /// A price in the unit of account as atomic units, where that needs no rounding.
-pub(super) fn read_amount(
+fn read_amount(
     item: &Item<'_>,
     facts: &Facts<'_, '_>,
     asset: Option<&AssetInfo>,
@@ -83,8 +164,7 @@ pub(super) fn read_amount(
 }
 
 /// `serve_first = { per_payer = "0.05 USD", total = "1 USD" }`. The inner `None` serves nothing first.
-#[expect(clippy::option_option, reason = "what could not be read, and what is not there")]
-pub(super) fn read_serve_first(
+fn read_serve_first(
     section: &Section<'_>,
     facts: &Facts<'_, '_>,
     asset: Option<&AssetInfo>,

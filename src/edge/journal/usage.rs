@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use rusqlite::types::ToSql;
-use rusqlite::{Connection, Row};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
 use serde::Serialize;
 
 use super::projection::values::SqlAmount;
@@ -179,26 +179,24 @@ impl Store {
 }
 
 /// The condition of `filter` over the table, with its values from the first parameter on.
-fn condition(filter: &UsageFilter) -> (String, Vec<Box<dyn ToSql>>) {
-    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+fn condition(filter: &UsageFilter) -> (String, Vec<Value>) {
+    let time = |at: Option<Timestamp>| at.map(|at| Value::from(chain::to_sql(at.as_nanos())));
+    let name =
+        |name: &Option<Name>| name.as_ref().map(|name| Value::from(name.as_str().to_owned()));
+    let mut values = Vec::new();
     let mut sql = "1".to_owned();
-    let mut add = |test: &str, value: Option<Box<dyn ToSql>>| {
+    for (test, value) in [
+        ("usage.at_ns >=", time(filter.since)),
+        ("usage.at_ns <", time(filter.until)),
+        ("usage.agent =", name(&filter.agent)),
+        ("usage.group_name =", name(&filter.group)),
+        ("usage.provider =", name(&filter.provider)),
+    ] {
         if let Some(value) = value {
             values.push(value);
             sql.push_str(&format!(" AND {test} ?{}", values.len()));
         }
-    };
-    let time = |at: Option<Timestamp>| {
-        at.map(|at| Box::new(chain::to_sql(at.as_nanos())) as Box<dyn ToSql>)
-    };
-    let name = |name: &Option<Name>| {
-        name.as_ref().map(|name| Box::new(name.as_str().to_owned()) as Box<dyn ToSql>)
-    };
-    add("usage.at_ns >=", time(filter.since));
-    add("usage.at_ns <", time(filter.until));
-    add("usage.agent =", name(&filter.agent));
-    add("usage.group_name =", name(&filter.group));
-    add("usage.provider =", name(&filter.provider));
+    }
     (sql, values)
 }
 
@@ -234,10 +232,9 @@ fn sum(
             amount: each.checked_mul(u128::from(calls)).unwrap_or(Amount::MAX),
         })
     };
-    let params: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
     let parts: Vec<UsageRow> = conn
         .prepare_cached(&sql)
-        .and_then(|mut select| select.query_map(params.as_slice(), read)?.collect())
+        .and_then(|mut select| select.query_map(params_from_iter(values), read)?.collect())
         .map_err(|e| chain::damaged(0, &e))?;
     let mut sums: BTreeMap<[String; 4], UsageRow> = BTreeMap::new();
     for part in parts {
@@ -311,9 +308,8 @@ fn list(
             transaction: row.get("transaction_hash")?,
         })
     };
-    let params: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
     conn.prepare_cached(&sql)
-        .and_then(|mut select| select.query_map(params.as_slice(), read)?.collect())
+        .and_then(|mut select| select.query_map(params_from_iter(values), read)?.collect())
         .map_err(|e| chain::damaged(0, &e))
 }
 

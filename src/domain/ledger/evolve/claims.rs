@@ -4,6 +4,7 @@ use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::claim::{Accepted, CLAIM_MEMORY, Claim, ClaimState};
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::state::Ledger;
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 
 /// Ended claims forgotten with one event at most, so that no event is slow.
@@ -58,16 +59,7 @@ impl Ledger {
             Event::ClaimReleased { claim } => {
                 self.claim_mut(claim).state = ClaimState::Released;
             }
-            Event::ClaimDied { claim, loss } => {
-                let found = self.claim_mut(claim);
-                if found.state == ClaimState::Credited {
-                    assert_eq!(*loss, found.accepted.amount, "what was served is what is lost");
-                    found.state = ClaimState::Lost;
-                    self.lose_credit(claim, *loss);
-                } else {
-                    found.state = ClaimState::Dead;
-                }
-            }
+            Event::ClaimDied { claim, loss } => self.end_claim(claim, *loss),
             Event::RefundBegun { claim } => {
                 let found = self.claim_mut(claim);
                 let ClaimState::Due { transaction } = found.state else {
@@ -82,6 +74,18 @@ impl Ledger {
                 found.state = ClaimState::Refunded;
             }
             _ => unreachable!("evolve passes claims' events only"),
+        }
+    }
+
+    /// It can settle no more: what was served for it on credit is lost.
+    fn end_claim(&mut self, claim: &AuthorizationKey, loss: Amount) {
+        let found = self.claim_mut(claim);
+        if found.state == ClaimState::Credited {
+            assert_eq!(loss, found.accepted.amount, "what was served is what is lost");
+            found.state = ClaimState::Lost;
+            self.lose_credit(claim, loss);
+        } else {
+            found.state = ClaimState::Dead;
         }
     }
 

@@ -1,11 +1,9 @@
 //! What is given away, and what is lent: counted once, bounded in every direction.
 
-use std::net::IpAddr;
-
 use alloy::primitives::Address;
 
 use super::fixture::*;
-use crate::domain::id::{Fingerprint, PaymentId};
+use crate::domain::id::{Fingerprint, PaymentId, PeerId};
 use crate::domain::ledger::books::{BookAccount, Commodity, Sums};
 use crate::domain::ledger::claim::Accepted;
 use crate::domain::ledger::credit::{CreditLimits, Owed};
@@ -21,8 +19,8 @@ fn payer(n: u8) -> Address {
     Address::repeat_byte(n)
 }
 
-fn peer(n: u8) -> IpAddr {
-    [10, 0, 0, n].into()
+fn peer(n: u8) -> PeerId {
+    PeerId::from_bytes([n; 16])
 }
 
 /// Call `call` of payer `n`, from address `from`.

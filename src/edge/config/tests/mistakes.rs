@@ -166,6 +166,30 @@ fn each_mistake_of_a_provider_is_reported_at_its_line() {
             vec![(14, Kind::NotLoopback)],
         ),
         (format!("{price}\npay_to = \"wallet/main\"\nconcurrency = 0"), vec![(14, Kind::BadValue)]),
+        (
+            format!(
+                "{price}\npay_to = \"wallet/main\"\nfree = {{ calls = 10 }}\n\
+                 tiers = [{{ after = 10, call = \"0.0005 USD\" }}]"
+            ),
+            vec![(15, Kind::BadValue)],
+        ),
+        (
+            format!(
+                "{price}\npay_to = \"wallet/main\"\ntiers = [{{ after = 10, cal = \"1 USD\" }}]"
+            ),
+            vec![(14, Kind::MissingKey), (14, Kind::UnknownKey)],
+        ),
+        (
+            format!("{price}\npay_to = \"wallet/main\"\nfree = {{ per_day = 10 }}"),
+            vec![(14, Kind::MissingKey)],
+        ),
+        (
+            format!(
+                "{price}\npay_to = \"wallet/main\"\n\
+                 serve_first = {{ per_payer = \"2 USD\", total = \"1 USD\" }}"
+            ),
+            vec![(14, Kind::BadValue)],
+        ),
     ];
     for (lines, expected) in cases {
         assert_eq!(kinds(&provider(&lines)), expected, "{lines}");

@@ -124,7 +124,10 @@ engine = "scribe"
 capability = "text.generate"
 model = "bursar-lm"
 network = "base"
-price = { call = "0.001 USD", output_1k = "0.002 USD" }
+price = { call = "0.001 USD", output_1k = "0.002 USD", second = "0.01 USD", gb = "0.001 USD", gb_stored = "0.00001 USD" }
+free = { calls = 1_000, peer_per_day = 20 }
+tiers = [{ after = 11_000, call = "0.0005 USD" }]
+serve_first = { per_payer = "0.01 USD", total = "1 USD" }
 floor = { call = "0.0005 USD", output_1k = "0.002 USD" }
 rounds_max = 2
 volume_discount = { calls = 10, permille = 50, permille_max = 200 }
@@ -183,12 +186,22 @@ fn every_key_of_a_whole_file_arrives() {
     assert_eq!((devnet.settlements_low, devnet.fee_gwei_max), (10, 50));
     assert_eq!(devnet.genesis.unwrap()[0], 1);
     let provider = &config.providers[&name("my-llm")];
-    assert_eq!(provider.terms.list.flat, Amount::new(1_000));
-    assert_eq!(provider.terms.floor.flat, Amount::new(500));
+    assert_eq!(provider.price.terms.list.flat, Amount::new(1_000));
+    assert_eq!(provider.price.terms.floor.flat, Amount::new(500));
+    let parts = [1_000, 0, 2_000, 1_000, 10, 10_000].map(Amount::new);
+    assert_eq!(provider.price.terms.list.parts(), parts);
+    let tiers = &provider.price.tiers;
+    assert_eq!((tiers.free_calls, tiers.steps[0].after_calls), (1_000, 11_000));
+    assert_eq!(tiers.steps[0].flat, Amount::new(500));
+    let free =
+        FreeSettings { calls: 1_000, peer_per_day: 20, per_day: 100_000, payers_max: 100_000 };
+    assert_eq!(provider.price.free, free);
+    let serve_first = Some((Amount::new(10_000), Amount::new(1_000_000)));
+    assert_eq!(provider.price.serve_first, serve_first);
     assert_eq!(provider.pay_to, PayTo::Wallet(name("main")));
     assert_eq!(provider.payer_rates.calls_per_minute, Some(30));
     assert_eq!(provider.asset.network, Network::Eip155(8453));
-    assert_eq!(provider.terms.volume_discount.permille_max, 200);
+    assert_eq!(provider.price.terms.volume_discount.permille_max, 200);
     assert_eq!(config.directory.connect, ["http://[::1]:8404"]);
     assert_eq!(config.negotiation.unwrap().volume, 50);
     assert!(config.discovery.allow_private && !config.directory.serve);

@@ -6,7 +6,9 @@ use alloy::primitives::{Address, B256, Signature, U256};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMethod};
-use crate::domain::id::{AgentId, DelegationId, Fingerprint, Name, PaymentId, RequestId, WalletId};
+use crate::domain::id::{
+    AgentId, DelegationId, Fingerprint, Name, PaymentId, PeerId, RequestId, WalletId,
+};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHash};
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Per, Seat, Selector};
@@ -243,6 +245,15 @@ pub(super) fn every_kind() -> Vec<Event> {
             transaction: TRANSFER,
         },
         Event::RefundBegun { claim: claim(4) },
+    ];
+    events.extend(given_and_lent());
+    events.extend(super::channels::every_kind());
+    events
+}
+
+/// What is metered, given away and lent.
+fn given_and_lent() -> Vec<Event> {
+    vec![
         metered(1),
         Event::Granted(Box::new(Grant {
             payer: Address::repeat_byte(0x22),
@@ -250,7 +261,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             fingerprint: Fingerprint::from_bytes([9; 16]),
             order: B256::repeat_byte(0x66),
             issued_at_s: 1_700_000_000,
-            peer: Some([127, 0, 0, 1].into()),
+            peer: Some(PeerId::from_bytes([3; 16])),
             provider: name("scribe"),
             capability: name("text.generate"),
             model: name("bursar-scribe"),
@@ -266,7 +277,5 @@ pub(super) fn every_kind() -> Vec<Event> {
             transaction: TRANSFER,
             lost: Amount::new(1_000),
         },
-    ];
-    events.extend(super::channels::every_kind());
-    events
+    ]
 }
