@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 5;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
