@@ -32,6 +32,7 @@ pub struct TreasuryTask {
 }
 
 /// What waits for a batch to be durable.
+#[allow(clippy::large_enum_variant, reason = "moved once within a batch: a box each costs more")]
 enum Waiting {
     Executed {
         done: Done,
