@@ -21,7 +21,7 @@ const CLEARED_MAX: u32 = 32;
 #[async_trait]
 impl Archive for Store {
     fn note(&self, decision: Decision) {
-        self.inner.inbox.note(decision);
+        self.inner.feed.note(decision);
     }
 
     async fn keep_answer(&self, key: AnswerKey, answer: KeptAnswer, at: Timestamp) {

@@ -1,22 +1,19 @@
 //! What waits for the writer: appends before all else, and what may be written a little later.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::domain::time::Timestamp;
-use crate::ports::archive::{AnswerKey, Decision, KeptAnswer};
+use crate::ports::archive::{AnswerKey, KeptAnswer};
 use crate::ports::journal::{Entry, JournalError, Snapshot};
 
 /// Appends that may wait; who brings more waits to bring it.
 const APPENDS_WAITING_MAX: usize = 1024;
 /// Jobs that may wait; who brings more waits to bring it.
 const JOBS_WAITING_MAX: usize = 256;
-/// Decisions that may wait; more are dropped and counted.
-const NOTES_WAITING_MAX: usize = 4096;
 /// Entries after which no further append joins a batch.
 const ENTRIES_MAX: usize = 4096;
 
@@ -43,10 +40,6 @@ pub(super) enum Job {
     KeepSnapshot { snapshot: Snapshot, done: Done<()> },
     /// Keep an answer.
     KeepAnswer(Box<Answered>),
-    /// Answer once the tables know what is durable and what was noted by now.
-    CatchUp { done: Done<u64> },
-    /// Drop the readable tables, and answer once they are made again.
-    RebuildViews { done: Done<u64> },
     /// Move what little is left in the log into the file, so that the log begins anew.
     FinishCheckpoint,
 }
@@ -57,14 +50,12 @@ pub(super) struct Inbox {
     came: Condvar,
     room_for_appends: Arc<Semaphore>,
     room_for_jobs: Arc<Semaphore>,
-    dropped: AtomicU64,
 }
 
 #[derive(Default)]
 struct Waiting {
     appends: VecDeque<(Append, OwnedSemaphorePermit)>,
     jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
-    notes: VecDeque<Decision>,
     finish_checkpoint: bool,
     closed: bool,
 }
@@ -75,7 +66,6 @@ pub(super) struct Taken {
     pub(super) appends: Vec<Append>,
     /// Each keeps its place until it is done.
     pub(super) jobs: VecDeque<(Job, Option<OwnedSemaphorePermit>)>,
-    pub(super) notes: VecDeque<Decision>,
     pub(super) closed: bool,
 }
 
@@ -86,7 +76,6 @@ impl Inbox {
             came: Condvar::new(),
             room_for_appends: Arc::new(Semaphore::new(APPENDS_WAITING_MAX)),
             room_for_jobs: Arc::new(Semaphore::new(JOBS_WAITING_MAX)),
-            dropped: AtomicU64::new(0),
         }
     }
 
@@ -112,25 +101,10 @@ impl Inbox {
         }
     }
 
-    /// Brings a decision, unless too many wait. The writer is not woken for it.
-    pub(super) fn note(&self, decision: Decision) {
-        let mut waiting = self.waiting();
-        if waiting.notes.len() >= NOTES_WAITING_MAX {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        } else {
-            waiting.notes.push_back(decision);
-        }
-    }
-
     /// Asks the writer to finish a checkpoint.
     pub(super) fn finish_checkpoint(&self) {
         self.waiting().finish_checkpoint = true;
         self.came.notify_one();
-    }
-
-    /// How many decisions were dropped.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Takes nothing more; the writer does what waits and ends.
@@ -162,9 +136,6 @@ impl Inbox {
             taken.appends.push(append);
         }
         taken.jobs.extend(waiting.jobs.drain(..).map(|(job, room)| (job, Some(room))));
-        if taken.notes.len() < NOTES_WAITING_MAX {
-            taken.notes.append(&mut waiting.notes);
-        }
         if std::mem::take(&mut waiting.finish_checkpoint) {
             taken.jobs.push_front((Job::FinishCheckpoint, None));
         }
@@ -176,6 +147,6 @@ impl Inbox {
     }
 }
 
-async fn permit(room: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+pub(super) async fn permit(room: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     Arc::clone(room).acquire_owned().await.expect("the semaphore is never closed")
 }

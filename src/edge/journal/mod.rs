@@ -1,27 +1,29 @@
-//! The journal, the archive and the readable tables: one SQLite file that anyone can open.
+//! The journal, the archive and the readable tables: two SQLite files that anyone can open.
 //!
 //! Events are append-only, each bound to all before it by a hash, and durable before they are
-//! answered for. Everything else in the file can be lost or made again from them: snapshots, the
-//! readable tables, decisions and answers. This room decides nothing about money; it never repairs,
-//! never retries a write that failed, and never changes or removes an event.
+//! answered for. Everything else can be lost or made again from them: snapshots and answers in the
+//! same file; the readable tables and decisions in `<name>-tables` beside it. This room decides
+//! nothing about money; it never repairs, never retries a write that failed, and never changes or
+//! removes an event.
 //!
-//! One thread writes, through one connection: events with a sync, all the rest in small chores in
-//! between, without a sync of its own. Another thread checkpoints, so that no append has to.
-//!
-//! The readable tables stand in the same file because that was measured to cost little this way. A
-//! second connection that wrote them would cost much more: each of its commits empties the page cache
-//! of the other.
+//! One thread writes the journal's file, through one connection: events with a sync, all the rest in
+//! small chores in between, without a sync of its own. Another thread checkpoints it, so that no
+//! append has to. A third writes the readable tables, a moment later: were they in the same file,
+//! each sync of an event would wait for their rows too, whose keys are random, and that was measured
+//! to be half of the writer's work.
 
 mod archive;
 mod chain;
 mod checkpoints;
 mod chores;
+mod feed;
 mod file;
 mod history;
 mod inbox;
 mod projection;
 mod snapshots;
 mod store;
+mod tables;
 mod usage;
 mod verify;
 mod views;

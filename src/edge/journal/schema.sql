@@ -1,4 +1,4 @@
--- What is written once. Readable tables are in views.sql; they can be dropped and made again.
+-- What is written once. The readable tables are in a file of their own: views.sql.
 
 -- Every event, in the one order. hash = SHA-256(hash before, seq, at_ns, body), numbers as eight
 -- bytes, highest first; the first follows 32 zero bytes. body is the event in postcard.
@@ -36,23 +36,6 @@ CREATE TABLE snapshot_parts (
     body BLOB    NOT NULL,
     PRIMARY KEY (seq, part)
 );
-
--- Why each payment was allowed or refused: the newest of them.
-CREATE TABLE decisions (
-    no             INTEGER PRIMARY KEY,
-    payment        TEXT    NOT NULL UNIQUE,
-    agent          TEXT    NOT NULL,
-    request        TEXT    NOT NULL,
-    at             TEXT    NOT NULL,
-    policy_version INTEGER NOT NULL,
-    refused        TEXT,
-    reason         TEXT,
-    decision       TEXT    NOT NULL
-);
-
-CREATE VIEW refusals AS
-    SELECT no, payment, agent, request, at, policy_version, refused, reason
-    FROM decisions WHERE refused IS NOT NULL;
 
 -- Answers, so that the same request gets the same answer. The body goes after a day, the row when
 -- its request is no longer remembered.

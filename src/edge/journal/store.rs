@@ -13,8 +13,10 @@ use tokio::sync::oneshot;
 
 use super::checkpoints::Checkpointer;
 use super::chores::Chores;
+use super::feed::{Ask, Feed};
 use super::inbox::{Append, Done, Inbox, Job};
 use super::projection::Projection;
+use super::tables::Tables;
 use super::views::Views;
 use super::writer::Writer;
 use super::{chain, file, snapshots};
@@ -90,11 +92,13 @@ pub struct Store {
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) feed: Arc<Feed>,
     reader: Option<Arc<Mutex<Connection>>>,
     /// While it is there the checkpointer goes on.
     open: Option<mpsc::Sender<()>>,
     checkpointer: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
+    tables: Option<JoinHandle<()>>,
     /// Let go after the threads, so that the next process finds their work done.
     _lock: File,
 }
@@ -107,7 +111,8 @@ impl Store {
     /// a journal, is one of a later version, or may not be written; [`JournalError::Damaged`].
     pub fn open(path: &Path, options: Options) -> Result<Self, JournalError> {
         let lock = file::lock(path)?;
-        let mut conn = file::open_or_create(path)?;
+        let conn = file::open_or_create(path)?;
+        let mut tables = file::open_or_create_tables(path)?;
         let end = chain::find_end(&conn)?;
         let shared = Arc::new(Shared {
             options,
@@ -116,22 +121,29 @@ impl Store {
             poison: OnceLock::new(),
         });
         let inbox = Arc::new(Inbox::new());
-        let chores = Chores::new(Arc::clone(&shared), Projection::open(&mut conn)?);
+        let feed = Arc::new(Feed::new());
+        let projection = Projection::open(&mut tables, &conn)?;
+        let (journal, fed) = (path.to_owned(), Arc::clone(&feed));
+        let tables = Tables::new(tables, journal, projection, Arc::clone(&shared), fed);
+        let chores = Chores::new(Arc::clone(&shared));
         let checkpointer = Checkpointer {
             conn: file::open_to_checkpoint(path)?,
             shared: Arc::clone(&shared),
             inbox: Arc::clone(&inbox),
         };
-        let reader = Arc::new(Mutex::new(file::open_to_read(path)?));
-        let writer = Writer::new(conn, end, chores, Arc::clone(&shared), Arc::clone(&inbox));
+        let reader = Arc::new(Mutex::new(file::open_to_read_all(path)?));
+        let (told, fed) = (Arc::clone(&inbox), Arc::clone(&feed));
+        let writer = Writer::new(conn, end, chores, Arc::clone(&shared), told, fed);
         let (open, closed) = mpsc::channel();
         let inner = Inner {
             shared,
             inbox,
+            feed,
             reader: Some(reader),
             open: Some(open),
             checkpointer: Some(spawn("journal-checkpoints", move || checkpointer.run(&closed))?),
             writer: Some(spawn("journal-writer", move || writer.run())?),
+            tables: Some(spawn("journal-tables", move || tables.run())?),
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -144,7 +156,7 @@ impl Store {
 
     /// How many decisions were dropped because too many waited to be remembered.
     pub fn decisions_dropped(&self) -> u64 {
-        self.inner.inbox.dropped()
+        self.inner.feed.dropped()
     }
 
     /// The readable tables.
@@ -158,7 +170,7 @@ impl Store {
     /// # Errors
     /// [`JournalError::WriteFailed`] or [`JournalError::Damaged`] where they stand still.
     pub async fn catch_up(&self) -> Result<u64, JournalError> {
-        self.keeping(|done| Job::CatchUp { done }).await
+        self.ask(false).await
     }
 
     /// Drops the readable tables and waits until they are made again from the events.
@@ -166,7 +178,14 @@ impl Store {
     /// # Errors
     /// [`JournalError::WriteFailed`] or [`JournalError::Damaged`] where that cannot be.
     pub async fn rebuild_views(&self) -> Result<u64, JournalError> {
-        self.keeping(|done| Job::RebuildViews { done }).await
+        self.ask(true).await
+    }
+
+    async fn ask(&self, again: bool) -> Result<u64, JournalError> {
+        self.inner.shared.check_alive()?;
+        let (done, answer) = oneshot::channel();
+        self.inner.feed.ask(Ask { seq: self.end(), again, done }).await;
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.stopped()))
     }
 
     /// Runs `work` on the reading connection, off the async threads.
@@ -242,6 +261,8 @@ impl Drop for Inner {
         join(self.checkpointer.take());
         self.inbox.close();
         join(self.writer.take());
+        self.feed.close();
+        join(self.tables.take());
     }
 }
 

@@ -174,7 +174,7 @@ impl Views {
     /// # Errors
     /// [`JournalError::Unfit`] where there is no journal, or one of a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        Ok(Self::over(Arc::new(Mutex::new(file::open_to_read(path)?))))
+        Ok(Self::over(Arc::new(Mutex::new(file::open_to_read_all(path)?))))
     }
 
     pub(super) const fn over(conn: Arc<Mutex<Connection>>) -> Self {
@@ -298,7 +298,7 @@ impl Views {
     /// [`JournalError::Damaged`] where the file cannot be read.
     pub fn known(&self) -> Result<u64, JournalError> {
         let known = projection::find_progress(&self.conn()).map_err(|e| chain::damaged(0, &e))?;
-        Ok(known.unwrap_or(0))
+        Ok(known.map_or(0, |(seq, _)| seq))
     }
 
     fn page<T>(

@@ -1,8 +1,9 @@
--- The readable tables. Made from the events alone and at most a second behind them; running this
--- file and then every event again gives the same. Amounts are in atomic units of their asset, as
--- integers, or as text where 64 bits are too few; *_nano are billionths of the unit of account;
--- addresses are in lower case.
+-- The readable tables, in a file of their own beside the journal's. Made from the events alone and
+-- at most a second behind them; running this file and then every event again gives the same.
+-- Amounts are in atomic units of their asset, as integers, or as text where 64 bits are too few;
+-- *_nano are billionths of the unit of account; addresses are in lower case.
 
+DROP VIEW IF EXISTS holds;
 DROP VIEW IF EXISTS budgets;
 DROP VIEW IF EXISTS books;
 DROP TABLE IF EXISTS projection;
@@ -16,7 +17,6 @@ DROP TABLE IF EXISTS channels;
 DROP TABLE IF EXISTS tabs;
 DROP TABLE IF EXISTS pauses;
 DROP TABLE IF EXISTS payments;
-DROP TABLE IF EXISTS holds;
 DROP TABLE IF EXISTS budget_defs;
 DROP TABLE IF EXISTS budget_windows;
 DROP TABLE IF EXISTS claims;
@@ -25,13 +25,14 @@ DROP TABLE IF EXISTS grants;
 DROP TABLE IF EXISTS gas;
 DROP TABLE IF EXISTS postings;
 
--- The last event that the tables know.
+-- The last event that the tables know, and its hash: it stands for all before it.
 CREATE TABLE projection (
     name   TEXT    PRIMARY KEY,
     format INTEGER NOT NULL,
     seq    INTEGER NOT NULL,
     at_ns  INTEGER NOT NULL,
-    at     TEXT    NOT NULL
+    at     TEXT    NOT NULL,
+    hash   BLOB    NOT NULL
 );
 
 CREATE TABLE rails (
@@ -102,7 +103,8 @@ CREATE TABLE pauses (
 
 -- The payer's side, every payment that was ever held. state: signable, unknown, captured (by
 -- receipt), settled (the rail showed it), charged (by voucher: its channel says what is claimed), void,
--- expired, reversed. seq is the entry that held it.
+-- expired, reversed. seq is the entry that held it; seats is where an open one counts, in postcard,
+-- and open_nano how much.
 CREATE TABLE payments (
     seq              INTEGER PRIMARY KEY,
     payment          TEXT    NOT NULL UNIQUE,
@@ -115,7 +117,8 @@ CREATE TABLE payments (
     provider         TEXT    NOT NULL,
     capability       TEXT    NOT NULL,
     model            TEXT    NOT NULL,
-    description      TEXT    NOT NULL,
+    description      TEXT    GENERATED ALWAYS AS
+                             (capability || ' with ' || model || ' from ' || provider) VIRTUAL,
     state            TEXT    NOT NULL,
     scheme           TEXT    NOT NULL,
     network          TEXT    NOT NULL,
@@ -131,26 +134,22 @@ CREATE TABLE payments (
     policy_version   INTEGER NOT NULL,
     held_at          TEXT    NOT NULL,
     ended_at         TEXT,
-    verified_at      TEXT
+    verified_at      TEXT,
+    wallet_id        TEXT    NOT NULL,
+    valid_before     TEXT    NOT NULL,
+    open_nano        INTEGER,
+    seats            BLOB
 );
 
 CREATE INDEX payments_by_agent ON payments (agent);
+CREATE INDEX payments_open ON payments (seq) WHERE seats IS NOT NULL;
 
--- The payments that are not at their end. seats is where each counts, in postcard.
-CREATE TABLE holds (
-    payment      TEXT    PRIMARY KEY,
-    agent        TEXT    NOT NULL,
-    provider     TEXT    NOT NULL,
-    state        TEXT    NOT NULL,
-    wallet_id    TEXT    NOT NULL,
-    network      TEXT    NOT NULL,
-    asset        TEXT    NOT NULL,
-    amount_held  NOT NULL,
-    held_nano    INTEGER NOT NULL,
-    held_at      TEXT    NOT NULL,
-    valid_before TEXT    NOT NULL,
-    seats        BLOB    NOT NULL
-) WITHOUT ROWID;
+-- The payments that are not at their end.
+CREATE VIEW holds AS
+    SELECT payment, agent, provider, state, wallet_id, network, asset, amount_held,
+           open_nano AS held_nano,
+           held_at, valid_before, seats
+    FROM payments WHERE seats IS NOT NULL;
 
 -- The payer's channels. state: open, closing, closed, or why nothing more is signed. Of deposited -
 -- returned, charged is the payee's, claimed of it already; up to ceiling was signed for, ever.

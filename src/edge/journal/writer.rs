@@ -1,6 +1,6 @@
-//! The writer: one thread with the one connection that writes. It appends events and answers once
-//! they are synced; what else is to be written it does in small chores in between, without a sync of
-//! their own. After its first failed append it writes nothing more, because nobody knows any longer
+//! The writer: one thread with the one connection that writes the journal's file. It appends events
+//! and answers once they are synced; answers and snapshots it writes in small chores in between,
+//! without a sync of their own; the readable tables are told what is durable. After its first failed append it writes nothing more, because nobody knows any longer
 //! what is on the disk.
 
 use std::sync::Arc;
@@ -9,24 +9,17 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Statement, TransactionBehavior, params};
 
 use super::chain::{Link, to_sql};
-use super::chores::{Chores, Pace};
+use super::chores::Chores;
+use super::feed::{Batch, Feed};
 use super::inbox::{Append, Inbox, Taken};
 use super::store::Shared;
-use crate::ports::journal::JournalError;
+use crate::ports::journal::{Entry, JournalError};
 
 /// Longest rest while there is nothing to do.
 const REST: Duration = Duration::from_millis(200);
-/// How long after a commit the next append is waited for: who was just answered often asks again at
-/// once, and a chore would stand in the way.
-const GRACE: Duration = Duration::from_millis(1);
-/// Commits after which a chore comes all the same.
-const COMMITS_A_CHORE: u32 = 8;
-/// Entries up to which a commit is followed by a chore at once while the tables are behind. With
-/// larger ones the disk is at its limit, and the tables catch up when it is not.
-const SMALL_BATCH: usize = 16;
 /// What a commit writes besides its rows, about: the page that it fills up.
 const PAGE_BYTES: u64 = 4096;
 
@@ -42,6 +35,7 @@ pub(super) struct Writer {
     bytes: Vec<u8>,
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
+    feed: Arc<Feed>,
 }
 
 impl Writer {
@@ -51,46 +45,25 @@ impl Writer {
         chores: Chores,
         shared: Arc<Shared>,
         inbox: Arc<Inbox>,
+        feed: Arc<Feed>,
     ) -> Self {
-        Self { conn, end, syncs: false, commits: 0, chores, bytes: Vec::new(), shared, inbox }
+        Self { conn, end, syncs: false, commits: 0, chores, bytes: Vec::new(), shared, inbox, feed }
     }
 
     /// Writes what comes until the inbox is closed, or an append fails.
     pub(super) fn run(mut self) {
         let mut taken = Taken::default();
         let mut rest = Duration::ZERO;
-        let mut commits: u32 = 0;
         loop {
             self.inbox.take(&mut taken, rest);
             let calm = taken.appends.is_empty();
-            let entries = taken.appends.iter().map(|append| append.entries.len()).sum();
-            if !calm {
-                commits = commits.saturating_add(1);
-                if self.append(&mut taken.appends).is_err() {
-                    return;
-                }
+            if !calm && self.append(&mut taken.appends).is_err() {
+                return;
             }
             let jobs = self.do_job(&mut taken);
-            let behind = entries <= SMALL_BATCH && self.chores.behind(&self.end);
-            let due = calm || behind || taken.closed || commits >= COMMITS_A_CHORE;
-            let more = if due {
-                commits = 0;
-                let pace = match (calm, behind) {
-                    (true, _) => Pace::Calm,
-                    (false, true) => Pace::After(entries),
-                    (false, false) => Pace::Slow,
-                };
-                self.do_chore(&mut taken, pace)
-            } else {
-                true
-            };
-            rest = match (jobs, more) {
-                (true, _) => Duration::ZERO,
-                (false, true) if calm => Duration::ZERO,
-                (false, true) => GRACE,
-                (false, false) => REST,
-            };
-            if taken.closed && taken.jobs.is_empty() && taken.notes.is_empty() {
+            let more = calm && self.unsynced() && self.chores.clear_answers(&mut self.conn);
+            rest = if jobs || more { Duration::ZERO } else { REST };
+            if taken.closed && taken.jobs.is_empty() {
                 return;
             }
         }
@@ -122,24 +95,14 @@ impl Writer {
                 "INSERT INTO events (seq, at_ns, kind, body, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
             )
             .map_err(failed)?;
-        for entry in appends.iter().flat_map(|append| append.entries.iter()) {
-            self.bytes.clear();
-            self.bytes = postcard::to_extend(&entry.event, std::mem::take(&mut self.bytes))
-                .map_err(failed)?;
-            let next = end.next(entry.at, &self.bytes);
-            if entry.seq != next.seq || entry.at <= end.at {
-                return Err(failed(format_args!(
-                    "entry {} at {} does not follow entry {} at {}",
-                    entry.seq, entry.at, end.seq, end.at
-                )));
+        let mut durable = Vec::with_capacity(appends.len());
+        for append in appends {
+            for entry in append.entries.iter() {
+                end = insert_entry(&mut insert, &mut self.bytes, &end, entry)?;
+                let bytes = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
+                written = written.saturating_add(bytes);
             }
-            let at = i64::try_from(entry.at.as_nanos()).map_err(failed)?;
-            let (kind, body) = (entry.event.kind(), self.bytes.as_slice());
-            insert
-                .execute(params![to_sql(next.seq), at, kind, body, &next.hash])
-                .map_err(failed)?;
-            written = written.saturating_add(u64::try_from(body.len()).unwrap_or(u64::MAX));
-            end = next;
+            durable.push(Batch { entries: Arc::clone(&append.entries), end });
         }
         drop(insert);
         if let Some(delay) = self.shared.options.sync_delay {
@@ -153,6 +116,7 @@ impl Writer {
         self.end = end;
         self.shared.end.store(end.seq, Ordering::Release);
         self.shared.logged.fetch_add(written, Ordering::Relaxed);
+        self.feed.bring(durable);
         Ok(())
     }
 
@@ -165,16 +129,11 @@ impl Writer {
         self.chores.has_job(taken)
     }
 
-    /// Does one chore. Returns whether there may be more to do.
-    fn do_chore(&mut self, taken: &mut Taken, pace: Pace) -> bool {
-        self.unsynced() && self.chores.do_chore(&mut self.conn, taken, pace)
-    }
-
     /// Lets commits go unsynced; whether that is so.
     fn unsynced(&mut self) -> bool {
         let set = self.sync_commits(false);
         if let Err(problem) = &set {
-            tracing::error!(error = %problem, "readable tables stand still");
+            tracing::error!(error = %problem, "answers and snapshots are not kept");
         }
         set.is_ok()
     }
@@ -189,6 +148,28 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Writes the row of `entry`, which follows `end`; returns its link, and leaves its event's bytes.
+fn insert_entry(
+    insert: &mut Statement<'_>,
+    bytes: &mut Vec<u8>,
+    end: &Link,
+    entry: &Entry,
+) -> Result<Link, JournalError> {
+    bytes.clear();
+    *bytes = postcard::to_extend(&entry.event, std::mem::take(bytes)).map_err(failed)?;
+    let next = end.next(entry.at, bytes);
+    if entry.seq != next.seq || entry.at <= end.at {
+        return Err(failed(format_args!(
+            "entry {} at {} does not follow entry {} at {}",
+            entry.seq, entry.at, end.seq, end.at
+        )));
+    }
+    let at = i64::try_from(entry.at.as_nanos()).map_err(failed)?;
+    let (kind, body) = (entry.event.kind(), bytes.as_slice());
+    insert.execute(params![to_sql(next.seq), at, kind, body, &next.hash]).map_err(failed)?;
+    Ok(next)
 }
 
 impl Drop for Writer {

@@ -1,9 +1,12 @@
 //! Budgets: what each account has seen, window by window.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::payments::Spender;
 use super::run;
+use super::sheet::Spender;
 use crate::domain::id::{AgentId, DelegationId, GroupId, RoleId, SessionId};
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Per, Seat, Selector};
 use crate::domain::ledger::hold::Held;
@@ -41,84 +44,170 @@ pub(super) fn define(
     Ok(())
 }
 
-/// Counts a hold in each of its seats.
-pub(super) fn hold(
-    tx: &Transaction<'_>,
+/// The windows of accounts that a run of events counts in, by their key.
+#[derive(Default)]
+pub(super) struct Windows(BTreeMap<Key, Counted>);
+
+/// Number, subject and begin: the table's key, in its order.
+type Key = (u32, [u8; 16], i64);
+
+/// What a window has seen.
+struct Counted {
+    /// What the row is made of, while it is not yet in the table.
+    new: Option<New>,
+    spent: i64,
+    held: i64,
+}
+
+struct New {
+    seat: Seat,
+    whose: String,
+    /// When it was first counted in.
     at: Timestamp,
-    held: &Held,
-    spender: &Spender,
-) -> rusqlite::Result<()> {
-    for seat in &held.seats {
-        if change(tx, seat, "held_nano = held_nano + ?4", [held.nano, Nano::ZERO])? > 0 {
-            continue;
+}
+
+impl Windows {
+    /// Counts a hold in each of its seats.
+    pub(super) fn hold(
+        &mut self,
+        tx: &Transaction<'_>,
+        at: Timestamp,
+        held: &Held,
+        spender: &Spender,
+    ) -> rusqlite::Result<()> {
+        let nano = to_sql(held.nano.get());
+        for seat in &held.seats {
+            if let Some(window) = self.find(tx, seat)? {
+                window.held = window.held.saturating_add(nano);
+                continue;
+            }
+            let whose = whose(tx, held, seat.account, spender)?;
+            let new = Some(New { seat: *seat, whose, at });
+            self.0.insert(key(seat), Counted { new, spent: 0, held: nano });
         }
-        run(
-            tx,
-            "INSERT INTO budget_windows (no, subject, from_ns, until_ns, whose,
-                                         window_from, window_until, spent_nano, held_nano)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)",
-            params![
-                seat.account.budget.0,
-                seat.account.subject,
-                to_sql(seat.from.as_nanos()),
-                to_sql(seat.until.as_nanos()),
-                whose(tx, held, seat.account, spender)?,
-                seat.from.to_string(),
-                seat.until.to_string(),
-                to_sql(held.nano.get()),
-            ],
-        )?;
-        // A new bucket of a rolling budget: those that have left the span count no more.
-        run(
-            tx,
-            "DELETE FROM budget_windows WHERE no = ?1 AND subject = ?2 AND held_nano = 0
-             AND until_ns <= ?3 - (SELECT span_ns FROM budget_defs WHERE no = ?1 AND span_ns > 0)",
-            params![seat.account.budget.0, seat.account.subject, to_sql(at.as_nanos())],
-        )?;
+        Ok(())
     }
-    Ok(())
+
+    /// Gives back what was held in each seat.
+    pub(super) fn release(
+        &mut self,
+        tx: &Transaction<'_>,
+        seats: &[Seat],
+        held: Nano,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, seats, |window| window.held = less(window.held, held))
+    }
+
+    /// Takes what was charged, and gives back what was held.
+    pub(super) fn capture(
+        &mut self,
+        tx: &Transaction<'_>,
+        seats: &[Seat],
+        held: Nano,
+        spent: Nano,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, seats, |window| {
+            window.held = less(window.held, held);
+            window.spent = window.spent.saturating_add(to_sql(spent.get()));
+        })
+    }
+
+    /// Takes a capture back.
+    pub(super) fn reverse(
+        &mut self,
+        tx: &Transaction<'_>,
+        seats: &[Seat],
+        spent: Nano,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, seats, |window| window.spent = less(window.spent, spent))
+    }
+
+    fn change(
+        &mut self,
+        tx: &Transaction<'_>,
+        seats: &[Seat],
+        change: impl Fn(&mut Counted),
+    ) -> rusqlite::Result<()> {
+        for seat in seats {
+            // A bucket that was dropped counts no more, whatever becomes of it.
+            if let Some(window) = self.find(tx, seat)? {
+                change(window);
+            }
+        }
+        Ok(())
+    }
+
+    /// The seat's window, from the table where no event of this run counted in it yet.
+    fn find(
+        &mut self,
+        tx: &Transaction<'_>,
+        seat: &Seat,
+    ) -> rusqlite::Result<Option<&mut Counted>> {
+        Ok(match self.0.entry(key(seat)) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(place) => {
+                let (no, subject, from) = key(seat);
+                tx.prepare_cached(
+                    "SELECT spent_nano, held_nano FROM budget_windows
+                     WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
+                )?
+                .query_row(params![no, subject, from], |row| {
+                    Ok(Counted { new: None, spent: row.get(0)?, held: row.get(1)? })
+                })
+                .optional()?
+                .map(|found| place.insert(found))
+            }
+        })
+    }
+
+    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        for ((no, subject, from), window) in &self.0 {
+            match &window.new {
+                None => run(
+                    tx,
+                    "UPDATE budget_windows SET spent_nano = ?4, held_nano = ?5
+                     WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
+                    params![no, subject, from, window.spent, window.held],
+                )?,
+                Some(new) => run(
+                    tx,
+                    "INSERT INTO budget_windows (no, subject, from_ns, until_ns, whose,
+                                                 window_from, window_until, spent_nano, held_nano)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    params![
+                        no,
+                        subject,
+                        from,
+                        to_sql(new.seat.until.as_nanos()),
+                        new.whose,
+                        new.seat.from.to_string(),
+                        new.seat.until.to_string(),
+                        window.spent,
+                        window.held,
+                    ],
+                )?,
+            };
+        }
+        // A new bucket of a rolling budget: those that have left the span count no more.
+        for ((no, subject, _), window) in &self.0 {
+            let Some(new) = &window.new else { continue };
+            run(
+                tx,
+                "DELETE FROM budget_windows WHERE no = ?1 AND subject = ?2 AND held_nano = 0 AND
+                 until_ns <= ?3 - (SELECT span_ns FROM budget_defs WHERE no = ?1 AND span_ns > 0)",
+                params![no, subject, to_sql(new.at.as_nanos())],
+            )?;
+        }
+        Ok(())
+    }
 }
 
-/// Gives back what was held in each seat.
-pub(super) fn release(tx: &Transaction<'_>, seats: &[Seat], held: Nano) -> rusqlite::Result<()> {
-    seats.iter().try_for_each(|seat| {
-        change(tx, seat, "held_nano = held_nano - ?4", [held, Nano::ZERO]).map(drop)
-    })
+fn key(seat: &Seat) -> Key {
+    (seat.account.budget.0, seat.account.subject, to_sql(seat.from.as_nanos()))
 }
 
-/// Takes what was charged, and gives back what was held.
-pub(super) fn capture(
-    tx: &Transaction<'_>,
-    seats: &[Seat],
-    held: Nano,
-    spent: Nano,
-) -> rusqlite::Result<()> {
-    seats.iter().try_for_each(|seat| {
-        let set = "held_nano = held_nano - ?4, spent_nano = spent_nano + ?5";
-        change(tx, seat, set, [held, spent]).map(drop)
-    })
-}
-
-/// Takes a capture back.
-pub(super) fn reverse(tx: &Transaction<'_>, seats: &[Seat], spent: Nano) -> rusqlite::Result<()> {
-    seats.iter().try_for_each(|seat| {
-        change(tx, seat, "spent_nano = spent_nano - ?4", [spent, Nano::ZERO]).map(drop)
-    })
-}
-
-fn change(
-    tx: &Transaction<'_>,
-    seat: &Seat,
-    set: &str,
-    nanos: [Nano; 2],
-) -> rusqlite::Result<usize> {
-    // `?5` is bound even where `set` does not name it, so that one shape of parameters fits all.
-    let sql = format!(
-        "UPDATE budget_windows SET {set} WHERE no = ?1 AND subject = ?2 AND from_ns = ?3 AND ?5 >= 0"
-    );
-    let [first, second] = nanos.map(|nano| to_sql(nano.get()));
-    let (no, from) = (seat.account.budget.0, to_sql(seat.from.as_nanos()));
-    run(tx, &sql, params![no, seat.account.subject, from, first, second])
+fn less(nano: i64, taken: Nano) -> i64 {
+    nano.saturating_sub(to_sql(taken.get()))
 }
 
 /// Whose account it is, in words. Ids are digests of names, so names are tried until one fits.

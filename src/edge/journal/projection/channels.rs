@@ -1,34 +1,39 @@
 //! Channels: the payer's side, and the payments that are drawn on them.
 
+use std::str::FromStr;
+
+use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::payments::{self, asset_columns, less};
+use super::sheet::Sheet;
 use super::values::{SqlAmount, lower};
-use super::{Place, fleet, run};
+use super::{Place, run};
+use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
 use crate::domain::ledger::channel::{ChannelEvent, Opened, Seen};
 use crate::domain::money::Amount;
 
 pub(super) fn apply(
-    tx: &Transaction<'_>,
+    sheet: &mut Sheet<'_>,
     place: Place<'_>,
     event: &ChannelEvent,
 ) -> rusqlite::Result<()> {
     for turn in event.turns() {
-        payments::turn(tx, place, turn)?;
+        payments::turn(sheet, place, turn)?;
     }
     match event {
-        ChannelEvent::Opened(opened) => open(tx, place, opened),
-        ChannelEvent::DepositHeld { channel, money, .. } => change(tx, *channel, |row| {
+        ChannelEvent::Opened(opened) => open(sheet.tx, place, opened),
+        ChannelEvent::DepositHeld { channel, money, .. } => change(sheet, *channel, |row| {
             row.pending = money.amount;
             row.locked = plus(row.locked, money.amount);
         }),
-        ChannelEvent::Deposited { channel, money, .. } => change(tx, *channel, |row| {
+        ChannelEvent::Deposited { channel, money, .. } => change(sheet, *channel, |row| {
             row.pending = Amount::ZERO;
             row.deposited = plus(row.deposited, money.amount);
         }),
         ChannelEvent::DepositExpired { channel, money, unclaimed, .. } => {
-            change(tx, *channel, |row| {
+            change(sheet, *channel, |row| {
                 row.pending = Amount::ZERO;
                 row.charged = less(row.charged, unclaimed.amount);
                 row.paid_back = unclaimed.amount;
@@ -39,24 +44,24 @@ pub(super) fn apply(
             })
         }
         ChannelEvent::Drawn(drawn) => {
-            change(tx, drawn.channel, |row| {
+            change(sheet, drawn.channel, |row| {
                 row.charge(drawn.taken);
                 row.ceiling = row.ceiling.max(drawn.ceiling);
                 row.calls = row.calls.saturating_add(1);
             })?;
-            payments::draw(tx, place, &drawn.held)
+            payments::draw(sheet, place, &drawn.held)
         }
         ChannelEvent::Charged { channel, taken, .. } => {
-            change(tx, *channel, |row| row.charge(taken.amount))
+            change(sheet, *channel, |row| row.charge(taken.amount))
         }
-        ChannelEvent::DrawVoided { channel, turn, .. } => change(tx, *channel, |row| {
+        ChannelEvent::DrawVoided { channel, turn, .. } => change(sheet, *channel, |row| {
             // What former vouchers say stays; the ledger keeps it exactly.
             row.ceiling = less(row.ceiling, turn.freed);
             row.calls = row.calls.saturating_sub(1);
         }),
-        ChannelEvent::Seen(seen) => change(tx, seen.channel, |row| see(row, seen)),
+        ChannelEvent::Seen(seen) => change(sheet, seen.channel, |row| see(row, seen)),
         ChannelEvent::Frozen { channel, why } => {
-            change(tx, *channel, |row| why.as_str().clone_into(&mut row.state))
+            change(sheet, *channel, |row| why.as_str().clone_into(&mut row.state))
         }
     }
 }
@@ -124,11 +129,12 @@ impl Channel {
 
 /// Read, changed and written in Rust: SQLite would add beyond 64 bits in floating point.
 fn change(
-    tx: &Transaction<'_>,
+    sheet: &mut Sheet<'_>,
     channel: ChannelId,
     change: impl FnOnce(&mut Channel),
 ) -> rusqlite::Result<()> {
     let name = channel.to_string();
+    let tx = sheet.tx;
     let found = tx
         .prepare_cached(
             "SELECT wallet_id, network, asset, state, pending, deposited, returned, claimed, charged,
@@ -174,7 +180,8 @@ fn change(
             row.calls,
         ],
     )?;
-    fleet::change_row(tx, &wallet, [network, contract], |position| {
+    let asset = Asset { network: parsed(1, &network)?, contract: parsed(2, &contract)? };
+    sheet.positions.change(tx, parsed(0, &wallet)?, asset, |position| {
         position.locked = less(plus(position.locked, row.locked), before);
         position.paid = less(plus(position.paid, row.taken), row.paid_back);
     })
@@ -182,4 +189,14 @@ fn change(
 
 fn plus(amount: Amount, more: Amount) -> Amount {
     amount.checked_add(more).expect("amounts are bounded when they enter the ledger")
+}
+
+/// What the tables wrote into this column themselves.
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    column: usize,
+    text: &str,
+) -> rusqlite::Result<T> {
+    text.parse().map_err(|e: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into())
+    })
 }

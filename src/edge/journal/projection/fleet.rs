@@ -1,9 +1,13 @@
 //! Who there is and what they own: rails, policies, agents, wallets, pauses. A token's hash stays in
 //! the events.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::payments::{asset_columns, less};
+use super::sheet::Sheet;
 use super::values::{SqlAmount, lower, principal};
 use super::{Place, budgets, run};
 use crate::domain::asset::Asset;
@@ -13,8 +17,12 @@ use crate::domain::ledger::agent::{Agent, Delegation};
 use crate::domain::money::{Amount, Money};
 use crate::edge::journal::chain::to_sql;
 
-pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
-    let now = place.now;
+pub(super) fn apply(
+    sheet: &mut Sheet<'_>,
+    place: Place<'_>,
+    event: &Event,
+) -> rusqlite::Result<()> {
+    let (tx, now) = (sheet.tx, place.now);
     match event {
         Event::RailPinned { network, genesis } => run(
             tx,
@@ -31,7 +39,10 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
             )?;
             budgets::define(tx, budgets)
         }
-        Event::AgentAdded { agent, by } => add_agent(tx, place, agent, &principal(by)),
+        Event::AgentAdded { agent, by } => {
+            sheet.spenders.forget();
+            add_agent(tx, place, agent, &principal(by))
+        }
         Event::TokenReplaced { agent, .. } => run(
             tx,
             "UPDATE agents SET token_replaced_at = ?2 WHERE agent = ?1",
@@ -46,14 +57,14 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
         )
         .map(drop),
         Event::FundsSeen { wallet, asset, entered, left, up_to } => {
-            let wallet = WalletId::named(wallet).to_string();
-            change(tx, &wallet, *asset, |position| {
+            sheet.positions.change(tx, WalletId::named(wallet), *asset, |position| {
                 position.entered = plus(position.entered, *entered);
                 position.left = plus(position.left, *left);
                 position.up_to = position.up_to.max(to_sql(*up_to));
             })
         }
         Event::Delegated { delegation, terms, name, .. } => {
+            sheet.spenders.forget();
             delegate(tx, place, *delegation, terms, name)
         }
         Event::Paused { scope, reason, by } => run(
@@ -66,21 +77,27 @@ pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> ru
         Event::Resumed { scope, .. } => {
             run(tx, "DELETE FROM pauses WHERE scope = ?1", [scope.to_string()]).map(drop)
         }
-        Event::GasSpent { network, amount, transaction } => run(
-            tx,
-            "INSERT INTO gas (seq, at, network, amount, transaction_hash)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                to_sql(place.seq),
-                now,
-                network.to_string(),
-                SqlAmount(*amount),
-                transaction.to_string()
-            ],
-        )
-        .map(drop),
+        Event::GasSpent { network, amount, transaction } => {
+            let words = (network.to_string(), transaction.to_string());
+            spend_gas(tx, place, &words, *amount)
+        }
         _ => unreachable!("the projection passes the fleet's events only"),
     }
+}
+
+fn spend_gas(
+    tx: &Transaction<'_>,
+    place: Place<'_>,
+    (network, transaction): &(String, String),
+    amount: Amount,
+) -> rusqlite::Result<()> {
+    run(
+        tx,
+        "INSERT INTO gas (seq, at, network, amount, transaction_hash)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![to_sql(place.seq), place.now, network, SqlAmount(amount), transaction],
+    )
+    .map(drop)
 }
 
 fn add_agent(
@@ -150,34 +167,9 @@ fn delegate(
     .map(drop)
 }
 
-pub(super) fn hold(
-    tx: &Transaction<'_>,
-    wallet: &str,
-    asset: Asset,
-    held: Amount,
-) -> rusqlite::Result<()> {
-    change(tx, wallet, asset, |position| position.held = plus(position.held, held))
-}
-
-pub(super) fn release(tx: &Transaction<'_>, wallet: &str, held: Money) -> rusqlite::Result<()> {
-    change(tx, wallet, held.asset, |position| position.held = less(position.held, held.amount))
-}
-
-pub(super) fn capture(
-    tx: &Transaction<'_>,
-    wallet: &str,
-    held: Money,
-    paid: Money,
-) -> rusqlite::Result<()> {
-    change(tx, wallet, held.asset, |position| {
-        position.held = less(position.held, held.amount);
-        position.paid = plus(position.paid, paid.amount);
-    })
-}
-
-pub(super) fn reverse(tx: &Transaction<'_>, wallet: &str, paid: Money) -> rusqlite::Result<()> {
-    change(tx, wallet, paid.asset, |position| position.paid = less(position.paid, paid.amount))
-}
+/// What wallets have of assets, as far as a run of events changes it.
+#[derive(Default)]
+pub(super) struct Positions(BTreeMap<(WalletId, Asset), Position>);
 
 /// A wallet's row for one asset.
 #[derive(Default)]
@@ -190,60 +182,116 @@ pub(super) struct Position {
     up_to: i64,
 }
 
-/// Read, changed and written in Rust: SQLite would add beyond 64 bits in floating point.
-fn change(
-    tx: &Transaction<'_>,
-    wallet: &str,
-    asset: Asset,
-    change: impl FnOnce(&mut Position),
-) -> rusqlite::Result<()> {
-    change_row(tx, wallet, asset_columns(asset), change)
+impl Positions {
+    pub(super) fn hold(
+        &mut self,
+        tx: &Transaction<'_>,
+        wallet: WalletId,
+        asset: Asset,
+        held: Amount,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, wallet, asset, |position| position.held = plus(position.held, held))
+    }
+
+    pub(super) fn release(
+        &mut self,
+        tx: &Transaction<'_>,
+        wallet: WalletId,
+        held: Money,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, wallet, held.asset, |position| {
+            position.held = less(position.held, held.amount);
+        })
+    }
+
+    pub(super) fn capture(
+        &mut self,
+        tx: &Transaction<'_>,
+        wallet: WalletId,
+        held: Money,
+        paid: Money,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, wallet, held.asset, |position| {
+            position.held = less(position.held, held.amount);
+            position.paid = plus(position.paid, paid.amount);
+        })
+    }
+
+    pub(super) fn reverse(
+        &mut self,
+        tx: &Transaction<'_>,
+        wallet: WalletId,
+        paid: Money,
+    ) -> rusqlite::Result<()> {
+        self.change(tx, wallet, paid.asset, |position| {
+            position.paid = less(position.paid, paid.amount);
+        })
+    }
+
+    /// Read, changed and written in Rust: SQLite would add beyond 64 bits in floating point.
+    pub(super) fn change(
+        &mut self,
+        tx: &Transaction<'_>,
+        wallet: WalletId,
+        asset: Asset,
+        change: impl FnOnce(&mut Position),
+    ) -> rusqlite::Result<()> {
+        match self.0.entry((wallet, asset)) {
+            Entry::Occupied(mut known) => change(known.get_mut()),
+            Entry::Vacant(place) => {
+                change(place.insert(find_position(tx, wallet, asset)?.unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        for ((wallet, asset), position) in self.0 {
+            let [network, contract] = asset_columns(asset);
+            run(
+                tx,
+                "INSERT OR REPLACE INTO positions
+                 (wallet_id, network, asset, entered, left, paid, held, locked, up_to_block)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    wallet.to_string(),
+                    network,
+                    contract,
+                    SqlAmount(position.entered),
+                    SqlAmount(position.left),
+                    SqlAmount(position.paid),
+                    SqlAmount(position.held),
+                    SqlAmount(position.locked),
+                    position.up_to,
+                ],
+            )?;
+        }
+        Ok(())
+    }
 }
 
-/// The same, of the asset that has these two columns.
-pub(super) fn change_row(
+fn find_position(
     tx: &Transaction<'_>,
-    wallet: &str,
-    [network, contract]: [String; 2],
-    change: impl FnOnce(&mut Position),
-) -> rusqlite::Result<()> {
+    wallet: WalletId,
+    asset: Asset,
+) -> rusqlite::Result<Option<Position>> {
+    let [network, contract] = asset_columns(asset);
     let amount = |row: &Row<'_>, column| row.get(column).map(|SqlAmount(amount)| amount);
-    let mut position = tx
-        .prepare_cached(
-            "SELECT entered, left, paid, held, locked, up_to_block FROM positions
-             WHERE wallet_id = ?1 AND network = ?2 AND asset = ?3",
-        )?
-        .query_row(params![wallet, network, contract], |row| {
-            Ok(Position {
-                entered: amount(row, 0)?,
-                left: amount(row, 1)?,
-                paid: amount(row, 2)?,
-                held: amount(row, 3)?,
-                locked: amount(row, 4)?,
-                up_to: row.get(5)?,
-            })
+    tx.prepare_cached(
+        "SELECT entered, left, paid, held, locked, up_to_block FROM positions
+         WHERE wallet_id = ?1 AND network = ?2 AND asset = ?3",
+    )?
+    .query_row(params![wallet.to_string(), network, contract], |row| {
+        Ok(Position {
+            entered: amount(row, 0)?,
+            left: amount(row, 1)?,
+            paid: amount(row, 2)?,
+            held: amount(row, 3)?,
+            locked: amount(row, 4)?,
+            up_to: row.get(5)?,
         })
-        .optional()?
-        .unwrap_or_default();
-    change(&mut position);
-    run(
-        tx,
-        "INSERT OR REPLACE INTO positions
-         (wallet_id, network, asset, entered, left, paid, held, locked, up_to_block)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![
-            wallet,
-            network,
-            contract,
-            SqlAmount(position.entered),
-            SqlAmount(position.left),
-            SqlAmount(position.paid),
-            SqlAmount(position.held),
-            SqlAmount(position.locked),
-            position.up_to,
-        ],
-    )
-    .map(drop)
+    })
+    .optional()
 }
 
 fn plus(amount: Amount, more: Amount) -> Amount {

@@ -7,19 +7,21 @@ mod channels;
 mod claims;
 mod fleet;
 mod payments;
+mod sheet;
 mod tabs;
 mod usage;
 pub(super) mod values;
 
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
 
-use super::chain::{self, Link, to_sql};
+use self::sheet::{Sheet, Spenders};
+use super::chain::{self, Hash, Link, to_sql};
 use crate::domain::ledger::Event;
 use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
@@ -38,31 +40,34 @@ struct Place<'a> {
 pub(super) struct Projection {
     /// The last event that they know.
     end: Link,
+    spenders: Spenders,
 }
 
 impl Projection {
-    /// Makes the tables where there are none, or those of another version.
+    /// Makes the tables where there are none, or those of another version or another history.
     ///
     /// # Errors
     /// [`JournalError::Unfit`] where they cannot be made.
-    pub(super) fn open(conn: &mut Connection) -> Result<Self, JournalError> {
+    pub(super) fn open(
+        tables: &mut Connection,
+        journal: &Connection,
+    ) -> Result<Self, JournalError> {
         let unfit = |e: rusqlite::Error| JournalError::Unfit(format!("readable tables: {e}"));
-        let exists = conn
+        let exists = tables
             .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'projection'", [], |_| Ok(()))
             .optional()
             .map_err(unfit)?;
         let known = match exists {
-            Some(()) => find_progress(conn).map_err(unfit)?,
+            Some(()) => find_progress(tables).map_err(unfit)?,
             None => None,
         };
+        let found = known.as_ref().map(|(seq, _)| chain::find_link(journal, *seq)).transpose()?;
         // A point that the chain does not have: the events are another history's.
-        match known.map(|seq| chain::find_link(conn, seq)).transpose()?.flatten() {
-            Some(end) => Ok(Self { end }),
-            None => {
-                make(conn).map_err(unfit)?;
-                Ok(Self { end: Link::ORIGIN })
-            }
+        let end = found.flatten().filter(|link| known == Some((link.seq, link.hash)));
+        if end.is_none() {
+            make(tables).map_err(unfit)?;
         }
+        Ok(Self { end: end.unwrap_or(Link::ORIGIN), spenders: Spenders::default() })
     }
 
     /// The last event that the tables know.
@@ -74,66 +79,83 @@ impl Projection {
     ///
     /// # Errors
     /// [`JournalError::WriteFailed`], and then they are as they were.
-    pub(super) fn restart(&mut self, conn: &mut Connection) -> Result<(), JournalError> {
-        make(conn).map_err(|e| JournalError::WriteFailed(e.to_string()))?;
-        self.end = Link::ORIGIN;
+    pub(super) fn restart(&mut self, tables: &mut Connection) -> Result<(), JournalError> {
+        make(tables).map_err(failed)?;
+        *self = Self { end: Link::ORIGIN, spenders: Spenders::default() };
         Ok(())
     }
 
-    /// Projects the next events, at most `limit`. Returns how many.
+    /// Projects `entries`, which follow each other and the last one known, up to `end`.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] where the next event is not what was written;
     /// [`JournalError::WriteFailed`], and then the tables are as they were.
-    pub(super) fn go_on(&mut self, conn: &mut Connection, limit: u32) -> Result<u64, JournalError> {
-        let mut entries = Vec::new();
-        let end = chain::walk(conn, self.end, limit, |entry| entries.push(entry))?;
-        if entries.is_empty() {
-            return Ok(0);
+    pub(super) fn go_on<'a>(
+        &mut self,
+        tables: &mut Connection,
+        entries: impl IntoIterator<Item = &'a Entry>,
+        end: Link,
+    ) -> Result<(), JournalError> {
+        let written = self.write(tables, entries, &end).map_err(failed);
+        match written {
+            Ok(()) => self.end = end,
+            // Names may have been read that were never written.
+            Err(_) => self.spenders.forget(),
         }
-        write(conn, &entries, &end).map_err(|e| JournalError::WriteFailed(e.to_string()))?;
-        let projected = end.seq.saturating_sub(self.end.seq);
-        self.end = end;
-        Ok(projected)
+        written
     }
-}
 
-fn write(conn: &mut Connection, entries: &[Entry], end: &Link) -> rusqlite::Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for entry in entries {
-        let now = entry.at.to_string();
-        apply(&tx, Place { seq: entry.seq, at: entry.at, now: &now }, &entry.event)?;
+    fn write<'a>(
+        &mut self,
+        tables: &mut Connection,
+        entries: impl IntoIterator<Item = &'a Entry>,
+        end: &Link,
+    ) -> rusqlite::Result<()> {
+        let tx = tables.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut sheet = Sheet::new(&tx, &mut self.spenders);
+        for entry in entries {
+            let now = entry.at.to_string();
+            apply(&mut sheet, Place { seq: entry.seq, at: entry.at, now: &now }, &entry.event)?;
+        }
+        sheet.write()?;
+        run(
+            &tx,
+            "UPDATE projection SET seq = ?2, at_ns = ?3, at = ?4, hash = ?5 WHERE name = ?1",
+            params![NAME, to_sql(end.seq), to_sql(end.at.as_nanos()), end.at.to_string(), end.hash],
+        )?;
+        tx.commit()
     }
-    run(
-        &tx,
-        "UPDATE projection SET seq = ?2, at_ns = ?3, at = ?4 WHERE name = ?1",
-        params![NAME, to_sql(end.seq), to_sql(end.at.as_nanos()), end.at.to_string()],
-    )?;
-    tx.commit()
 }
 
 fn make(conn: &mut Connection) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(TABLES)?;
     tx.execute(
-        "INSERT INTO projection (name, format, seq, at_ns, at) VALUES (?1, ?2, 0, 0, ?3)",
-        params![NAME, FORMAT, Timestamp::ZERO.to_string()],
+        "INSERT INTO projection (name, format, seq, at_ns, at, hash) VALUES (?1, ?2, 0, 0, ?3, ?4)",
+        params![NAME, FORMAT, Timestamp::ZERO.to_string(), Link::ORIGIN.hash],
     )?;
     tx.commit()
 }
 
-/// The last event that the tables know; `None` where they are of another layout.
+/// The last event that the tables know, and its hash; `None` where they are of another layout.
 ///
 /// # Errors
 /// Where the file cannot be read.
-pub(super) fn find_progress(conn: &Connection) -> rusqlite::Result<Option<u64>> {
-    conn.prepare_cached("SELECT seq FROM projection WHERE name = ?1 AND format = ?2")?
-        .query_row(params![NAME, FORMAT], |row| row.get(0).map(chain::from_sql))
+pub(super) fn find_progress(tables: &Connection) -> rusqlite::Result<Option<(u64, Hash)>> {
+    let format: Option<i64> = tables
+        .prepare_cached("SELECT format FROM projection WHERE name = ?1")?
+        .query_row([NAME], |row| row.get(0))
+        .optional()?;
+    if format != Some(FORMAT) {
+        return Ok(None);
+    }
+    tables
+        .prepare_cached("SELECT seq, hash FROM projection WHERE name = ?1")?
+        .query_row([NAME], |row| Ok((chain::from_sql(row.get(0)?), row.get(1)?)))
         .optional()
 }
 
-fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
-    books::post(tx, place, event)?;
+fn apply(sheet: &mut Sheet<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
+    books::post(sheet.tx, place, event)?;
     match event {
         Event::RailPinned { .. }
         | Event::PolicyApplied { .. }
@@ -144,14 +166,14 @@ fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Res
         | Event::Delegated { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
-        | Event::GasSpent { .. } => fleet::apply(tx, place, event),
+        | Event::GasSpent { .. } => fleet::apply(sheet, place, event),
         Event::Held(_)
         | Event::Doubted { .. }
         | Event::Captured { .. }
         | Event::PaymentVerified { .. }
         | Event::Voided { .. }
         | Event::Expired { .. }
-        | Event::CaptureReversed { .. } => payments::apply(tx, place, event),
+        | Event::CaptureReversed { .. } => payments::apply(sheet, place, event),
         Event::Accepted(_)
         | Event::ClaimDoubted { .. }
         | Event::ClaimSettled { .. }
@@ -161,15 +183,19 @@ fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Res
         | Event::RefundBegun { .. }
         | Event::Refunded { .. }
         | Event::ServedOnCredit { .. }
-        | Event::CreditPaid { .. } => claims::apply(tx, place, event),
-        Event::UsageMetered(metered) => usage::apply(tx, place, metered),
-        Event::Granted(grant) => claims::grant(tx, place, grant),
-        Event::Channel(event) => channels::apply(tx, place, event),
-        Event::Tab(event) => tabs::apply(tx, place, event),
+        | Event::CreditPaid { .. } => claims::apply(sheet.tx, place, event),
+        Event::UsageMetered(metered) => usage::apply(sheet, place, metered),
+        Event::Granted(grant) => claims::grant(sheet.tx, place, grant),
+        Event::Channel(event) => channels::apply(sheet, place, event),
+        Event::Tab(event) => tabs::apply(sheet.tx, place, event),
     }
 }
 
 /// Runs one statement, kept prepared for the next time.
 fn run(tx: &Transaction<'_>, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
     tx.prepare_cached(sql)?.execute(params)
+}
+
+fn failed(problem: impl std::fmt::Display) -> JournalError {
+    JournalError::WriteFailed(problem.to_string())
 }

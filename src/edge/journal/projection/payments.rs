@@ -1,12 +1,17 @@
 //! Payments: the payer's side, from the hold to its end.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
+use super::sheet::{Sheet, Spender};
 use super::values::{SqlAmount, lower};
-use super::{Place, budgets, fleet, run};
+use super::{Place, run};
 use crate::domain::asset::Asset;
-use crate::domain::id::{AgentId, Name, PaymentId};
+use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::budget::Seat;
 use crate::domain::ledger::channel::Turn;
@@ -15,94 +20,276 @@ use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::time::Timestamp;
 use crate::edge::journal::chain::{from_sql, to_sql};
 
-/// Who spends, by name.
-pub(super) struct Spender {
-    pub(super) agent: String,
-    pub(super) role: Option<Name>,
-    pub(super) group: Option<Name>,
+/// The payments that a run of events is about.
+#[derive(Default)]
+pub(super) struct Payments {
+    /// Where each is among the rows.
+    places: HashMap<PaymentId, i64>,
+    rows: BTreeMap<i64, Payment>,
 }
 
-/// What an open payment is remembered by.
+struct Payment {
+    /// What the row is made of, while it is not yet in the table.
+    new: Option<New>,
+    /// What an open one is remembered by.
+    open: Option<Open>,
+    outcome: Outcome,
+}
+
+struct New {
+    held: Arc<Held>,
+    spender: Arc<Spender>,
+    at: Timestamp,
+}
+
+#[derive(Clone)]
 struct Open {
-    wallet_id: String,
+    wallet: WalletId,
     nano: Nano,
     seats: Vec<Seat>,
 }
 
-pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
+/// The columns that change after the hold.
+struct Outcome {
+    state: Cow<'static, str>,
+    amount: Option<SqlAmount>,
+    spent: Option<i64>,
+    transaction: Option<String>,
+    ended_at: Option<String>,
+    verified_at: Option<String>,
+}
+
+pub(super) fn apply(
+    sheet: &mut Sheet<'_>,
+    place: Place<'_>,
+    event: &Event,
+) -> rusqlite::Result<()> {
     match event {
-        Event::Held(held) => hold(tx, place, held),
-        Event::Doubted { payment } => set_state(tx, *payment, "unknown", None),
+        Event::Held(held) => hold(sheet, place, held),
+        Event::Doubted { payment } => set_state(sheet, *payment, "unknown"),
         Event::Captured { payment, amount, nano, transaction, proof, held } => {
-            let Some(open) = find_open(tx, *payment)? else { return Ok(()) };
-            budgets::capture(tx, &open.seats, open.nano, *nano)?;
+            let Some(open) = find_open(sheet, *payment)? else { return Ok(()) };
+            sheet.windows.capture(sheet.tx, &open.seats, open.nano, *nano)?;
             let paid = Money { amount: *amount, asset: held.asset };
-            fleet::capture(tx, &open.wallet_id, *held, paid)?;
-            let (state, verified_at) = match proof {
-                CaptureProof::Receipt => ("captured", None),
-                CaptureProof::Chain(_) => ("settled", Some(place.now)),
+            sheet.positions.capture(sheet.tx, open.wallet, *held, paid)?;
+            let Some(row) = sheet.payments.find(sheet.tx, *payment)? else { return Ok(()) };
+            row.outcome = Outcome {
+                state: "captured".into(),
+                amount: Some(SqlAmount(*amount)),
+                spent: Some(to_sql(nano.get())),
+                transaction: Some(transaction.to_string()),
+                ended_at: Some(place.now.to_owned()),
+                verified_at: None,
             };
-            run(
-                tx,
-                "UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4,
-                 transaction_hash = ?5, ended_at = ?6, verified_at = ?7 WHERE payment = ?1",
-                params![
-                    payment.to_string(),
-                    state,
-                    SqlAmount(*amount),
-                    to_sql(nano.get()),
-                    transaction.to_string(),
-                    place.now,
-                    verified_at,
-                ],
-            )?;
-            match proof {
-                CaptureProof::Receipt => set_hold_state(tx, *payment, state),
-                CaptureProof::Chain(_) => close(tx, *payment),
+            if matches!(proof, CaptureProof::Chain(_)) {
+                row.outcome.state = "settled".into();
+                row.outcome.verified_at = Some(place.now.to_owned());
+                row.open = None;
             }
+            Ok(())
         }
         Event::PaymentVerified { payment, transaction, .. } => {
-            run(
-                tx,
-                "UPDATE payments SET state = 'settled', transaction_hash = ?2, verified_at = ?3
-                 WHERE payment = ?1",
-                params![payment.to_string(), transaction.to_string(), place.now],
-            )?;
-            close(tx, *payment)
+            let Some(row) = sheet.payments.find(sheet.tx, *payment)? else { return Ok(()) };
+            row.outcome.state = "settled".into();
+            row.outcome.transaction = Some(transaction.to_string());
+            row.outcome.verified_at = Some(place.now.to_owned());
+            row.open = None;
+            Ok(())
         }
-        Event::Voided { payment, held, .. } => give_back(tx, place, *payment, *held, "void"),
-        Event::Expired { payment, held, .. } => give_back(tx, place, *payment, *held, "expired"),
+        Event::Voided { payment, held, .. } => give_back(sheet, place, *payment, *held, "void"),
+        Event::Expired { payment, held, .. } => give_back(sheet, place, *payment, *held, "expired"),
         Event::CaptureReversed { payment, captured, nano, .. } => {
-            let Some(open) = find_open(tx, *payment)? else { return Ok(()) };
-            budgets::reverse(tx, &open.seats, *nano)?;
-            fleet::reverse(tx, &open.wallet_id, *captured)?;
-            set_state(tx, *payment, "reversed", Some(place.now))?;
-            close(tx, *payment)
+            let Some(open) = find_open(sheet, *payment)? else { return Ok(()) };
+            sheet.windows.reverse(sheet.tx, &open.seats, *nano)?;
+            sheet.positions.reverse(sheet.tx, open.wallet, *captured)?;
+            end(sheet, place, *payment, "reversed")
         }
         _ => unreachable!("the projection passes payments' events only"),
     }
 }
 
-fn hold(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusqlite::Result<()> {
-    draw(tx, place, held)?;
+fn hold(sheet: &mut Sheet<'_>, place: Place<'_>, held: &Arc<Held>) -> rusqlite::Result<()> {
+    draw(sheet, place, held)?;
     let commitment = &held.commitment;
-    fleet::hold(tx, &held.wallet.to_string(), commitment.asset, commitment.amount_max)
+    sheet.positions.hold(sheet.tx, held.wallet, commitment.asset, commitment.amount_max)
 }
 
 /// A payment whose money lies in a channel: it counts in budgets only.
-pub(super) fn draw(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusqlite::Result<()> {
-    let spender = find_spender(tx, held.agent)?;
+pub(super) fn draw(
+    sheet: &mut Sheet<'_>,
+    place: Place<'_>,
+    held: &Arc<Held>,
+) -> rusqlite::Result<()> {
+    let spender = sheet.spenders.find(sheet.tx, held.agent)?;
+    sheet.windows.hold(sheet.tx, place.at, held, &spender)?;
+    sheet.payments.insert(to_sql(place.seq), New { held: Arc::clone(held), spender, at: place.at });
+    Ok(())
+}
+
+/// What a voucher, a charge or a claim took and gave back of a payment's part of a channel.
+pub(super) fn turn(sheet: &mut Sheet<'_>, place: Place<'_>, turn: &Turn) -> rusqlite::Result<()> {
+    let Some(open) = find_open(sheet, turn.payment)? else { return Ok(()) };
+    let given = turn.taken_nano.checked_add(turn.freed_nano).unwrap_or(open.nano);
+    sheet.windows.capture(sheet.tx, &open.seats, given, turn.taken_nano)?;
+    let Some(row) = sheet.payments.find(sheet.tx, turn.payment)? else { return Ok(()) };
+    let outcome = &mut row.outcome;
+    let before = outcome.amount.map_or(Amount::ZERO, |SqlAmount(amount)| amount);
+    let amount = before.checked_add(turn.taken).unwrap_or(before);
+    let spent = outcome.spent.unwrap_or(0).saturating_add(to_sql(turn.taken_nano.get()));
+    let state = if amount.is_zero() && turn.ended { "void" } else { "charged" };
+    outcome.state = state.into();
+    outcome.amount = Some(SqlAmount(amount));
+    outcome.spent = Some(spent);
+    outcome.ended_at = Some(place.now.to_owned());
+    if turn.ended {
+        row.open = None;
+    } else if let Some(open) = &mut row.open {
+        open.nano = open.nano.checked_sub(given).unwrap_or(Nano::ZERO);
+    }
+    Ok(())
+}
+
+fn give_back(
+    sheet: &mut Sheet<'_>,
+    place: Place<'_>,
+    payment: PaymentId,
+    held: Money,
+    state: &'static str,
+) -> rusqlite::Result<()> {
+    let Some(open) = find_open(sheet, payment)? else { return Ok(()) };
+    sheet.windows.release(sheet.tx, &open.seats, open.nano)?;
+    sheet.positions.release(sheet.tx, open.wallet, held)?;
+    end(sheet, place, payment, state)
+}
+
+fn end(
+    sheet: &mut Sheet<'_>,
+    place: Place<'_>,
+    payment: PaymentId,
+    state: &'static str,
+) -> rusqlite::Result<()> {
+    if let Some(row) = sheet.payments.find(sheet.tx, payment)? {
+        row.outcome.state = state.into();
+        row.outcome.ended_at = Some(place.now.to_owned());
+        row.open = None;
+    }
+    Ok(())
+}
+
+fn set_state(
+    sheet: &mut Sheet<'_>,
+    payment: PaymentId,
+    state: &'static str,
+) -> rusqlite::Result<()> {
+    if let Some(row) = sheet.payments.find(sheet.tx, payment)? {
+        row.outcome.state = state.into();
+    }
+    Ok(())
+}
+
+fn find_open(sheet: &mut Sheet<'_>, payment: PaymentId) -> rusqlite::Result<Option<Open>> {
+    Ok(sheet.payments.find(sheet.tx, payment)?.and_then(|row| row.open.clone()))
+}
+
+impl Payments {
+    fn insert(&mut self, seq: i64, new: New) {
+        let held = &new.held;
+        let open = Open { wallet: held.wallet, nano: held.nano, seats: held.seats.clone() };
+        let outcome = Outcome {
+            state: "signable".into(),
+            amount: None,
+            spent: None,
+            transaction: None,
+            ended_at: None,
+            verified_at: None,
+        };
+        self.places.insert(held.payment, seq);
+        self.rows.insert(seq, Payment { new: Some(new), open: Some(open), outcome });
+    }
+
+    /// The payment, from the table where no event of this run was about it yet.
+    fn find(
+        &mut self,
+        tx: &Transaction<'_>,
+        payment: PaymentId,
+    ) -> rusqlite::Result<Option<&mut Payment>> {
+        let seq = match self.places.get(&payment) {
+            Some(seq) => *seq,
+            None => {
+                let found = tx
+                    .prepare_cached(
+                        "SELECT seq, state, amount, spent_nano, transaction_hash, ended_at,
+                         verified_at, wallet_id, open_nano, seats FROM payments WHERE payment = ?1",
+                    )?
+                    .query_row([payment.to_string()], read)
+                    .optional()?;
+                let Some((seq, row)) = found else { return Ok(None) };
+                self.places.insert(payment, seq);
+                self.rows.insert(seq, row);
+                seq
+            }
+        };
+        Ok(self.rows.get_mut(&seq))
+    }
+
+    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        for (seq, row) in self.rows {
+            let seats = row.open.as_ref().map(|open| postcard::to_stdvec(&open.seats));
+            let seats =
+                seats.transpose().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            let nano = row.open.as_ref().map(|open| to_sql(open.nano.get()));
+            match row.new {
+                Some(new) => insert(tx, seq, &new, &row.outcome, (nano, seats))?,
+                None => update(tx, seq, &row.outcome, (nano, seats))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Payment)> {
+    let outcome = Outcome {
+        state: Cow::Owned(row.get(1)?),
+        amount: row.get(2)?,
+        spent: row.get(3)?,
+        transaction: row.get(4)?,
+        ended_at: row.get(5)?,
+        verified_at: row.get(6)?,
+    };
+    let seats: Option<Vec<u8>> = row.get(9)?;
+    let open = match seats {
+        None => None,
+        Some(seats) => Some(Open {
+            wallet: row.get::<_, String>(7)?.parse().map_err(|e: crate::domain::id::IdError| {
+                rusqlite::Error::FromSqlConversionFailure(7, Type::Text, e.into())
+            })?,
+            nano: Nano::new(from_sql(row.get(8)?)),
+            seats: postcard::from_bytes(&seats)
+                .map_err(|e| rusqlite::Error::FromSqlConversionFailure(9, Type::Blob, e.into()))?,
+        }),
+    };
+    Ok((row.get(0)?, Payment { new: None, open, outcome }))
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    seq: i64,
+    new: &New,
+    outcome: &Outcome,
+    (nano, seats): (Option<i64>, Option<Vec<u8>>),
+) -> rusqlite::Result<()> {
+    let (held, spender) = (&new.held, &new.spender);
     let commitment = &held.commitment;
-    let asset = commitment.asset;
     run(
         tx,
         "INSERT INTO payments (seq, payment, agent, role, group_name, session, request, attempt,
-            provider, capability, model, description, state, scheme, network, asset,
-            from_address, to_address, amount_held, held_nano, nonce, policy_version, held_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'signable', ?13, ?14, ?15,
-            ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+            provider, capability, model, state, scheme, network, asset, from_address, to_address,
+            amount_held, held_nano, nonce, policy_version, held_at, wallet_id, valid_before,
+            amount, spent_nano, transaction_hash, ended_at, verified_at, open_nano, seats)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+            ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
         params![
-            to_sql(place.seq),
+            seq,
             held.payment.to_string(),
             spender.agent,
             spender.role.as_ref().map(Name::as_str),
@@ -113,138 +300,54 @@ pub(super) fn draw(tx: &Transaction<'_>, place: Place<'_>, held: &Held) -> rusql
             held.provider.as_str(),
             held.capability.as_str(),
             held.model.as_str(),
-            describe(&held.capability, &held.model, &held.provider),
+            outcome.state,
             commitment.scheme.as_str(),
-            asset.network.to_string(),
-            lower(&asset.contract),
+            commitment.asset.network.to_string(),
+            lower(&commitment.asset.contract),
             lower(&commitment.payer),
             lower(&commitment.pay_to),
             SqlAmount(commitment.amount_max),
             to_sql(held.nano.get()),
             commitment.nonce.to_string(),
             held.policy_version,
-            place.now,
+            new.at.to_string(),
+            held.wallet.to_string(),
+            Timestamp::from_secs(commitment.valid_before_s).to_string(),
+            outcome.amount,
+            outcome.spent,
+            outcome.transaction,
+            outcome.ended_at,
+            outcome.verified_at,
+            nano,
+            seats,
         ],
-    )?;
-    open(tx, place, held, &spender.agent)?;
-    budgets::hold(tx, place.at, held, &spender)
-}
-
-/// What a voucher, a charge or a claim took and gave back of a payment's part of a channel.
-pub(super) fn turn(tx: &Transaction<'_>, place: Place<'_>, turn: &Turn) -> rusqlite::Result<()> {
-    let Some(open) = find_open(tx, turn.payment)? else { return Ok(()) };
-    let given = turn.taken_nano.checked_add(turn.freed_nano).unwrap_or(open.nano);
-    budgets::capture(tx, &open.seats, given, turn.taken_nano)?;
-    let payment = turn.payment.to_string();
-    let (amount, spent): (Option<SqlAmount>, Option<i64>) = tx
-        .prepare_cached("SELECT amount, spent_nano FROM payments WHERE payment = ?1")?
-        .query_row([&payment], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let before = amount.map_or(Amount::ZERO, |SqlAmount(amount)| amount);
-    let amount = before.checked_add(turn.taken).unwrap_or(before);
-    let spent = spent.unwrap_or(0).saturating_add(to_sql(turn.taken_nano.get()));
-    let state = if amount.is_zero() && turn.ended { "void" } else { "charged" };
-    run(
-        tx,
-        "UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4, ended_at = ?5
-         WHERE payment = ?1",
-        params![payment, state, SqlAmount(amount), spent, place.now],
-    )?;
-    if turn.ended {
-        return close(tx, turn.payment);
-    }
-    run(
-        tx,
-        "UPDATE holds SET state = ?2, held_nano = held_nano - ?3 WHERE payment = ?1",
-        params![payment, state, to_sql(given.get())],
     )
     .map(drop)
 }
 
-fn open(tx: &Transaction<'_>, place: Place<'_>, held: &Held, agent: &str) -> rusqlite::Result<()> {
-    let commitment = &held.commitment;
-    let seats = postcard::to_stdvec(&held.seats)
-        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+fn update(
+    tx: &Transaction<'_>,
+    seq: i64,
+    outcome: &Outcome,
+    (nano, seats): (Option<i64>, Option<Vec<u8>>),
+) -> rusqlite::Result<()> {
     run(
         tx,
-        "INSERT INTO holds (payment, agent, provider, state, wallet_id, network, asset,
-            amount_held, held_nano, held_at, valid_before, seats)
-         VALUES (?1, ?2, ?3, 'signable', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4, transaction_hash = ?5,
+            ended_at = ?6, verified_at = ?7, open_nano = ?8, seats = ?9 WHERE seq = ?1",
         params![
-            held.payment.to_string(),
-            agent,
-            held.provider.as_str(),
-            held.wallet.to_string(),
-            commitment.asset.network.to_string(),
-            lower(&commitment.asset.contract),
-            SqlAmount(commitment.amount_max),
-            to_sql(held.nano.get()),
-            place.now,
-            Timestamp::from_secs(commitment.valid_before_s).to_string(),
+            seq,
+            outcome.state,
+            outcome.amount,
+            outcome.spent,
+            outcome.transaction,
+            outcome.ended_at,
+            outcome.verified_at,
+            nano,
             seats,
         ],
-    )?;
-    Ok(())
-}
-
-fn give_back(
-    tx: &Transaction<'_>,
-    place: Place<'_>,
-    payment: PaymentId,
-    held: Money,
-    state: &str,
-) -> rusqlite::Result<()> {
-    let Some(open) = find_open(tx, payment)? else { return Ok(()) };
-    budgets::release(tx, &open.seats, open.nano)?;
-    fleet::release(tx, &open.wallet_id, held)?;
-    set_state(tx, payment, state, Some(place.now))?;
-    close(tx, payment)
-}
-
-fn set_state(
-    tx: &Transaction<'_>,
-    payment: PaymentId,
-    state: &str,
-    ended: Option<&str>,
-) -> rusqlite::Result<()> {
-    run(
-        tx,
-        "UPDATE payments SET state = ?2, ended_at = coalesce(?3, ended_at) WHERE payment = ?1",
-        params![payment.to_string(), state, ended],
-    )?;
-    set_hold_state(tx, payment, state)
-}
-
-fn set_hold_state(tx: &Transaction<'_>, payment: PaymentId, state: &str) -> rusqlite::Result<()> {
-    let sql = "UPDATE holds SET state = ?2 WHERE payment = ?1";
-    run(tx, sql, params![payment.to_string(), state]).map(drop)
-}
-
-fn close(tx: &Transaction<'_>, payment: PaymentId) -> rusqlite::Result<()> {
-    run(tx, "DELETE FROM holds WHERE payment = ?1", [payment.to_string()]).map(drop)
-}
-
-fn find_open(tx: &Transaction<'_>, payment: PaymentId) -> rusqlite::Result<Option<Open>> {
-    let read = |row: &Row<'_>| {
-        let seats = postcard::from_bytes(row.get_ref(2)?.as_blob()?)
-            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Blob, e.into()))?;
-        let nano = Nano::new(from_sql(row.get(1)?));
-        Ok(Open { wallet_id: row.get(0)?, nano, seats })
-    };
-    tx.prepare_cached("SELECT wallet_id, held_nano, seats FROM holds WHERE payment = ?1")?
-        .query_row([payment.to_string()], read)
-        .optional()
-}
-
-pub(super) fn find_spender(tx: &Transaction<'_>, agent: AgentId) -> rusqlite::Result<Spender> {
-    let name = |text: String| text.parse().ok();
-    let read = |row: &Row<'_>| {
-        Ok(Spender { agent: row.get(0)?, role: name(row.get(1)?), group: name(row.get(2)?) })
-    };
-    let found = tx
-        .prepare_cached("SELECT agent, role, group_name FROM agents WHERE agent_id = ?1")?
-        .query_row([agent.to_string()], read)
-        .optional()?;
-    Ok(found.unwrap_or_else(|| Spender { agent: agent.to_string(), role: None, group: None }))
+    )
+    .map(drop)
 }
 
 /// What was bought, in words.

@@ -1,8 +1,9 @@
 //! Usage: what every call used, on either side.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
-use super::payments::{asset_columns, describe, find_spender};
+use super::payments::{asset_columns, describe};
+use super::sheet::{Sheet, Spender};
 use super::values::{SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::id::Name;
@@ -10,12 +11,12 @@ use crate::domain::ledger::metered::{Metered, Whose};
 use crate::edge::journal::chain::to_sql;
 
 pub(super) fn apply(
-    tx: &Transaction<'_>,
+    sheet: &mut Sheet<'_>,
     place: Place<'_>,
     metered: &Metered,
 ) -> rusqlite::Result<()> {
     let spender = match metered.whose {
-        Whose::Bought { agent, .. } => Some(find_spender(tx, agent)?),
+        Whose::Bought { agent, .. } => Some(sheet.spenders.find(sheet.tx, agent)?),
         Whose::Sold { .. } | Whose::Granted { .. } => None,
     };
     let (side, payer, payment, request) = match metered.whose {
@@ -25,12 +26,11 @@ pub(super) fn apply(
     };
     let Metered { provider, capability, model, usage, .. } = metered;
     let [network, asset] = asset_columns(metered.asset);
-    let name = |pick: fn(&super::payments::Spender) -> Option<&Name>| {
-        spender.as_ref().and_then(pick).map(Name::as_str)
-    };
+    let name =
+        |pick: fn(&Spender) -> Option<&Name>| spender.as_deref().and_then(pick).map(Name::as_str);
     // An answer that is given again was used once.
     run(
-        tx,
+        sheet.tx,
         "INSERT OR IGNORE INTO usage (seq, at_ns, at, side, agent, role, group_name, payer, payment,
             request, provider, capability, model, description, input_units, output_units, bytes,
             compute_ms, stored_bytes, network, asset, amount, transaction_hash)

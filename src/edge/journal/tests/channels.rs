@@ -261,7 +261,7 @@ async fn the_tables_show_a_channel_as_the_ledger_does() {
     let store = open(&path);
     store.append(Arc::from(entries)).await.unwrap();
     store.catch_up().await.unwrap();
-    let conn = Connection::open(&path).unwrap();
+    let conn = Connection::open(crate::edge::journal::file::tables_of(&path)).unwrap();
 
     let channel = ledger.find_channel(CHANNEL).unwrap();
     let sql = "SELECT deposited, returned, claimed, charged, ceiling, calls, state FROM channels";

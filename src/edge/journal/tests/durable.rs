@@ -84,7 +84,7 @@ async fn anyone_who_may_can_read_beside_the_writer_and_nobody_else_may() {
     assert_eq!(kinds, 3);
     assert!(conn.execute("UPDATE events SET at_ns = 0 WHERE seq = 2", []).is_err());
     assert!(conn.execute("DELETE FROM events", []).is_err());
-    for suffix in ["", "-wal", "-shm", "-lock"] {
+    for suffix in ["", "-wal", "-shm", "-lock", "-tables", "-tables-wal"] {
         let file = super::super::file::sibling(&path, suffix);
         let mode = file.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", file.display());
@@ -95,7 +95,7 @@ async fn anyone_who_may_can_read_beside_the_writer_and_nobody_else_may() {
 async fn a_file_of_a_later_version_is_refused() {
     let (_folder, path) = place();
     drop(open(&path));
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let refused = Store::open(&path, Options::default()).err().unwrap();
     assert!(matches!(refused, JournalError::Unfit(_)), "{refused}");
 }

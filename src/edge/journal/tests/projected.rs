@@ -154,13 +154,17 @@ pub(super) fn fold(entries: &[Entry]) -> Ledger {
     ledger
 }
 
+fn tables(path: &Path) -> Connection {
+    Connection::open(crate::edge::journal::file::tables_of(path)).unwrap()
+}
+
 /// Every row of every readable table, in words.
 fn dump(path: &Path) -> BTreeMap<String, Vec<String>> {
-    let conn = Connection::open(path).unwrap();
+    let conn = tables(path);
     let names: Vec<String> = rows(
         &conn,
         "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')
-         AND name NOT IN ('events', 'snapshots', 'snapshot_parts', 'decisions', 'answers')",
+         AND name <> 'decisions'",
     )
     .into_iter()
     .map(|row| match row.into_iter().next() {
@@ -208,7 +212,7 @@ async fn the_tables_say_what_a_fold_of_the_events_says() {
     let end = store.catch_up().await.unwrap();
     assert_eq!(end, u64::try_from(story.len()).unwrap());
     let ledger = fold(&story);
-    let conn = Connection::open(&path).unwrap();
+    let conn = tables(&path);
 
     let told = rows(&conn, "SELECT name, seq FROM projection");
     assert_eq!(told, [[text("views"), int(end)]]);
@@ -269,7 +273,7 @@ async fn a_payment_can_be_read_by_a_person() {
     let store = open(&path);
     store.append(story()).await.unwrap();
     store.catch_up().await.unwrap();
-    let conn = Connection::open(&path).unwrap();
+    let conn = tables(&path);
     let found = rows(
         &conn,
         "SELECT agent, role, group_name, from_address, to_address, amount, network,
@@ -319,7 +323,7 @@ async fn the_tables_can_be_made_again_and_go_on_after_a_restart() {
     assert_eq!(dump(&path), before);
     drop(store);
     // Tables of another layout are made again by themselves.
-    let conn = Connection::open(&path).unwrap();
+    let conn = tables(&path);
     conn.execute_batch("UPDATE projection SET format = 0; DELETE FROM payments;").unwrap();
     drop(conn);
     let store = open(&path);
@@ -336,4 +340,44 @@ async fn no_table_shows_a_token() {
     let shown = format!("{:?}", dump(&path));
     let token = samples::agent().token.0;
     assert!(!shown.contains(&format!("{token:?}")) && !shown.contains(&alloy::hex::encode(token)));
+}
+
+#[tokio::test]
+async fn tables_that_were_in_the_journals_file_move_to_their_own() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    store.append(story()).await.unwrap();
+    store.catch_up().await.unwrap();
+    let before = dump(&path);
+    drop(store);
+    // As an earlier version left it.
+    std::fs::remove_file(crate::edge::journal::file::tables_of(&path)).unwrap();
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("PRAGMA user_version = 1; CREATE TABLE payments (stale); ").unwrap();
+    drop(old);
+    let store = open(&path);
+    store.catch_up().await.unwrap();
+    assert_eq!(dump(&path), before);
+    assert!(Connection::open(&path).unwrap().prepare("SELECT * FROM payments").is_err());
+}
+
+#[tokio::test]
+async fn tables_of_another_history_are_made_again() {
+    let (_folder, path) = place();
+    let (_other_folder, other) = place();
+    for (path, shift) in [(&path, 0), (&other, 1)] {
+        let store = open(path);
+        let story: Vec<Entry> = story()
+            .iter()
+            .map(|entry| Entry { at: entry.at.after(Duration::from_nanos(shift)), ..entry.clone() })
+            .collect();
+        store.append(story.into()).await.unwrap();
+        store.catch_up().await.unwrap();
+    }
+    let ours = dump(&path);
+    let tables = crate::edge::journal::file::tables_of;
+    std::fs::copy(tables(&other), tables(&path)).unwrap();
+    let store = open(&path);
+    store.catch_up().await.unwrap();
+    assert_eq!(dump(&path), ours);
 }
