@@ -137,6 +137,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         concurrency_max: flags.concurrency,
         payer_rates: Rates::default(),
         peer_rates: Rates::default(),
+        free: None,
         serve_first: None,
         quote_life: Duration::from_secs(60),
         lease: Duration::from_secs(60),

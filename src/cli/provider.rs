@@ -11,7 +11,9 @@ use bursar::domain::money::Amount;
 use bursar::domain::order::Units;
 use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
-use bursar::edge::config::{Config, NetworkSettings, PayTo as Receiver, ProviderSettings};
+use bursar::edge::config::{
+    Config, FreeSettings, NetworkSettings, PayTo as Receiver, ProviderSettings,
+};
 use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{
     Address, Doors, GrpcDirectory, Listener, Reach, connect_one, serve_directory,
@@ -23,7 +25,7 @@ use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
 use bursar::runtime::directory::Registry;
-use bursar::runtime::payee::{OfferedWare, ServeFirst};
+use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
 use serde::Serialize;
 
 use super::args::Args;
@@ -141,6 +143,7 @@ async fn start(
         concurrency_max: settings.concurrency,
         payer_rates: settings.payer_rates,
         peer_rates: settings.peer_rates,
+        free: free_bounds(&settings.price.free),
         serve_first: settings
             .price
             .serve_first
@@ -154,6 +157,12 @@ async fn start(
         clock,
     });
     provider.await.map_err(|error| Failure::of(&error))
+}
+
+/// How what is given away is bounded, where anything is.
+fn free_bounds(free: &FreeSettings) -> Option<FreeBounds> {
+    let FreeSettings { calls, peer_per_day, per_day, payers_max } = *free;
+    (calls > 0).then_some(FreeBounds { peer_per_day, per_day, payers_max })
 }
 
 /// The rail that the provider is paid on, with its settler.

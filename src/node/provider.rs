@@ -28,7 +28,7 @@ use crate::ports::directory::Directory;
 use crate::ports::engine::Engine;
 use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
-use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee, Refunds, ServeFirst};
+use crate::runtime::payee::{FreeBounds, OfferedWare, Offering, Parts, Payee, Refunds, ServeFirst};
 use crate::runtime::treasury::{Settings, Treasury};
 
 /// Who is paid, and speaks through the service key.
@@ -107,6 +107,8 @@ pub struct ProviderPlan {
     pub payer_rates: Rates,
     /// How fast each peer address may go.
     pub peer_rates: Rates,
+    /// How free calls are bounded; `None` gives nothing away.
+    pub free: Option<FreeBounds>,
     /// What is served before it is paid; `None` serves nothing before.
     pub serve_first: Option<ServeFirst>,
     /// How long a quote holds.
@@ -191,6 +193,7 @@ impl Provider {
             concurrency_max: plan.concurrency_max,
             payer_rates: plan.payer_rates,
             peer_rates: plan.peer_rates,
+            free: plan.free,
             serve_first: plan.serve_first,
         };
         let parts = Parts {

@@ -16,6 +16,7 @@ use crate::domain::ledger::claim::{Claim, ClaimState};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
+use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::ports::holds::{Holds, NotSignable, Released};
 
@@ -65,6 +66,19 @@ pub trait Signer: Send + Sync {
 
     /// The on-chain nonce for `payment`: a keyed function that only this signer can compute.
     fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256;
+
+    /// The order of a free call under the wallet's key. It moves no money, so that no hold stands behind
+    /// it; the message is built here all the same, and is never anything else. `None` where there is no
+    /// key, or a signer that signs no orders.
+    fn sign_order(
+        &self,
+        _wallet: WalletId,
+        _ordered: &Ordered<'_>,
+        _payment: PaymentId,
+        _issued_at_s: u64,
+    ) -> Option<SignedOrder> {
+        None
+    }
 }
 
 /// Signs what a provider says: quotes and receipts, by the service key.
@@ -138,6 +152,19 @@ impl Signer for SeededSigner {
     fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256 {
         let seed = self.seed.to_be_bytes();
         keccak256([seed.as_slice(), wallet.as_bytes(), payment.as_bytes()].concat())
+    }
+
+    fn sign_order(
+        &self,
+        wallet: WalletId,
+        ordered: &Ordered<'_>,
+        payment: PaymentId,
+        issued_at_s: u64,
+    ) -> Option<SignedOrder> {
+        let key = self.key(wallet);
+        let payer = key.address();
+        let signature = sign(&key, order_digest(ordered, payer, payment, issued_at_s));
+        Some(SignedOrder { payer, payment, issued_at_s, signature })
     }
 }
 

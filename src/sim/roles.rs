@@ -223,6 +223,7 @@ impl Ground {
             concurrency_max: 100,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
+            free: None,
             serve_first: None,
         }
     }

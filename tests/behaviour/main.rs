@@ -21,3 +21,4 @@ mod node_commands;
 mod observability;
 mod paid_method;
 mod paying;
+mod terms;

@@ -18,6 +18,7 @@ use bursar::domain::money::{Amount, Nano};
 use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use bursar::domain::order::{Order, Units, Usage};
 use bursar::domain::policy::{PolicyDocument, Rates};
+use bursar::domain::pricing::Tiers;
 use bursar::domain::quote::{PayBy, PriceTerms};
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
@@ -36,7 +37,7 @@ use bursar::ports::journal::Journal;
 use bursar::ports::rail::Evidence;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
-use bursar::runtime::payee::OfferedWare;
+use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
 use bursar::runtime::payer::PayerSettings;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
@@ -83,13 +84,15 @@ allow = { capabilities = ["nothing"], models = ["*"], providers = ["*"], payees 
 /// Gives back what it is given, upside down, and counts how often it did.
 pub struct Echo {
     pub served: AtomicU64,
+    /// How many wait.
+    pub waiting: AtomicU64,
     /// What `wait` waits for.
     pub gate: Semaphore,
 }
 
 impl Default for Echo {
     fn default() -> Self {
-        Self { served: AtomicU64::new(0), gate: Semaphore::new(0) }
+        Self { served: AtomicU64::new(0), waiting: AtomicU64::new(0), gate: Semaphore::new(0) }
     }
 }
 
@@ -107,6 +110,7 @@ impl Engine for Echo {
             return Err(EngineError::Failed("as asked".to_owned()));
         }
         if work.body.as_ref() == b"wait" {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
             self.gate.acquire().await.unwrap().forget();
         }
         self.served.fetch_add(1, Ordering::SeqCst);
@@ -145,7 +149,24 @@ pub fn policy(text: &str) -> PolicyDocument {
     Config::load("bursar.toml".as_ref(), text).unwrap().policy
 }
 
+/// What the provider sells its echo for.
+#[derive(Clone)]
+pub struct Shop {
+    pub terms: PriceTerms,
+    pub tiers: Tiers,
+    pub free: Option<FreeBounds>,
+    pub serve_first: Option<ServeFirst>,
+}
+
+impl Default for Shop {
+    fn default() -> Self {
+        let terms = PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() };
+        Self { terms, tiers: Tiers::default(), free: None, serve_first: None }
+    }
+}
+
 pub struct Market {
+    pub shop: Shop,
     pub chain: SandboxChain,
     pub provider: Option<Provider>,
     pub node: Option<PayerNode>,
@@ -162,6 +183,11 @@ pub struct Market {
 impl Market {
     /// Everything running, and one agent `worker` of the role `worker`.
     pub async fn open() -> Self {
+        Self::open_with(Shop::default()).await
+    }
+
+    /// The same, where the provider sells like this.
+    pub async fn open_with(shop: Shop) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let folder = tempfile::tempdir().unwrap();
         let chain = SandboxChain::start(None, loopback(), Arc::clone(&clock)).await.unwrap();
@@ -171,6 +197,7 @@ impl Market {
         let (evm, _) = connect_rail(&rail, None, Arc::clone(&clock)).await.unwrap();
         let registry = Arc::new(Registry::new(clock, sandbox_assets()));
         let mut market = Self {
+            shop,
             chain,
             provider: None,
             node: None,
@@ -192,7 +219,7 @@ impl Market {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rail = RailPlan::sandbox(self.chain.url());
         let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
-        let flat = PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() };
+        let Shop { terms: flat, tiers, free, serve_first } = self.shop.clone();
         let volume_discount = VolumeDiscount::default();
         let terms = PayeeTerms { list: flat, floor: flat, volume_discount, rounds_max: 1 };
         let pay_by = PayBy {
@@ -210,7 +237,7 @@ impl Market {
                 capability: name("echo"),
                 model: name("echo-1"),
                 terms,
-                tiers: Default::default(),
+                tiers,
             }],
             engine: self.engine.clone(),
             pay_by: vec![pay_by],
@@ -225,7 +252,8 @@ impl Market {
             concurrency_max: 64,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
-            serve_first: None,
+            free,
+            serve_first,
             quote_life: Duration::from_secs(60),
             lease: Duration::from_secs(60),
             directory: self.registry.clone(),

@@ -138,6 +138,7 @@ impl Market {
             concurrency_max: CALLS_MAX,
             payer_rates: none,
             peer_rates: none,
+            free: None,
             serve_first: None,
             quote_life: Duration::from_secs(600),
             lease: Duration::from_secs(600),

@@ -302,6 +302,7 @@ async fn start_provider(
         concurrency_max: shop.concurrency,
         payer_rates: none,
         peer_rates: none,
+        free: None,
         serve_first: None,
         quote_life: Duration::from_secs(60),
         lease: Duration::from_secs(60),

@@ -259,7 +259,8 @@ pub enum Event {
     /// Something about a payee's tab; see there for what a restart makes of it.
     Tab(TabEvent),
     /// A call was metered, on the side that bought it or on the one that sold it.
-    /// On restart: a grant that was metered is served; calls of wares with tiers are counted.
+    /// On restart: a grant that was metered is served, and a free call's request is taken; calls of wares
+    /// with tiers are counted.
     UsageMetered(Box<Metered>),
     /// A call was given away, by an order that its payer signed.
     /// On restart: counted; the same order is served by it, and another under its name is not.

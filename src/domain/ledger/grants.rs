@@ -105,7 +105,7 @@ impl Grants {
     }
 
     /// Whether a grant waits to be served.
-    pub(super) fn is_owed(&self, payer: Address, payment: PaymentId) -> bool {
+    pub fn is_owed(&self, payer: Address, payment: PaymentId) -> bool {
         self.kept.get(&(payer, payment)).is_some_and(|kept| !kept.served)
     }
 

@@ -5,12 +5,14 @@ use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
-use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
+use crate::domain::id::{AgentId, Fingerprint, Name, PaymentId, RequestId};
 use crate::domain::ledger::event::Event;
 use crate::domain::ledger::rejection::Rejection;
+use crate::domain::ledger::requests::{Remembered, RequestState};
 use crate::domain::ledger::state::Ledger;
 use crate::domain::money::Amount;
 use crate::domain::order::Usage;
+use crate::domain::time::Timestamp;
 
 /// One call, by what it used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub enum Whose {
         payment: PaymentId,
         /// For which request.
         request: RequestId,
+        /// What the request says, for a free call: no hold remembers it, so that this does.
+        free: Option<Fingerprint>,
     },
     /// It was sold, and paid or owed.
     Sold {
@@ -79,11 +83,23 @@ impl Ledger {
         }
     }
 
-    pub(super) fn evolve_metered(&mut self, metered: &Metered) {
+    /// Whether `request` is of a time in which it would be remembered at `now`.
+    pub fn may_remember(&self, now: Timestamp, request: RequestId) -> bool {
+        let (from, to) = self.requests.span(now, self.bounds.request_memory);
+        let made_at = request.made_at_ms().map(Timestamp::from_millis);
+        made_at.is_some_and(|made_at| (from..=to).contains(&made_at))
+    }
+
+    pub(super) fn evolve_metered(&mut self, at: Timestamp, metered: &Metered) {
         match metered.whose {
+            Whose::Bought { agent, payment, request, free: Some(fingerprint) } => {
+                let remembered = Remembered { payment, fingerprint, state: RequestState::Taken };
+                self.requests.take(agent, request, remembered);
+                self.requests.forget(at, self.bounds.request_memory, self.bounds.requests_max);
+            }
             Whose::Sold { payer, tiered: true, .. } => self.grants.count_call(payer),
             Whose::Granted { payer, payment } => self.grants.serve(payer, payment),
-            Whose::Bought { .. } | Whose::Sold { .. } => {}
+            Whose::Bought { free: None, .. } | Whose::Sold { .. } => {}
         }
     }
 }

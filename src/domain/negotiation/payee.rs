@@ -96,6 +96,11 @@ impl PayeeTerms {
         Ok(())
     }
 
+    /// The same over another list price, for who has reached a lower one: no floor is above it.
+    pub fn with_list(&self, list: PriceTerms) -> Self {
+        Self { list, floor: each(&self.floor, &list, u128::min), ..*self }
+    }
+
     /// The lowest terms that are accepted now: the floor, raised toward the list price by the load,
     /// lowered by a promise of volume, and never beneath the floor.
     pub fn effective_floor(&self, volume: u32, load: Load) -> PriceTerms {

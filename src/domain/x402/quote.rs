@@ -59,6 +59,9 @@ pub enum QuoteError {
         /// As quoted.
         found: String,
     },
+    /// It is made for another payer.
+    #[error("the quote is not made for {0}")]
+    NotFor(Address),
     /// It asks more than the listing.
     #[error("the quote is above the listed price")]
     AboveList,
@@ -75,6 +78,7 @@ impl Fault for QuoteError {
             Self::OutputAboveQuote { .. } => "quote.output_above_quote",
             Self::PayBy => "quote.pay_by",
             Self::Resource { .. } => "quote.resource",
+            Self::NotFor(_) => "quote.not_for",
             Self::AboveList => "quote.above_list",
         }
     }
@@ -89,6 +93,7 @@ impl Fault for QuoteError {
             | Self::OutputAboveQuote { .. }
             | Self::PayBy
             | Self::Resource { .. }
+            | Self::NotFor(_)
             | Self::AboveList => Class::Final,
         }
     }

@@ -16,6 +16,7 @@ use crate::domain::listing::{Listing, SignedListing};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::digest::{listing_digest, quote_hash, receipt_digest};
+use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::edge::keys::key::SigningKey;
 use crate::edge::keys::nonce::NonceSecret;
@@ -70,6 +71,19 @@ impl Signer for LocalSigner {
 
     fn nonce(&self, wallet: WalletId, payment: PaymentId) -> B256 {
         self.secret.nonce(wallet, payment)
+    }
+
+    fn sign_order(
+        &self,
+        wallet: WalletId,
+        ordered: &Ordered<'_>,
+        payment: PaymentId,
+        issued_at_s: u64,
+    ) -> Option<SignedOrder> {
+        let key = self.keys.get(&wallet)?;
+        let payer = key.address();
+        let signature = key.sign(order_digest(ordered, payer, payment, issued_at_s));
+        Some(SignedOrder { payer, payment, issued_at_s, signature })
     }
 }
 

@@ -114,7 +114,7 @@ impl Desk {
     }
 
     /// What the request says, condensed: what an authorization is bound to.
-    fn fingerprint(&self, call: &PaidCall) -> Fingerprint {
+    pub(super) fn fingerprint(&self, call: &PaidCall) -> Fingerprint {
         let order = serde_json::to_vec(&call.order).expect("an order has text keys only");
         let resource = self.offering.resource.as_bytes();
         Fingerprint::of(&[resource, &order, call.content_type.as_bytes(), &call.body])
@@ -169,6 +169,9 @@ impl Desk {
     ) -> Result<(Job, Admission), ServiceError> {
         let payment = call.payment.as_ref().expect("only paid calls are begun");
         let authorization = self.check(payment, &quote, &call.order)?;
+        if !quote.is_for(authorization.commitment.payer) {
+            return Err(self.refuse(&PaymentError::NotOffered, &quote, &call.order));
+        }
         let admission = self.admit_payer(authorization.commitment.payer)?;
         let work = work(&call, &quote.model);
         self.check_input(&work)?;
@@ -236,12 +239,12 @@ impl Desk {
         check_payment(payment, &demand).map_err(|error| self.refuse(&error, quote, order))
     }
 
-    fn admit_payer(&self, payer: Address) -> Result<Admission, ServiceError> {
+    pub(super) fn admit_payer(&self, payer: Address) -> Result<Admission, ServiceError> {
         let keys = [(Key::Payer(payer), self.offering.payer_rates)];
         self.limits.admit(&keys).map_err(|limited| too_fast(&limited))
     }
 
-    fn check_input(&self, work: &Work) -> Result<(), ServiceError> {
+    pub(super) fn check_input(&self, work: &Work) -> Result<(), ServiceError> {
         let counted = self.parts.engine.count_input(work)?;
         let covered = work.order.input_max;
         if counted > covered {
@@ -279,7 +282,7 @@ pub(super) fn stored(work: &Work) -> u64 {
 }
 
 /// The request as the engine sees it: always with a model.
-fn work(call: &PaidCall, model: &Name) -> Work {
+pub(super) fn work(call: &PaidCall, model: &Name) -> Work {
     let order = Order { model: Some(model.clone()), ..call.order.clone() };
     Work { order, content_type: call.content_type.clone(), body: call.body.clone() }
 }

@@ -13,6 +13,7 @@ mod caller;
 mod check;
 mod credit;
 mod flights;
+mod free;
 mod pricing;
 mod refund;
 mod round;
@@ -56,6 +57,7 @@ use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
 pub use credit::ServeFirst;
+pub use free::FreeBounds;
 pub use refund::Refunds;
 pub use round::Round;
 
@@ -96,6 +98,8 @@ pub struct Offering {
     pub payer_rates: Rates,
     /// How fast each peer address may go.
     pub peer_rates: Rates,
+    /// How free calls are bounded; `None` gives nothing away.
+    pub free: Option<FreeBounds>,
     /// What is served before it is paid; `None` serves nothing before.
     pub serve_first: Option<ServeFirst>,
 }
@@ -186,6 +190,11 @@ impl Payee {
 
     async fn serve_paid(&self, call: PaidCall) -> Result<Answer, ServiceError> {
         let peer = self.desk.admit_peer(&call)?;
+        if call.payment.is_none()
+            && let Some(signed) = call.signed_order
+        {
+            return self.serve_free(call, signed, peer).await;
+        }
         let Some(payment) = &call.payment else {
             return Err(self.desk.ask_payment(&call).await);
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::negotiation::Verdict;
 use crate::domain::order::{Maxima, Order};
 use crate::domain::pricing::price;
-use crate::domain::quote::{PriceTerms, Quote, SignedQuote};
+use crate::domain::quote::{PriceTerms, Quote, SignedQuote, Standing};
 use crate::domain::time::Timestamp;
 use crate::domain::x402::PaymentCode;
 use crate::domain::x402::quote::{QuoteError, check_quote};
@@ -44,12 +44,20 @@ impl Desk {
         // A payee that is full says so before anybody signs for it.
         self.slots.check()?;
         self.check_ready().await?;
-        let (terms, verdict) = ware.terms.answer(ask.counter.as_ref(), self.slots.load());
+        let counted = self.find_counted(ware, ask.payer).await?;
+        let calls = counted.map_or(0, |(_, counted)| counted.calls);
+        let reached = ware.terms.with_list(ware.tiers.terms_after(calls, &ware.terms.list));
+        let (terms, verdict) = reached.answer(ask.counter.as_ref(), self.slots.load());
         let rounds = match verdict {
             Verdict::List => 0,
             _ => ask.counter.as_ref().map_or(0, |counter| counter.round),
         };
-        let quote = Quote { rounds, ..self.quote_of(ware, terms) };
+        let free = self.offering.free.is_some();
+        let standing = counted.map(|(payer, counted)| Standing {
+            payer,
+            free_left: if free { ware.tiers.free_left(counted.free_used) } else { 0 },
+        });
+        let quote = Quote { rounds, standing, ..self.quote_of(ware, terms) };
         self.offer(&quote, &ask.order, None)?;
         Ok(Quoted { quote: self.parts.signer.sign_quote(quote), verdict })
     }

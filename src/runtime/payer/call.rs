@@ -3,6 +3,7 @@
 use alloy::primitives::B256;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use futures_util::future::join;
 use tokio::sync::mpsc;
 
 use crate::domain::commitment::Authorization;
@@ -20,6 +21,7 @@ use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError}
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::pay::Standing;
+use crate::runtime::payer::usage::Charge;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
 
 /// Where the answer goes. A caller that has gone away changes nothing about the payment.
@@ -192,7 +194,11 @@ impl Payer {
             Some((amount, transaction)) => {
                 let proof = CaptureProof::Receipt;
                 let capture = Command::Capture { payment, amount, transaction, proof };
-                match self.parts.treasury.execute(capture).await {
+                let charge = Charge { amount, transaction: Some(transaction), free: None };
+                // At the same time, so that both are in one durable batch.
+                let captured = self.parts.treasury.execute(capture);
+                let metered = self.meter(standing, closing, charge);
+                match join(captured, metered).await.0 {
                     Ok(_) => {
                         tracing::info!(%amount, %transaction, "payment captured");
                         Outcome::Captured
@@ -204,7 +210,9 @@ impl Payer {
                 }
             }
             None => {
-                self.doubt(payment).await;
+                let charge =
+                    Charge { amount: standing.candidate.amount, transaction: None, free: None };
+                join(self.doubt(payment), self.meter(standing, closing, charge)).await;
                 Outcome::Unknown
             }
         }
@@ -217,7 +225,7 @@ impl Payer {
     }
 }
 
-fn keep(body: &mut Option<BytesMut>, chunk: &Bytes) {
+pub(super) fn keep(body: &mut Option<BytesMut>, chunk: &Bytes) {
     let fits = |kept: &BytesMut| kept.len().saturating_add(chunk.len()) <= ANSWER_LEN_MAX;
     match body {
         Some(kept) if fits(kept) => kept.extend_from_slice(chunk),

@@ -5,11 +5,13 @@
 
 mod call;
 mod error;
+mod free;
 mod offered;
 mod offers;
 mod pay;
 mod preview;
 mod repeat;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use futures_util::future::join_all;
 
 use crate::domain::asset::AssetRegistry;
-use crate::domain::id::Name;
+use crate::domain::id::{Name, WalletId};
 use crate::domain::listing::{Query, SignedListing};
 use crate::domain::money::{Amount, Nano};
 use crate::domain::negotiation::{Move, Table};
@@ -13,7 +14,7 @@ use crate::domain::order::Order;
 use crate::domain::pricing::price;
 use crate::domain::quote::{PayBy, SignedQuote};
 use crate::domain::x402::TokenDomain;
-use crate::domain::x402::quote::check_listed_quote;
+use crate::domain::x402::quote::{QuoteError, check_listed_quote};
 use crate::ports::paid_service::{Ask, PaidService, Quoted};
 use crate::runtime::payer::error::QuoteProblem;
 use crate::runtime::payer::{PROVIDERS_ASKED_MAX, PayError, Payer, Wish};
@@ -31,6 +32,30 @@ pub(super) struct Candidate {
     pub amount: Amount,
     /// The same in the unit of account.
     pub nano: Nano,
+    /// Whether the next call by it costs nothing, by the payee's word.
+    pub free: bool,
+}
+
+impl Candidate {
+    /// What it costs now, in the unit of account.
+    pub(super) fn cost(&self) -> Nano {
+        if self.free { Nano::ZERO } else { self.nano }
+    }
+
+    /// Bytes that the payee keeps of `body`, where it has a price for that.
+    pub(super) fn stored(&self, body: &[u8]) -> u64 {
+        let priced = !self.quote.quote.terms.per_gb_stored.is_zero();
+        if priced { u64::try_from(body.len()).unwrap_or(u64::MAX) } else { 0 }
+    }
+}
+
+/// Who asks, and what for.
+#[derive(Copy, Clone)]
+struct Asking<'a> {
+    order: &'a Order,
+    assets: &'a AssetRegistry,
+    /// The wallet's address, told where a price depends on it and nowhere else.
+    payer: Option<Address>,
 }
 
 impl Payer {
@@ -38,9 +63,11 @@ impl Payer {
     pub(super) async fn find_offers(
         &self,
         wish: &Wish,
+        wallet: WalletId,
         assets: &AssetRegistry,
     ) -> Result<Vec<Candidate>, PayError> {
         let order = &wish.order;
+        let asking = Asking { order, assets, payer: self.parts.signer.address(wallet) };
         let query = Query {
             capability: order.capability.clone(),
             model: order.model.clone(),
@@ -55,7 +82,7 @@ impl Payer {
         }
         let ranked = book.rank(listings, order, assets);
         let asked = ranked.into_iter().take(PROVIDERS_ASKED_MAX);
-        let answers = join_all(asked.map(|listing| self.ask(listing, order, assets))).await;
+        let answers = join_all(asked.map(|listing| self.ask(listing, asking))).await;
         let mut candidates = Vec::new();
         let mut first_problem = None;
         for answer in answers {
@@ -68,7 +95,7 @@ impl Payer {
         }
         candidates.sort_by_key(|candidate| {
             let provider = candidate.quote.quote.provider.clone();
-            (candidate.nano, book.latency(&provider), provider)
+            (candidate.cost(), book.latency(&provider), provider)
         });
         match (candidates.is_empty(), first_problem) {
             (false, _) => Ok(candidates),
@@ -83,11 +110,10 @@ impl Payer {
     async fn ask(
         &self,
         listing: SignedListing,
-        order: &Order,
-        assets: &AssetRegistry,
+        asking: Asking<'_>,
     ) -> Result<Candidate, (Name, QuoteProblem)> {
         let provider = listing.listing.provider.clone();
-        let asked = self.ask_in_time(&listing, order, assets).await;
+        let asked = self.ask_in_time(&listing, asking).await;
         if asked.is_err() {
             self.parts.book.failed(&provider);
         }
@@ -97,8 +123,7 @@ impl Payer {
     async fn ask_in_time(
         &self,
         listing: &SignedListing,
-        order: &Order,
-        assets: &AssetRegistry,
+        asking: Asking<'_>,
     ) -> Result<Candidate, QuoteProblem> {
         let until = self.parts.clock.now().after(self.parts.settings.quote_timeout);
         let endpoint = &listing.listing.endpoint;
@@ -107,7 +132,7 @@ impl Payer {
             candidate = async {
                 let service = self.parts.connector.connect(endpoint).await;
                 let service = service.map_err(QuoteProblem::Service)?;
-                self.negotiate(service, listing, order, assets).await
+                self.negotiate(service, listing, asking).await
             } => candidate,
             () = self.parts.clock.sleep_until(until) => Err(QuoteProblem::TimedOut),
         }
@@ -119,13 +144,17 @@ impl Payer {
         &self,
         service: Arc<dyn PaidService>,
         listing: &SignedListing,
-        order: &Order,
-        assets: &AssetRegistry,
+        asking: Asking<'_>,
     ) -> Result<Candidate, QuoteProblem> {
-        let ask = Ask { order: order.clone(), counter: None, payer: None };
+        let tiered = listing.listing.wares.iter().any(|ware| !ware.tiers.is_none());
+        let asking = Asking { payer: asking.payer.filter(|_| tiered), ..asking };
+        let Asking { order, payer, .. } = asking;
+        let ask = Ask { order: order.clone(), counter: None, payer };
         let mut quoted = service.quote(ask).await.map_err(QuoteProblem::Service)?;
-        let mut best = self.check_quote(&service, listing, order, assets, &quoted)?;
-        let Some(strategy) = self.parts.settings.negotiation else { return Ok(best) };
+        let mut best = self.check_quote(&service, listing, asking, &quoted)?;
+        let Some(strategy) = self.parts.settings.negotiation.filter(|_| !best.free) else {
+            return Ok(best);
+        };
         let mut table = Table {
             list: quoted.quote.quote.terms,
             quoted: quoted.quote.quote.terms,
@@ -138,11 +167,11 @@ impl Payer {
                 Move::Take => return Ok(best),
                 Move::Leave => return Err(QuoteProblem::NotAgreed),
             };
-            let ask = Ask { order: order.clone(), counter: Some(counter), payer: None };
+            let ask = Ask { order: order.clone(), counter: Some(counter), payer };
             // A payee that will not bargain any more still stands by the quote before.
             let Ok(next) = service.quote(ask).await else { return Ok(best) };
             quoted = next;
-            let checked = self.check_quote(&service, listing, order, assets, &quoted)?;
+            let checked = self.check_quote(&service, listing, asking, &quoted)?;
             tracing::debug!(
                 provider = %quoted.quote.quote.provider,
                 round = counter.round,
@@ -164,12 +193,16 @@ impl Payer {
         &self,
         service: &Arc<dyn PaidService>,
         listing: &SignedListing,
-        order: &Order,
-        assets: &AssetRegistry,
+        asking: Asking<'_>,
         quoted: &Quoted,
     ) -> Result<Candidate, QuoteProblem> {
+        let Asking { order, assets, payer } = asking;
         let signed = &quoted.quote;
         check_listed_quote(signed, listing, order, self.parts.clock.now())?;
+        let payer = payer.unwrap_or_default();
+        if !signed.quote.is_for(payer) {
+            return Err(QuoteError::NotFor(payer).into());
+        }
         let amount = price(&signed.quote.terms, order).ok_or(QuoteProblem::PriceOutOfRange)?;
         // The first way of paying, in the payee's order, whose asset is pinned here.
         let ways = signed.quote.pay_by.iter();
@@ -177,6 +210,7 @@ impl Payer {
         let (pay_by, info) = payable.next().ok_or(QuoteProblem::UnknownAsset)?;
         let nano = info.rate.to_nano(amount).ok_or(QuoteProblem::PriceOutOfRange)?;
         let (service, token) = (Arc::clone(service), TokenDomain::of(info));
-        Ok(Candidate { quote: signed.clone(), service, pay_by, token, amount, nano })
+        let (quote, free) = (signed.clone(), signed.quote.is_free_for(payer));
+        Ok(Candidate { quote, service, pay_by, token, amount, nano, free })
     }
 }

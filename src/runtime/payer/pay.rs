@@ -21,6 +21,7 @@ use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
+use crate::runtime::payer::free::Free;
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
 use crate::runtime::rules::InForce;
@@ -81,7 +82,8 @@ impl Payer {
         let keys =
             [(Key::Agent(agent.id()), role.rates), (Key::Role(agent.role_id()), role.role_rates)];
         let admission = self.parts.limits.admit(&keys)?;
-        let found = self.find_offers(&prepared.wish, &rules.policy.assets);
+        let wallet = prepared.agent.wallet_id();
+        let found = self.find_offers(&prepared.wish, wallet, &rules.policy.assets);
         let candidates = self.time(Phase::Quote, found).await?;
         Ok((self.start(*prepared, rules, candidates, admission).await?, "allowed"))
     }
@@ -118,7 +120,7 @@ impl Payer {
         &self,
         prepared: Prepared,
         mut rules: InForce,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         admission: Admission,
     ) -> Result<Purchase, PayError> {
         let payment = prepared.payment;
@@ -134,6 +136,18 @@ impl Payer {
                 let _ = held_sender.send(Ok(false));
                 return;
             };
+            match payer.take_free(&prepared, &rules, &mut candidates).await {
+                Free::Pay => {}
+                Free::Given(gift) => {
+                    let _ = held_sender.send(Ok(true));
+                    payer.accept_free(&prepared, &rules, *gift, &sender).await;
+                    return payer.land(payment, &flight);
+                }
+                Free::Refused(error) => {
+                    let _ = held_sender.send(Err(error));
+                    return payer.land(payment, &flight);
+                }
+            }
             let holding = payer.hold(prepared, &mut rules, candidates);
             let standing = payer.time(Phase::Authorize, holding).await;
             match standing {
@@ -218,7 +232,7 @@ impl Payer {
     }
 
     /// The first candidate that the caller's bound and the role let pass.
-    fn choose(
+    pub(super) fn choose(
         &self,
         prepared: &Prepared,
         rules: &InForce,
@@ -227,7 +241,7 @@ impl Payer {
         let role = find_role(rules, &prepared.agent)?;
         let mut first_error = None;
         for candidate in candidates {
-            let price_max = prepared.wish.price_max.filter(|max| candidate.nano > *max);
+            let price_max = prepared.wish.price_max.filter(|max| candidate.cost() > *max);
             if let Some(price_max) = price_max {
                 first_error.get_or_insert(PayError::TooDear { price: candidate.nano, price_max });
                 continue;
@@ -251,7 +265,7 @@ impl Payer {
     }
 
     /// Everybody's rate at one provider: the widest key, looked at last.
-    fn admit_provider(
+    pub(super) fn admit_provider(
         &self,
         rules: &InForce,
         candidate: &Candidate,
@@ -338,8 +352,8 @@ pub(super) fn to_offer<'a>(wish: &'a Wish, candidate: &'a Candidate) -> Offer<'a
         pay_to: candidate.pay_by.pay_to,
         asset: candidate.pay_by.asset,
         scheme: candidate.pay_by.scheme,
-        amount: candidate.amount,
-        nano: candidate.nano,
+        amount: if candidate.free { Amount::ZERO } else { candidate.amount },
+        nano: candidate.cost(),
     }
 }
 

@@ -46,13 +46,13 @@ impl Payer {
         let role = find_role(&rules, &agent)?;
         let keys = [(Key::Agent(id), role.rates), (Key::Role(agent.role_id()), role.role_rates)];
         let _admission = self.parts.limits.admit(&keys)?;
-        let offers = self.find_offers(wish, &rules.policy.assets).await?;
+        let offers = self.find_offers(wish, agent.wallet_id(), &rules.policy.assets).await?;
         let decided =
             offers.iter().map(|offer| (offer, policy::decide(&role, &to_offer(wish, offer))));
         let mut first = None;
         let mut best = None;
         for (offer, decision) in decided {
-            let fits = wish.price_max.is_none_or(|max| offer.nano <= max);
+            let fits = wish.price_max.is_none_or(|max| offer.cost() <= max);
             match decision {
                 Ok(checks) if fits => {
                     best = Some((offer, checks, None));
@@ -66,7 +66,7 @@ impl Payer {
         }
         let (offer, checks, denial) =
             best.or(first).expect("offers that were found are never none");
-        let (nano, session, now) = (offer.nano, wish.session.clone(), self.parts.clock.now());
+        let (nano, session, now) = (offer.cost(), wish.session.clone(), self.parts.clock.now());
         let look = move |ledger: &crate::domain::ledger::Ledger| {
             ledger.accounts_of(id, session.as_ref(), now)
         };

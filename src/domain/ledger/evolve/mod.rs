@@ -66,7 +66,7 @@ impl Ledger {
             Event::GasSpent { .. } => {}
             Event::Channel(event) => self.evolve_channel(at, event),
             Event::Tab(event) => self.evolve_tab(at, event),
-            Event::UsageMetered(metered) => self.evolve_metered(metered),
+            Event::UsageMetered(metered) => self.evolve_metered(at, metered),
             Event::Granted(grant) => self.evolve_granted(at, grant),
             credit @ (Event::ServedOnCredit { .. } | Event::CreditPaid { .. }) => {
                 self.evolve_credit(credit);

@@ -143,6 +143,7 @@ fn paid_calls_of_a_ware_with_tiers_count_with_the_free_ones() {
         agent: agent_id("nobody"),
         payment: PaymentId::from_bytes([1; 16]),
         request: crate::domain::id::RequestId::new(1, [0; 10]),
+        free: None,
     };
     assert_eq!(code(desk.execute(metered(nobody))), "ledger.unknown_agent");
 }

@@ -88,6 +88,7 @@ impl PaidMethod {
             concurrency_max: CONCURRENCY_MAX,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
+            free: None,
             serve_first: None,
         }
     }

@@ -169,6 +169,8 @@ impl Node {
         let (open, budgets) = self.treasury.read(look).await.map_err(refuse)?;
         let shown = match open {
             Some(open) => Some(open),
+            // A free call has a name, and no payment.
+            None if bill.charged.amount.is_zero() => None,
             // The rail was faster: it has ended, and only its history tells.
             None => self.find_payment(payment).await?,
         };

@@ -226,6 +226,7 @@ fn offering(
         concurrency_max: 8,
         payer_rates: Rates::default(),
         peer_rates: Rates::default(),
+        free: None,
         serve_first: None,
     }
 }

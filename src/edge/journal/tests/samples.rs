@@ -178,7 +178,12 @@ fn usage() -> Usage {
 
 pub(super) fn metered(n: u64) -> Event {
     Event::UsageMetered(Box::new(Metered {
-        whose: Whose::Bought { agent: agent().id(), payment: payment(n), request: request(n) },
+        whose: Whose::Bought {
+            agent: agent().id(),
+            payment: payment(n),
+            request: request(n),
+            free: None,
+        },
         provider: name("scribe"),
         capability: name("text.generate"),
         model: name("bursar-scribe"),

@@ -312,6 +312,7 @@ fn offering() -> Offering {
         concurrency_max: 100,
         payer_rates: unlimited,
         peer_rates: unlimited,
+        free: None,
         serve_first: None,
     }
 }
