@@ -102,7 +102,7 @@ impl Market {
         let rail = RailPlan::sandbox(chain.url());
         let (evm, settler) = connect_rail(&rail, Some(&gas), Arc::clone(&clock)).await?;
         let price = PriceTerms { flat: Amount::new(100), ..PriceTerms::default() };
-        let none = Rates::default();
+        let (none, volume_discount) = (Rates::default(), VolumeDiscount::default());
         let evidence: Arc<dyn Evidence> = evm.clone();
         let provider = Provider::start(ProviderPlan {
             name: name("scribe"),
@@ -111,12 +111,7 @@ impl Market {
             wares: vec![OfferedWare {
                 capability: name(GENERATE),
                 model: model.clone(),
-                terms: PayeeTerms {
-                    list: price,
-                    floor: price,
-                    volume_discount: VolumeDiscount::default(),
-                    rounds_max: 1,
-                },
+                terms: PayeeTerms { list: price, floor: price, volume_discount, rounds_max: 1 },
                 tiers: Default::default(),
             }],
             engine: Arc::clone(&engine),
