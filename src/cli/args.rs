@@ -69,6 +69,8 @@ pub enum Command {
     },
     /// Show payments.
     Payments(PaymentsArgs),
+    /// Show what was used: calls, tokens, bytes and milliseconds, summed.
+    Usage(UsageArgs),
     /// Say why a payment was allowed or refused, with the numbers of that instant.
     Why {
         /// Which: `pay_` and 32 digits.
@@ -225,6 +227,51 @@ pub struct PaymentsArgs {
     /// How many at most, the newest first.
     #[arg(long, default_value_t = 50)]
     pub limit: u32,
+}
+
+/// Which usage.
+#[derive(Debug, clap::Args)]
+pub struct UsageArgs {
+    /// Summed by what.
+    #[arg(long, value_enum, default_value_t = By::Agent)]
+    pub by: By,
+    /// From when on: `2026-11-23T10:00:00Z`, or so long ago: `24h`.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Until when: `2026-11-23T10:00:00Z`, or so long ago: `1h`.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only this agent's.
+    #[arg(long)]
+    pub agent: Option<Name>,
+    /// Only this group's.
+    #[arg(long)]
+    pub group: Option<Name>,
+    /// Only what this provider sold.
+    #[arg(long)]
+    pub provider: Option<Name>,
+    /// This ledger instead of the node's: a provider's, say, whose file is beside it.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}
+
+/// What usage is summed by.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Who bought.
+    Agent,
+    /// As which role it did.
+    Role,
+    /// In which group it was.
+    Group,
+    /// Who sold.
+    Provider,
+    /// To whom it was sold or given, by its key.
+    Payer,
+    /// What kind of work.
+    Capability,
+    /// With which model.
+    Model,
 }
 
 /// Look after the ledger.

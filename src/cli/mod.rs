@@ -24,6 +24,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod up;
+mod usage;
 mod wallet;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::Agent(command) => agent::run(&args, command, &output),
         Command::Budget { name } => show::budgets(&args, name.as_ref(), &output),
         Command::Payments(command) => payments::run(&args, command, &output),
+        Command::Usage(command) => usage::run(&args, command, &output),
         Command::Why { payment } => show::why(&args, *payment, &output),
         Command::Pause { scope, reason } => scope::pause(&args, scope, reason, &output),
         Command::Resume { scope } => scope::resume(&args, scope, &output),

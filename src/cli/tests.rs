@@ -32,6 +32,8 @@ fn every_command_of_the_tree_parses() {
         "budget",
         "budget fleet-day",
         "payments --agent scout-1 --state captured --limit 3",
+        "usage",
+        "usage --by group --since 24h --until 2026-11-23T10:00:00Z --provider scribe --ledger x.db",
         "why pay_00000000000000000000000000000000",
         "pause role/scout --reason leak",
         "resume all",

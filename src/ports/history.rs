@@ -12,6 +12,7 @@ use crate::domain::id::{Name, PaymentId, RequestId};
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 use crate::ports::journal::JournalError;
+use crate::ports::usage::{UsageBy, UsageFilter, UsageRow};
 
 /// Where a payment stood when it was last heard of.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,6 +102,12 @@ pub trait History: Send + Sync {
     /// # Errors
     /// [`JournalError`] where the journal cannot be read.
     async fn list_payments(&self, look: Look) -> Result<Vec<PastPayment>, JournalError>;
+
+    /// Usage summed by `by`, most calls first, as of the last durable event. A bounded number of rows.
+    ///
+    /// # Errors
+    /// [`JournalError`] where the journal cannot be read.
+    async fn usage(&self, by: UsageBy, filter: UsageFilter) -> Result<Vec<UsageRow>, JournalError>;
 }
 
 /// Payments in memory: the in-memory twin.
@@ -133,5 +140,10 @@ impl History for MemoryHistory {
         };
         let most = usize::try_from(look.limit).unwrap_or(usize::MAX);
         Ok(kept.iter().filter(wanted).take(most).cloned().collect())
+    }
+
+    /// Nothing was metered here: payments are put in, and calls are not.
+    async fn usage(&self, _: UsageBy, _: UsageFilter) -> Result<Vec<UsageRow>, JournalError> {
+        Ok(Vec::new())
     }
 }

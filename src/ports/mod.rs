@@ -15,3 +15,4 @@ pub mod memory_rail;
 pub mod paid_service;
 pub mod rail;
 pub mod signer;
+pub mod usage;

@@ -18,11 +18,12 @@ use bursar::domain::quote::PriceTerms;
 use bursar::domain::x402::TokenDomains;
 use bursar::edge::clock::SystemClock;
 use bursar::edge::grpc::{Bought, Purchase, charged};
-use bursar::edge::journal::{UsageBy, UsageFilter};
 use bursar::node::{RailPlan, connect_rail, sandbox_assets};
 use bursar::ports::clock::Clock;
+use bursar::ports::history::History;
 use bursar::ports::journal::Journal;
 use bursar::ports::rail::{Evidence, Settlement, Settler};
+use bursar::ports::usage::{UsageBy, UsageFilter};
 use bursar::runtime::payee::{FreeBounds, ServeFirst};
 use futures_util::future::join_all;
 

@@ -20,7 +20,7 @@ pub enum May {
 }
 
 /// Every method and who may call it.
-const TABLE: [(&str, May); 24] = [
+const TABLE: [(&str, May); 25] = [
     ("/bursar.v1.InferenceService/Quote", May::Anybody),
     ("/bursar.v1.InferenceService/Infer", May::Anybody),
     ("/bursar.v1.InferenceService/InferStream", May::Anybody),
@@ -37,6 +37,7 @@ const TABLE: [(&str, May); 24] = [
     ("/bursar.v1.JournalService/Head", May::Operator),
     ("/bursar.v1.JournalService/Verify", May::Operator),
     ("/bursar.v1.JournalService/Watch", May::Operator),
+    ("/bursar.v1.JournalService/Usage", May::Operator),
     ("/bursar.v1.OperatorService/AddAgent", May::Operator),
     ("/bursar.v1.OperatorService/ListAgents", May::Operator),
     ("/bursar.v1.OperatorService/ReplaceToken", May::Operator),

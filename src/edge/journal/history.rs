@@ -7,12 +7,14 @@ use rusqlite::{OptionalExtension, Row, params_from_iter};
 use super::chain::{damaged, from_sql};
 use super::projection::values::SqlAmount;
 use super::store::Store;
+use super::usage;
 use crate::domain::asset::Asset;
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 use crate::ports::history::{History, Look, PastPayment, PaymentState};
 use crate::ports::journal::JournalError;
+use crate::ports::usage::{UsageBy, UsageFilter, UsageRow};
 
 const COLUMNS: &str = "SELECT seq, payment, state, agent, request, attempt, session, provider, \
     capability, model, network, asset, amount_held, amount, held_nano, spent_nano, \
@@ -41,6 +43,11 @@ impl History for Store {
                 .map_err(|error| damaged(0, &error))
         })
         .await
+    }
+
+    async fn usage(&self, by: UsageBy, filter: UsageFilter) -> Result<Vec<UsageRow>, JournalError> {
+        self.catch_up().await?;
+        self.reading(move |conn| usage::sum(conn, by, &filter)).await
     }
 }
 

@@ -30,7 +30,7 @@ mod views;
 mod writer;
 
 pub use store::{Options, Store};
-pub use usage::{MeteredRow, UsageBy, UsageFilter, UsageRow};
+pub use usage::MeteredRow;
 pub use verify::{BookRow, Damage, SnapshotCheck, VerifyReport, verify};
 pub use views::{
     BudgetRow, ClaimRow, PAGE_MAX, Page, PaymentFilter, PaymentRow, RefusalRow, Views,

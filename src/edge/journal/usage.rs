@@ -7,97 +7,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 use serde::Serialize;
 
+use super::chain;
 use super::projection::values::SqlAmount;
 use super::views::{PAGE_MAX, Views};
-use super::{Store, chain};
 use crate::domain::id::Name;
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::journal::JournalError;
-
-/// What usage is summed by.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UsageBy {
-    /// Who bought.
-    Agent,
-    /// As which role it did.
-    Role,
-    /// In which group it was.
-    Group,
-    /// Who sold.
-    Provider,
-    /// To whom it was sold or given, by the key on the rail.
-    Payer,
-    /// What kind of work.
-    Capability,
-    /// With which model.
-    Model,
-}
-
-impl UsageBy {
-    /// Its name on the command line and in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::Role => "role",
-            Self::Group => "group",
-            Self::Provider => "provider",
-            Self::Payer => "payer",
-            Self::Capability => "capability",
-            Self::Model => "model",
-        }
-    }
-
-    const fn column(self) -> &'static str {
-        match self {
-            Self::Group => "group_name",
-            other => other.as_str(),
-        }
-    }
-}
-
-/// Which usage is asked for; what is `None` does not matter.
-#[derive(Clone, Debug, Default)]
-pub struct UsageFilter {
-    /// From this instant on.
-    pub since: Option<Timestamp>,
-    /// Before this instant.
-    pub until: Option<Timestamp>,
-    /// Of this agent.
-    pub agent: Option<Name>,
-    /// Of this group, as it was then.
-    pub group: Option<Name>,
-    /// From this provider.
-    pub provider: Option<Name>,
-}
-
-/// What somebody used of one asset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UsageRow {
-    /// Of whom; empty for what belongs to nobody of the kind.
-    pub who: String,
-    /// On which side: `bought`, `sold`, or `granted` for what was given away.
-    pub side: String,
-    /// Where the money is, by CAIP-2.
-    pub network: String,
-    /// The token.
-    pub asset: String,
-    /// Calls.
-    pub calls: u64,
-    /// Input tokens.
-    pub input_units: u64,
-    /// Output tokens.
-    pub output_units: u64,
-    /// Bytes of answers.
-    pub bytes: u64,
-    /// Milliseconds that engines worked.
-    pub compute_ms: u64,
-    /// Bytes that are kept.
-    pub stored_bytes: u64,
-    /// What was charged, in atomic units.
-    pub amount: Amount,
-}
+use crate::ports::usage::{UsageBy, UsageFilter, UsageRow};
 
 /// One call as it was metered, with the seed of every sum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -163,18 +80,11 @@ impl Views {
     }
 }
 
-impl Store {
-    /// Usage summed by `by`, off the async threads.
-    ///
-    /// # Errors
-    /// [`JournalError::Damaged`] where the file cannot be read.
-    pub async fn usage(
-        &self,
-        by: UsageBy,
-        filter: UsageFilter,
-    ) -> Result<Vec<UsageRow>, JournalError> {
-        self.catch_up().await?;
-        self.reading(move |conn| sum(conn, by, &filter)).await
+/// The column that usage is summed by.
+const fn column(by: UsageBy) -> &'static str {
+    match by {
+        UsageBy::Group => "group_name",
+        other => other.as_str(),
     }
 }
 
@@ -200,7 +110,7 @@ fn condition(filter: &UsageFilter) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn sum(
+pub(super) fn sum(
     conn: &Connection,
     by: UsageBy,
     filter: &UsageFilter,
@@ -213,7 +123,7 @@ fn sum(
                 sum(bytes) AS bytes, sum(compute_ms) AS compute_ms,
                 sum(stored_bytes) AS stored_bytes
          FROM usage WHERE {wanted} GROUP BY 1, 2, 3, 4, 5",
-        by.column()
+        column(by)
     );
     let read = |row: &Row<'_>| {
         let calls = count(row, "calls")?;

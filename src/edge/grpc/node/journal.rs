@@ -9,12 +9,13 @@ use tonic::{Request, Response, Status};
 
 use super::Node;
 use crate::domain::time::Timestamp;
-use crate::edge::grpc::convert::time_to_pb;
+use crate::edge::grpc::convert::{Malformed, parse_some, time, time_to_pb};
 use crate::edge::grpc::pb;
 use crate::edge::grpc::pb::journal_service_server::JournalService;
 use crate::edge::grpc::serve::Stopping;
 use crate::edge::grpc::status::refuse;
 use crate::ports::journal::{Entry, Journal, JournalError};
+use crate::ports::usage::{UsageBy, UsageFilter, UsageRow};
 
 /// Entries that are read at a time.
 const ENTRIES_A_READ: u32 = 512;
@@ -43,6 +44,16 @@ impl JournalService for Node {
     ) -> Result<Response<pb::VerifyResponse>, Status> {
         let entries = (self.verify)().await.map_err(refuse)?;
         Ok(Response::new(pb::VerifyResponse { entries, seq: entries }))
+    }
+
+    async fn usage(
+        &self,
+        request: Request<pb::UsageRequest>,
+    ) -> Result<Response<pb::UsageResponse>, Status> {
+        let asked = read_usage(request.into_inner()).map_err(|error| Status::from(&error))?;
+        let rows = self.history.usage(asked.0, asked.1).await.map_err(refuse)?;
+        let sums = rows.into_iter().map(to_sum).collect();
+        Ok(Response::new(pb::UsageResponse { sums }))
     }
 
     type WatchStream = BoxStream<'static, Result<pb::WatchResponse, Status>>;
@@ -74,6 +85,46 @@ async fn next(journal: &dyn Journal, after: u64) -> Result<Vec<Entry>, JournalEr
             return journal.read(after, ENTRIES_A_READ).await;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn read_usage(request: pb::UsageRequest) -> Result<(UsageBy, UsageFilter), Malformed> {
+    let by = match request.by() {
+        pb::UsageBy::Agent => UsageBy::Agent,
+        pb::UsageBy::Role => UsageBy::Role,
+        pb::UsageBy::Group => UsageBy::Group,
+        pb::UsageBy::Provider => UsageBy::Provider,
+        pb::UsageBy::Payer => UsageBy::Payer,
+        pb::UsageBy::Capability => UsageBy::Capability,
+        pb::UsageBy::Model => UsageBy::Model,
+        pb::UsageBy::Unspecified => {
+            return Err(Malformed::new("by", "names nothing that usage is summed by"));
+        }
+    };
+    let at = |at: Option<prost_types::Timestamp>, field| at.map(|at| time(Some(at), field));
+    let filter = UsageFilter {
+        since: at(request.since, "since").transpose()?,
+        until: at(request.until, "until").transpose()?,
+        agent: parse_some(request.agent.as_deref(), "agent")?,
+        group: parse_some(request.group.as_deref(), "group")?,
+        provider: parse_some(request.provider.as_deref(), "provider")?,
+    };
+    Ok((by, filter))
+}
+
+fn to_sum(row: UsageRow) -> pb::UsageSum {
+    pb::UsageSum {
+        who: row.who,
+        side: row.side,
+        network: row.network,
+        asset: row.asset,
+        calls: row.calls,
+        input: row.input_units,
+        output: row.output_units,
+        bytes: row.bytes,
+        compute_ms: row.compute_ms,
+        stored_bytes: row.stored_bytes,
+        amount: row.amount.to_string(),
     }
 }
 
