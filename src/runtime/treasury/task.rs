@@ -51,50 +51,91 @@ enum Waiting {
     },
 }
 
+/// Commands that were decided together, and become durable together.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    waiting: Vec<Waiting>,
+    /// Whether someone in it looks at the ledger once it is durable: then nothing may be decided before,
+    /// for what is looked at has to be durable.
+    looks: bool,
+}
+
 impl TreasuryTask {
     /// Serves until every handle is dropped, or a write fails.
     pub async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut next = Batch::default();
         loop {
-            let taken = self.requests.recv_many(&mut batch, BATCH_MAX).await;
-            if taken == 0 {
-                return;
+            if next.waiting.is_empty() {
+                let mut asked = Vec::with_capacity(BATCH_MAX);
+                if self.requests.recv_many(&mut asked, BATCH_MAX).await == 0 {
+                    return;
+                }
+                self.decide(&mut asked, &mut next);
             }
-            let (entries, waiting) = self.decide(&mut batch);
-            if !entries.is_empty()
-                && let Err(problem) = self.append(entries).await
-            {
-                // The ledger in memory is ahead of what is known to be durable: nobody may look at it
-                // or ask it anything again. Dropping the receiver refuses everybody.
-                let problem = problem.to_string();
-                tracing::error!(problem, "treasury stopped");
-                *self.stopped.lock().expect("no holder of the reason panics") = Some(problem);
-                return;
+            let Batch { entries, waiting, looks } = std::mem::take(&mut next);
+            if !entries.is_empty() {
+                // A snapshot is of what is durable, too.
+                let ahead = !looks && !self.snapshot_due();
+                if let Err(problem) = self.append(entries, ahead.then_some(&mut next)).await {
+                    // The ledger in memory is ahead of what is known to be durable: nobody may look at
+                    // it or ask it anything again. Dropping the receiver refuses everybody.
+                    let problem = problem.to_string();
+                    tracing::error!(problem, "treasury stopped");
+                    *self.stopped.lock().expect("no holder of the reason panics") = Some(problem);
+                    return;
+                }
             }
             self.answer(waiting);
-            self.keep_snapshot().await;
+            if next.waiting.is_empty() {
+                self.keep_snapshot().await;
+            }
         }
     }
 
-    async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError> {
-        let append = self.journal.append(entries);
-        self.meters.time(Phase::Sync, self.clock.as_ref(), append).await
+    /// Appends, and meanwhile decides what comes into `next`: it waits for its own append after this
+    /// one, so that it is never durable where this is not.
+    async fn append(
+        &mut self,
+        entries: Vec<Entry>,
+        mut next: Option<&mut Batch>,
+    ) -> Result<(), JournalError> {
+        let (journal, meters) = (Arc::clone(&self.journal), Arc::clone(&self.meters));
+        let clock = Arc::clone(&self.clock);
+        let append = journal.append(entries.into());
+        let mut append = std::pin::pin!(meters.time(Phase::Sync, clock.as_ref(), append));
+        let mut asked = Vec::new();
+        loop {
+            let Some(batch) = next.take_if(|batch| batch.waiting.len() < BATCH_MAX) else {
+                return append.await;
+            };
+            let room = BATCH_MAX.saturating_sub(batch.waiting.len());
+            // Both arms may be dropped and lose nothing: the append goes on, and nothing was taken.
+            let taken = tokio::select! {
+                biased;
+                appended = &mut append => return appended,
+                taken = self.requests.recv_many(&mut asked, room) => taken,
+            };
+            if taken == 0 {
+                return append.await;
+            }
+            self.decide(&mut asked, batch);
+            next = Some(batch);
+        }
     }
 
     /// Decides and evolves each command in order. Refusals wait with the rest: they may rest on
-    /// what an earlier command of the same batch did, and that is not durable yet.
-    fn decide(&mut self, batch: &mut Vec<Request>) -> (Arc<[Entry]>, Vec<Waiting>) {
-        self.ledger.look_ahead(batch.iter().filter_map(|request| match request {
+    /// what an earlier command did that is not durable yet.
+    fn decide(&mut self, asked: &mut Vec<Request>, batch: &mut Batch) {
+        self.ledger.look_ahead(asked.iter().filter_map(|request| match request {
             Request::Execute { command, .. } => Some(command),
             Request::Read { .. } | Request::Release { .. } => None,
         }));
-        let mut entries = Vec::new();
-        let mut waiting = Vec::with_capacity(batch.len());
-        for request in batch.drain(..) {
-            waiting.push(match request {
+        for request in asked.drain(..) {
+            batch.waiting.push(match request {
                 Request::Execute { command, answer } => match self.execute(command) {
                     Ok((entry, done)) => {
-                        entries.push(entry);
+                        batch.entries.push(entry);
                         Waiting::Executed { done, answer }
                     }
                     Err(refusal) => {
@@ -102,11 +143,16 @@ impl TreasuryTask {
                         Waiting::Refused { refused, answer }
                     }
                 },
-                Request::Read { look } => Waiting::Looked { look },
-                Request::Release { payment, answer } => Waiting::Released { payment, answer },
+                Request::Read { look } => {
+                    batch.looks = true;
+                    Waiting::Looked { look }
+                }
+                Request::Release { payment, answer } => {
+                    batch.looks = true;
+                    Waiting::Released { payment, answer }
+                }
             });
         }
-        (entries.into(), waiting)
     }
 
     fn execute(&mut self, command: Command) -> Result<(Entry, Done), Refusal> {
@@ -181,10 +227,14 @@ impl TreasuryTask {
         }
     }
 
+    const fn snapshot_due(&self) -> bool {
+        self.head.saturating_sub(self.snapshot_head) >= self.settings.snapshot_every
+    }
+
     /// Keeps a snapshot when enough was appended. A snapshot that cannot be kept costs only time at
     /// the next start.
     async fn keep_snapshot(&mut self) {
-        if self.head.saturating_sub(self.snapshot_head) < self.settings.snapshot_every {
+        if !self.snapshot_due() {
             return;
         }
         self.snapshot_head = self.head;

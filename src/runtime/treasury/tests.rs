@@ -50,15 +50,24 @@ async fn a_restart_gives_the_same_ledger_from_snapshot_and_tail() {
 }
 
 /// A journal whose writes fail once it is told so.
-#[derive(Default)]
 struct FailingJournal {
     inner: MemoryJournal,
     failing: AtomicBool,
+    /// A write takes a permit, as long as it needs.
+    writes: tokio::sync::Semaphore,
+}
+
+impl Default for FailingJournal {
+    fn default() -> Self {
+        let writes = tokio::sync::Semaphore::new(1_000);
+        Self { inner: MemoryJournal::default(), failing: AtomicBool::default(), writes }
+    }
 }
 
 #[async_trait]
 impl Journal for FailingJournal {
     async fn append(&self, entries: Arc<[Entry]>) -> Result<(), JournalError> {
+        self.writes.acquire().await.unwrap().forget();
         if self.failing.load(Ordering::SeqCst) {
             return Err(JournalError::WriteFailed("no space left on device".to_owned()));
         }
@@ -79,6 +88,44 @@ impl Journal for FailingJournal {
 
     async fn keep_snapshot(&self, snapshot: Snapshot) -> Result<(), JournalError> {
         self.inner.keep_snapshot(snapshot).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_decided_during_a_write_waits_for_it_and_falls_with_it() {
+    for fails in [false, true] {
+        let journal = Arc::new(FailingJournal::default());
+        let treasury = start(journal.clone()).await;
+        journal.writes.forget_permits(1_000);
+        let first = treasury.execute(open_wallet(1));
+        let then = async {
+            // The first is being written by now; the second rests on it.
+            tokio::task::yield_now().await;
+            treasury.execute(open_wallet(1)).await
+        };
+        let look = async {
+            tokio::task::yield_now().await;
+            treasury.read(|ledger| ledger.wallets().len()).await
+        };
+        let let_go = async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+                assert!(journal.inner.entries().is_empty());
+            }
+            journal.failing.store(fails, Ordering::SeqCst);
+            journal.writes.add_permits(10);
+        };
+        let (first, second, looked, ()) = tokio::join!(first, then, look, let_go);
+        if fails {
+            for refused in [first.unwrap_err(), second.unwrap_err(), looked.unwrap_err()] {
+                assert_eq!(refused.code(), "treasury.stopped");
+            }
+            assert_eq!(journal.inner.entries(), []);
+        } else {
+            first.unwrap();
+            assert!(second.unwrap_err().rejection().is_some(), "the wallet is there already");
+            assert_eq!(looked.unwrap(), 1);
+        }
     }
 }
 
