@@ -16,10 +16,10 @@ const REST: Duration = Duration::from_millis(50);
 /// Looks after which a checkpoint is due if anything was written: a second.
 const RESTS_MAX: u32 = 20;
 /// Bytes written, by estimate, after which a checkpoint is due.
-const BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Pages of 4 KiB in the log above which it is begun anew. It keeps its length on the disk, so that
+const BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Pages of 8 KiB in the log above which it is begun anew. It keeps its length on the disk, so that
 /// later syncs need not make it longer: that is most of what a sync costs.
-const LOG_PAGES_MAX: i64 = 16 * 1024;
+const LOG_PAGES_MAX: i64 = 8 * 1024;
 
 /// Owns a connection that checkpoints.
 pub(super) struct Checkpointer {

@@ -172,6 +172,10 @@ fn is_blank(conn: &Connection) -> rusqlite::Result<bool> {
 }
 
 fn create(conn: &mut Connection, schema: &str, application: i64) -> rusqlite::Result<()> {
+    // Twice the default: events come one after the other, and each page costs two writes. The tables'
+    // rows come in any order, and of those a page has few that changed.
+    let page = if application == APPLICATION_ID { 8192 } else { 4096 };
+    conn.pragma_update(None, "page_size", page)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // All or nothing: a crash in here leaves a blank file, which is made again.
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

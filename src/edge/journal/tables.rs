@@ -22,6 +22,10 @@ const ENTRIES_A_STEP: usize = 16 * 1024;
 /// Entries that are read from the journal at a time.
 const PAGE: u32 = 4 * 1024;
 
+/// How far its thread stands back: at the worst it has a quarter of a core to itself.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
+
 /// Owns the connection that writes the tables.
 pub(super) struct Tables {
     conn: Connection,
@@ -47,6 +51,7 @@ impl Tables {
 
     /// Writes what comes until the feed is closed.
     pub(super) fn run(mut self) {
+        give_way();
         let mut rest = Duration::ZERO;
         loop {
             let fed = self.feed.take(rest);
@@ -148,6 +153,15 @@ impl Tables {
             self.write(entries.iter(), end)?;
         }
         Ok(())
+    }
+}
+
+/// Lets those go first who answer for money, where there are too few cores for all. Linux alone knows a
+/// thread's priority; elsewhere it stays as it is.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(problem) = rustix::process::nice(NICE) {
+        tracing::debug!(error = %problem, "the tables' thread keeps its priority");
     }
 }
 

@@ -21,7 +21,7 @@ use crate::ports::journal::{Entry, JournalError};
 /// Longest rest while there is nothing to do.
 const REST: Duration = Duration::from_millis(200);
 /// What a commit writes besides its rows, about: the page that it fills up.
-const PAGE_BYTES: u64 = 4096;
+const PAGE_BYTES: u64 = 8192;
 
 /// Owns the connection that writes.
 pub(super) struct Writer {
