@@ -23,8 +23,9 @@ use tokio::task::JoinHandle;
 use super::holds::{agent_id, arrival, ask, policy, stride};
 use super::measure::{Round, drive};
 
-/// Bytes of one record: what the event of one hold in four budgets is in the journal, about.
-pub const RECORD_LEN: usize = 560;
+/// Bytes of one record: what one hold in four budgets is in the journal. 409 of event, 32 of hash, and
+/// the row's place, time, kind and header.
+pub const RECORD_LEN: usize = 464;
 
 /// Records in one write at most, and those that may wait.
 const GROUP_MAX: usize = 1024;
@@ -89,13 +90,15 @@ impl Desk {
         Ok(desk)
     }
 
-    /// Waits until the readable tables know every event: so that the next turn, of whatever else is
-    /// measured, has the disk to itself.
+    /// Waits until the readable tables know every event, so that the next turn, of whatever else is
+    /// measured, has the disk to itself; says for how long.
     ///
     /// # Errors
     /// As the journal says.
-    pub async fn catch_up(&self) -> Result<(), JournalError> {
-        self.store.catch_up().await.map(drop)
+    pub async fn catch_up(&self) -> Result<Duration, JournalError> {
+        let asked = SystemClock.now();
+        self.store.catch_up().await?;
+        Ok(SystemClock.now().since(asked))
     }
 
     /// Lets `callers` hold for `span`.
@@ -156,9 +159,12 @@ impl Journal for Counted {
     }
 }
 
+/// A record that somebody waits for: made by the caller, as a hold is.
+type Record = (Box<[u8; RECORD_LEN]>, oneshot::Sender<()>);
+
 /// A file that grows by records: whoever waits shares one write and one sync.
 pub struct RawLog {
-    records: mpsc::Sender<oneshot::Sender<()>>,
+    records: mpsc::Sender<Record>,
 }
 
 impl RawLog {
@@ -168,18 +174,20 @@ impl RawLog {
     /// As the disk says.
     pub fn create(folder: &Path) -> std::io::Result<Self> {
         let mut file = File::create(folder.join("raw.log"))?;
-        let (records, mut waiting) = mpsc::channel::<oneshot::Sender<()>>(8 * GROUP_MAX);
+        let (records, mut waiting) = mpsc::channel::<Record>(8 * GROUP_MAX);
         let append = move || {
             let mut group = Vec::with_capacity(GROUP_MAX);
             let mut bytes = Vec::new();
             while waiting.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
                 bytes.clear();
-                bytes.resize(group.len().saturating_mul(RECORD_LEN), 7);
+                for (record, _) in &group {
+                    bytes.extend_from_slice(record.as_slice());
+                }
                 // Whoever waits sees the sender go, and stops.
                 if file.write_all(&bytes).and_then(|()| file.sync_data()).is_err() {
                     return;
                 }
-                for answer in group.drain(..) {
+                for (_, answer) in group.drain(..) {
                     let _ = answer.send(());
                 }
             }
@@ -191,11 +199,13 @@ impl RawLog {
     /// Lets `callers` append for `span`.
     pub async fn append(&self, callers: u64, span: Duration) -> Round {
         let records = self.records.clone();
-        drive(callers, span, move |_| {
+        drive(callers, span, move |nth| {
             let records = records.clone();
             async move {
                 let (answer, answered) = oneshot::channel();
-                records.send(answer).await.expect("the log's thread lives");
+                let mut record = Box::new([7; RECORD_LEN]);
+                record.split_at_mut(8).0.copy_from_slice(&nth.to_be_bytes());
+                records.send((record, answer)).await.expect("the log's thread lives");
                 answered.await.expect("the disk writes");
             }
         })

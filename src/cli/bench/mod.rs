@@ -45,7 +45,7 @@ struct Row {
     what: String,
     /// The figure: of ratios the thousandths.
     figure: u64,
-    /// `permille`, `per_second`, `bytes`, `us`.
+    /// `permille`, `per_second`, `bytes`, `us`, `ms`.
     unit: &'static str,
     /// At least, or at most, that much; `None` where it is only reported.
     target: Option<Target>,
@@ -243,10 +243,11 @@ impl Bench {
         let mut rows = Vec::new();
         for callers in [64, 256] {
             let (mut ours, mut theirs) = (Round::default(), Round::default());
+            let mut behind = Duration::ZERO;
             for _ in 0..TURNS {
                 theirs.add(raw.append(callers, self.span).await);
                 ours.add(desk.hold(callers, self.span).await);
-                desk.catch_up().await?;
+                behind = behind.max(desk.catch_up().await?);
             }
             let what =
                 format!("durable holds / raw appends of {RECORD_LEN} bytes, {callers} callers");
@@ -268,6 +269,18 @@ impl Bench {
                 format!("p50 of a durable hold, {callers} callers"),
                 ours.at_permille(500),
                 "us",
+            ));
+            rows.push(Row::new(
+                "durable",
+                format!("raw appends, {callers} callers"),
+                theirs.rate(),
+                "per_second",
+            ));
+            rows.push(Row::new(
+                "durable",
+                format!("the tables needed to know the last turn's holds, {callers} callers"),
+                u64::try_from(behind.as_millis()).unwrap_or(u64::MAX),
+                "ms",
             ));
             let (p99, raw_p99) = (ours.at_permille(990), theirs.at_permille(990));
             let what = format!("p99 of durable holds / of raw appends, {callers} callers");
