@@ -31,6 +31,8 @@ pub enum RailFault {
     LostAndSilent,
     /// Nothing was sent, and it says so.
     Unreachable,
+    /// Nothing was sent, because it cannot settle now.
+    Refused(RefusedBy),
 }
 
 #[derive(Default)]
@@ -234,6 +236,7 @@ impl Settler for MemoryRail {
             }
             Some(RailFault::LostAndSilent) => std::future::pending().await,
             Some(RailFault::Unreachable) => Err(self.unreachable()),
+            Some(RailFault::Refused(by)) => Ok(Settlement::Refused(by)),
         }
     }
 

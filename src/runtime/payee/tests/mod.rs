@@ -8,6 +8,8 @@
 )]
 
 mod doubted;
+mod given;
+mod lent;
 mod metered;
 mod priced;
 mod refunded;
