@@ -26,6 +26,9 @@ pub struct SignedDeposit {
     pub signature: Signature,
 }
 
+/// The most rows that one claim takes. Source: x402 scheme `batch-settlement`, 100 a batch by default.
+pub const CLAIM_ROWS_MAX: usize = 100;
+
 /// A voucher to claim.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimRow {
@@ -42,16 +45,18 @@ pub struct ClaimRow {
 /// What became of a claim of many channels in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimSettlement {
-    /// The transaction, where one was sent.
+    /// The transaction, where one was sent: none where there was nothing left to claim.
     pub transaction: Option<B256>,
-    /// The rows that it claimed, by their place; after an unknown outcome none.
+    /// The rows that are claimed now, by it or before, by their place; after an unknown outcome those
+    /// that were claimed before.
     pub claimed: Vec<usize>,
     /// The rows that would have made it revert, and were left out.
     pub poisoned: Vec<usize>,
 }
 
 /// Acts on channels for a payee. Everything here may be asked twice: a deposit moves once, a claim says
-/// a sum in all, and a sweep of nothing does nothing.
+/// a sum in all, a sweep of nothing does nothing, and what is given back is never more than what was not
+/// claimed.
 #[async_trait]
 pub trait ChannelSettler: Send + Sync {
     /// Who signs its claims and refunds: every channel that it acts on names it.
@@ -67,6 +72,7 @@ pub trait ChannelSettler: Send + Sync {
     async fn deposit(&self, deposit: &SignedDeposit) -> Result<Settlement, RailError>;
 
     /// Claims vouchers, all in one transaction. Rows that would make it revert are found and left out.
+    /// Rows behind the first [`CLAIM_ROWS_MAX`] are not looked at.
     ///
     /// # Errors
     /// [`RailError`] only where nothing was sent.
@@ -80,7 +86,8 @@ pub trait ChannelSettler: Send + Sync {
     -> Result<Option<Settlement>, RailError>;
 
     /// Gives what was not claimed back to the payer, up to `amount`, after claiming `row` where there
-    /// is one, in one transaction.
+    /// is one, in one transaction. Where nothing is left, it tells what was given back last, or that
+    /// there are no funds. Asked twice for a part, it may give it twice.
     ///
     /// # Errors
     /// [`RailError`] only where nothing was sent.
@@ -115,10 +122,27 @@ pub struct ChannelSight {
     pub balance: Amount,
     /// What was claimed in all.
     pub claimed: Amount,
-    /// When what the payer asked to have back may be taken out, in seconds since the epoch.
-    pub withdrawable_at_s: Option<u64>,
+    /// What the payer asked to have back and did not take out yet.
+    pub withdrawal: Option<PendingWithdrawal>,
     /// The next refund's nonce.
     pub refund_nonce: u64,
+}
+
+impl ChannelSight {
+    /// When what the payer asked to have back may be taken out, in seconds since the epoch, in a channel
+    /// with this delay.
+    pub fn withdrawable_at_s(&self, withdraw_delay_s: u64) -> Option<u64> {
+        Some(self.withdrawal?.requested_at_s.saturating_add(withdraw_delay_s))
+    }
+}
+
+/// What a payer asked to have back.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PendingWithdrawal {
+    /// How much, if nothing is claimed of it meanwhile.
+    pub amount: Amount,
+    /// When it asked, in seconds since the epoch.
+    pub requested_at_s: u64,
 }
 
 /// What one block shows of some channels, in the order that they were asked in.

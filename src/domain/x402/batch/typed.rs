@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
+use alloy::primitives::aliases::U40;
 use alloy::primitives::{Address, B256, U256, address};
 use alloy::sol_types::{Eip712Domain, SolStruct};
 
 use crate::domain::asset::Network;
+use crate::domain::channel::{ChannelId, ChannelTerms};
 
 /// The contract that holds the channels, at the same address on every chain.
 pub const BATCH_SETTLEMENT: Address = address!("4020074e9dF2ce1deE5A9C1b5c3f541D02a10003");
@@ -82,4 +84,23 @@ pub fn batch_domain(network: Network) -> Eip712Domain {
 /// A channel's name on `network`: the EIP-712 digest of its config.
 pub fn channel_id(config: &ChannelConfig, network: Network) -> B256 {
     config.eip712_signing_hash(&batch_domain(network))
+}
+
+/// A channel's name, by its terms.
+pub fn id_of(terms: &ChannelTerms) -> ChannelId {
+    ChannelId(channel_id(&config_of(terms), terms.asset.network))
+}
+
+/// A channel's terms as the contract has them. A delay that does not fit is far above the contract's
+/// bound, and stays so.
+pub fn config_of(terms: &ChannelTerms) -> ChannelConfig {
+    ChannelConfig {
+        payer: terms.payer,
+        payerAuthorizer: terms.payer_authorizer,
+        receiver: terms.receiver,
+        receiverAuthorizer: terms.receiver_authorizer,
+        token: terms.asset.contract,
+        withdrawDelay: U40::saturating_from(terms.withdraw_delay_s),
+        salt: terms.salt,
+    }
 }
