@@ -14,6 +14,7 @@ use crate::edge::evm::{Evm, EvmConfig, EvmSettler, Finality, SettlerConfig};
 use crate::edge::keys::SigningKey;
 use crate::edge::sandbox::{CHAIN_ID, Genesis, Place, Sandbox, SandboxError, Server, TOKEN};
 use crate::node::StartError;
+use crate::ports::channel_rail::Withdrawals;
 use crate::ports::clock::Clock;
 
 /// When every sandbox began: a fixed instant, because it is in the genesis hash, and in the past for
@@ -121,7 +122,8 @@ impl RailPlan {
     }
 }
 
-/// A rail: its witness, and its settler where a gas account is given.
+/// A rail: its witness, and its settler where a gas account is given. Both do the same for channels, whose
+/// claims and refunds the gas account authorizes.
 ///
 /// # Errors
 /// [`StartError::Rail`].
@@ -148,6 +150,12 @@ pub async fn connect_rail(
         }
     };
     Ok((Arc::new(evm), settler))
+}
+
+/// A payer's own way out of its channels on `rail`, by `key`, which is the payer's or its authorizer's.
+/// Its account needs gas only when it is used.
+pub fn withdrawals(rail: &Evm, key: &SigningKey, clock: Arc<dyn Clock>) -> Arc<dyn Withdrawals> {
+    Arc::new(EvmSettler::open(rail, key.gas_account(), clock, SettlerConfig::default()))
 }
 
 /// Asks the sandbox at `url` to mint `amount` to `holder`, with something for gas.

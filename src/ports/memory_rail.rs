@@ -10,8 +10,10 @@ use alloy::primitives::{Address, B256, keccak256};
 use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::{Authorization, AuthorizationKey, Commitment};
 use crate::domain::money::Amount;
+use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
 use crate::ports::clock::Clock;
 use crate::ports::rail::{
     Evidence, Holding, NonceState, RailError, RefusedBy, Settlement, Settler, Sighting, Transfer,
@@ -49,7 +51,7 @@ struct State {
 /// The rail. Clones are the same one.
 #[derive(Clone)]
 pub struct MemoryRail {
-    network: Network,
+    pub(super) network: Network,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
 }
@@ -125,11 +127,54 @@ impl MemoryRail {
         change(&mut self.state.lock().expect("no holder of the rail panics"))
     }
 
-    fn check_answers(&self) -> Result<(), RailError> {
+    /// Settles `authorization`, and passes the money on to `to`. Whether it was not settled before.
+    pub(super) fn pass_on(&self, authorization: &Authorization, to: Address) -> (Settlement, bool) {
+        let now_s = self.clock.now().as_secs();
+        self.with(|state| {
+            let Commitment { asset, pay_to, amount_max, .. } = authorization.commitment;
+            let before = state.settled;
+            let settlement = state.settle(authorization, now_s);
+            let is_new = state.settled > before;
+            if is_new {
+                state.transfer(asset, pay_to, to, amount_max, None);
+            }
+            (settlement, is_new)
+        })
+    }
+
+    /// Moves `amount` from the contract that holds channels to `to`: out of `channel`, or what was
+    /// claimed of many.
+    pub(super) fn pay_out(
+        &self,
+        asset: Asset,
+        to: Address,
+        amount: Amount,
+        channel: Option<ChannelId>,
+    ) -> B256 {
+        self.with(|state| {
+            let transaction = state.transfer(asset, BATCH_SETTLEMENT, to, amount, None);
+            if let Some((_, last)) = state.transfers.last_mut() {
+                last.channel = channel;
+            }
+            transaction
+        })
+    }
+
+    /// A transaction that moves nothing.
+    pub(super) fn act(&self) -> B256 {
+        self.with(State::transaction)
+    }
+
+    /// The newest block's number.
+    pub(super) fn height(&self) -> u64 {
+        self.with(|state| state.height)
+    }
+
+    pub(super) fn check_answers(&self) -> Result<(), RailError> {
         if self.with(|state| state.silent) { Err(self.unreachable()) } else { Ok(()) }
     }
 
-    fn unreachable(&self) -> RailError {
+    pub(super) fn unreachable(&self) -> RailError {
         RailError::Unreachable { network: self.network, problem: "silent by script".to_owned() }
     }
 }
@@ -159,7 +204,8 @@ impl State {
         }
         let sum = self.owned(asset, to).checked_add(amount).expect("scripts stay in range");
         self.balances.insert((asset, to), sum);
-        let transfer = Transfer { from, to, amount, transaction, block: self.height, key };
+        let block = self.height;
+        let transfer = Transfer { from, to, amount, transaction, block, key, channel: None };
         self.transfers.push((asset, transfer));
         transaction
     }

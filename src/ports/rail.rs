@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::{Asset, Network};
+use crate::domain::channel::ChannelId;
 pub use crate::domain::commitment::Authorization;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::fault::{Class, Fault};
@@ -305,4 +306,7 @@ pub struct Transfer {
     pub block: u64,
     /// The authorization that moved it, where one did.
     pub key: Option<AuthorizationKey>,
+    /// The channel that it came back from, where it was given back or withdrawn: the holder's own money,
+    /// and not somebody else's.
+    pub channel: Option<ChannelId>,
 }

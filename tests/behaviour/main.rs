@@ -11,6 +11,7 @@
 
 mod bypass;
 mod chain;
+mod channel_rail;
 mod command_line;
 mod contracts;
 mod evm;

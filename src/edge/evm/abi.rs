@@ -1,8 +1,8 @@
 //! The token as the rail speaks to it.
 //! Source: EIP-3009, EIP-20, EIP-712.
 
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy::sol_types::{SolCall, SolStruct, SolValue};
+use alloy::primitives::{B256, Bytes, U256};
+use alloy::sol_types::{SolCall, SolStruct};
 
 use crate::domain::commitment::Commitment;
 use crate::ports::rail::Authorization;
@@ -48,22 +48,15 @@ pub(super) fn settle_call(authorization: &Authorization) -> Bytes {
     .into()
 }
 
-/// Who signed `authorization`, for a token with this domain.
-pub(super) fn find_signer(
-    authorization: &Authorization,
-    domain_separator: B256,
-) -> Option<Address> {
-    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
-        authorization.commitment;
-    let content = TransferWithAuthorization {
-        from: payer,
-        to: pay_to,
-        value: U256::from(amount_max.get()),
-        validAfter: U256::from(valid_after_s),
-        validBefore: U256::from(valid_before_s),
-        nonce,
+/// What a payer signs over `commitment`, without the token's domain.
+pub(super) fn content(commitment: &Commitment) -> B256 {
+    TransferWithAuthorization {
+        from: commitment.payer,
+        to: commitment.pay_to,
+        value: U256::from(commitment.amount_max.get()),
+        validAfter: U256::from(commitment.valid_after_s),
+        validBefore: U256::from(commitment.valid_before_s),
+        nonce: commitment.nonce,
     }
-    .eip712_hash_struct();
-    let digest = keccak256(("\x19\x01", domain_separator, content).abi_encode_packed());
-    authorization.signature.recover_address_from_prehash(&digest).ok()
+    .eip712_hash_struct()
 }

@@ -10,6 +10,7 @@ use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolValue;
 
 use crate::domain::x402::batch::typed;
+use crate::ports::channel_rail::ClaimRow;
 
 alloy::sol! {
     /// Which token, and the most of it, in atomic units.
@@ -223,6 +224,17 @@ impl From<&typed::ChannelConfig> for ChannelConfig {
             token: config.token,
             withdrawDelay: config.withdrawDelay,
             salt: config.salt,
+        }
+    }
+}
+
+impl From<&ClaimRow> for VoucherClaim {
+    fn from(row: &ClaimRow) -> Self {
+        let channel = (&typed::config_of(&row.terms)).into();
+        Self {
+            voucher: Voucher { channel, maxClaimableAmount: row.ceiling.get() },
+            signature: row.signature.as_bytes().into(),
+            totalClaimed: row.total.get(),
         }
     }
 }

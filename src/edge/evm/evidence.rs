@@ -4,19 +4,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::{Filter, Log, TransactionReceipt};
 use alloy::sol_types::{SolEvent, eip712_domain};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::domain::asset::{Asset, AssetInfo, Network};
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
 use crate::ports::rail::{Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers};
 
 use super::config::EvmConfig;
+use super::contracts::BatchSettlement;
 use super::node::{Head, Node, Trouble};
-use super::read::{self, Trace, amount, decode};
+use super::read::{self, Sought, Trace, amount, decode};
 use super::{abi, search};
 
 /// How many transfers one answer holds, give or take those of its last range.
@@ -51,15 +54,22 @@ impl Evm {
         self.node.genesis()
     }
 
-    fn trouble(&self) -> impl Fn(Trouble) -> RailError + use<> {
+    pub(super) fn trouble(&self) -> impl Fn(Trouble) -> RailError + use<> {
         let network = self.node.network();
         move |trouble| trouble.on(network)
     }
 
     /// The newest final block, of the chain that this was connected to.
-    async fn final_block(&self) -> Result<Head, RailError> {
+    pub(super) async fn final_block(&self) -> Result<Head, RailError> {
         // The block first: were the chain swapped in between, the check would see the new one.
         let block = self.node.final_block().await.map_err(self.trouble())?;
+        self.node.check_chain().await?;
+        Ok(block)
+    }
+
+    /// The newest block, of the same chain.
+    pub(super) async fn newest_block(&self) -> Result<Head, RailError> {
+        let block = self.node.latest().await.map_err(self.trouble())?;
         self.node.check_chain().await?;
         Ok(block)
     }
@@ -69,7 +79,8 @@ impl Evm {
 impl Evidence for Evm {
     async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
         let block = self.final_block().await?;
-        let nonce = nonce_at(&self.node, commitment, &block).await.map_err(self.trouble())?;
+        let nonce =
+            nonce_at(&self.node, &commitment.into(), &block).await.map_err(self.trouble())?;
         Ok(Sighting { nonce, block: block.hash, block_time_s: block.time_s() })
     }
 
@@ -122,14 +133,14 @@ async fn check_asset(node: &Node, info: &AssetInfo, block: B256) -> Result<(), R
 /// What the chain up to `block` shows of a nonce.
 pub(super) async fn nonce_at(
     node: &Node,
-    commitment: &Commitment,
+    sought: &Sought,
     block: &Head,
 ) -> Result<NonceState, Trouble> {
-    let key = commitment.key();
-    if !node.is_spent(&key, block.hash).await? {
+    let key = &sought.key;
+    if !node.is_spent(key, block.hash).await? {
         return Ok(NonceState::Unused);
     }
-    let Some(log) = search::find_end(node, &key, block.number()).await? else {
+    let Some(log) = search::find_end(node, key, block.number()).await? else {
         return Ok(NonceState::UsedWithoutTrace);
     };
     let (transaction, block) = (search::transaction(&log)?, search::block(&log)?);
@@ -140,7 +151,7 @@ pub(super) async fn nonce_at(
     if receipt.block_hash != log.block_hash {
         return Ok(NonceState::UsedWithoutTrace);
     }
-    Ok(match read::trace(&receipt, commitment) {
+    Ok(match read::trace(&receipt, sought) {
         Trace::Used(amount) => {
             let moved_at_s = node.moved_at_s(&receipt).await?;
             NonceState::Used { transaction, amount, block, moved_at_s }
@@ -161,12 +172,13 @@ async fn transfers(
     let all = Filter::new().address(asset.contract).event_signature(abi::Transfer::SIGNATURE_HASH);
     let filters = [all.clone().topic1(holder.into_word()), all.topic2(holder.into_word())];
     let found = search::find_all(node, &filters, first, last, TRANSFERS_MAX).await?;
-    let keys = keys(node, asset, &found.logs).await?;
+    let causes = causes(node, asset, &found.logs).await?;
     let mut moved = Vec::with_capacity(found.logs.len());
     for log in &found.logs {
         let event = decode::<abi::Transfer>(&log.inner)
             .ok_or_else(|| Trouble::nonsense("a Transfer that does not decode"))?;
-        let key = keys.get(&(log.block_number, log.log_index)).copied().flatten();
+        let place = (log.block_number, log.log_index);
+        let Cause { key, channel } = causes.get(&place).copied().unwrap_or_default();
         moved.push(Transfer {
             from: event.from,
             to: event.to,
@@ -174,6 +186,7 @@ async fn transfers(
             transaction: search::transaction(log)?,
             block: search::block(log)?,
             key,
+            channel,
         });
     }
     Ok(Transfers { moved, up_to: found.up_to.max(after) })
@@ -182,13 +195,21 @@ async fn transfers(
 /// A log's place on the chain: its block and its position there.
 type Place = (Option<u64>, Option<u64>);
 
-/// For each transfer in `logs`, the authorization that moved it: the receipts tell, because the
-/// event that names the nonce comes before the transfer.
-async fn keys(
+/// Why money moved.
+#[derive(Copy, Clone, Default)]
+struct Cause {
+    /// The authorization that moved it.
+    key: Option<AuthorizationKey>,
+    /// The channel that it came back from.
+    channel: Option<ChannelId>,
+}
+
+/// What each transfer in `logs` was moved by: the receipts tell.
+async fn causes(
     node: &Node,
     asset: Asset,
     logs: &[Log],
-) -> Result<BTreeMap<Place, Option<AuthorizationKey>>, Trouble> {
+) -> Result<BTreeMap<Place, Cause>, Trouble> {
     let mut transactions: Vec<B256> = logs.iter().filter_map(|log| log.transaction_hash).collect();
     transactions.dedup();
     let receipts: Vec<Option<TransactionReceipt>> =
@@ -196,22 +217,57 @@ async fn keys(
             .buffered(RECEIPTS_AT_ONCE)
             .try_collect()
             .await?;
-    let mut keys = BTreeMap::new();
-    for receipt in receipts.into_iter().flatten() {
-        let mut used: Option<abi::AuthorizationUsed> = None;
-        for log in receipt.logs().iter().filter(|log| log.address() == asset.contract) {
-            if let Some(event) = decode::<abi::AuthorizationUsed>(&log.inner) {
-                used = Some(event);
-            } else if let Some(event) = decode::<abi::Transfer>(&log.inner) {
-                let used = used.take().filter(|used| used.authorizer == event.from);
-                let key = used.map(|used| AuthorizationKey {
-                    asset,
-                    payer: used.authorizer,
-                    nonce: used.nonce,
-                });
-                keys.insert((log.block_number, log.log_index), key);
-            }
+    let receipts = receipts.into_iter().flatten();
+    Ok(receipts.flat_map(|receipt| causes_in(&receipt, asset)).collect())
+}
+
+/// The same for one receipt. The event that names a nonce comes before its transfer; what was paid out may
+/// be told before or after, so the nearest before is taken, and each only once.
+fn causes_in(receipt: &TransactionReceipt, asset: Asset) -> Vec<(Place, Cause)> {
+    let mut causes = Vec::new();
+    let mut used: Option<abi::AuthorizationUsed> = None;
+    let mut told = paid_out(receipt);
+    for (position, log) in receipt.logs().iter().enumerate() {
+        if log.address() != asset.contract {
+            continue;
+        }
+        if let Some(event) = decode::<abi::AuthorizationUsed>(&log.inner) {
+            used = Some(event);
+        } else if let Some(event) = decode::<abi::Transfer>(&log.inner) {
+            let used = used.take().filter(|used| used.authorizer == event.from);
+            let key = used.map(|used| AuthorizationKey {
+                asset,
+                payer: used.authorizer,
+                nonce: used.nonce,
+            });
+            let is_it = |(_, _, amount): &PaidOut| U256::from(*amount) == event.value;
+            let before = told.iter().rposition(|it| it.0 < position && is_it(it));
+            let place = before.or_else(|| told.iter().position(is_it));
+            let place = place.filter(|_| event.from == BATCH_SETTLEMENT);
+            let channel = place.and_then(|place| told.remove(place).1);
+            causes.push(((log.block_number, log.log_index), Cause { key, channel }));
         }
     }
-    Ok(keys)
+    causes
+}
+
+/// What the contract that holds channels paid out: the position of the log that says so, the channel that
+/// it came back from, or none where it was claimed, and how much.
+type PaidOut = (usize, Option<ChannelId>, u128);
+
+fn paid_out(receipt: &TransactionReceipt) -> Vec<PaidOut> {
+    let logs = receipt.logs().iter().enumerate();
+    let logs = logs.filter(|(_, log)| log.address() == BATCH_SETTLEMENT);
+    logs.filter_map(|(position, log)| {
+        let log = &log.inner;
+        if let Some(event) = decode::<BatchSettlement::Refunded>(log) {
+            Some((position, Some(ChannelId(event.channelId)), event.amount))
+        } else if let Some(event) = decode::<BatchSettlement::WithdrawFinalized>(log) {
+            Some((position, Some(ChannelId(event.channelId)), event.amount))
+        } else {
+            let event = decode::<BatchSettlement::Settled>(log)?;
+            Some((position, None, event.amount))
+        }
+    })
+    .collect()
 }

@@ -1,9 +1,10 @@
-//! Says why an authorization did not settle through us, by the chain's own word.
+//! Says why money did not move through us, by the chain's own word.
 
-use crate::ports::rail::{Authorization, NonceState, RefusedBy, Settlement};
+use crate::ports::rail::{NonceState, RefusedBy, Settlement};
 
 use super::abi;
 use super::evidence::nonce_at;
+use super::moves::Move;
 use super::node::{Head, Node, Trouble};
 
 /// What is true of an authorization that our own transaction did not settle.
@@ -17,19 +18,17 @@ pub(super) enum Verdict {
     Untraced,
 }
 
-/// Judges `authorization` as of `block`; `now_s` is the wall clock.
+/// Judges `wanted` as of `block`; `now_s` is the wall clock.
 pub(super) async fn judge(
     node: &Node,
-    authorization: &Authorization,
+    wanted: &Move,
     block: &Head,
     now_s: u64,
 ) -> Result<Verdict, Trouble> {
-    let commitment = &authorization.commitment;
-    match nonce_at(node, commitment, block).await? {
+    let key = &wanted.sought.key;
+    match nonce_at(node, &wanted.sought, block).await? {
         NonceState::Unused => {}
-        NonceState::Used { transaction, amount, moved_at_s, .. }
-            if amount == commitment.amount_max =>
-        {
+        NonceState::Used { transaction, amount, moved_at_s, .. } if amount == wanted.amount => {
             let settled = Settlement::Settled { transaction, amount, moved_at_s };
             return Ok(Verdict::Settled(settled));
         }
@@ -38,19 +37,18 @@ pub(super) async fn judge(
         NonceState::UsedWithoutTrace => return Ok(Verdict::Untraced),
     }
     // In the order in which the contract looks, so that the first reason is the one it had.
-    let reason = if block.time_s() <= commitment.valid_after_s {
+    let reason = if block.time_s() <= wanted.valid_after_s {
         RefusedBy::NotYetValid
-    } else if block.time_s().max(now_s) >= commitment.valid_before_s {
+    } else if block.time_s().max(now_s) >= wanted.valid_before_s {
         RefusedBy::Expired
     } else {
-        let contract = commitment.asset.contract;
         let (domain, balance) = tokio::try_join!(
-            node.view(contract, abi::DOMAIN_SEPARATORCall {}, block.hash),
-            node.balance_of(commitment.asset, commitment.payer, block.hash),
+            node.view(key.asset.contract, abi::DOMAIN_SEPARATORCall {}, block.hash),
+            node.balance_of(key.asset, key.payer, block.hash),
         )?;
-        if abi::find_signer(authorization, domain) != Some(commitment.payer) {
+        if wanted.find_signer(domain) != Some(key.payer) {
             RefusedBy::BadSignature
-        } else if balance < commitment.amount_max {
+        } else if balance < wanted.amount {
             RefusedBy::InsufficientFunds
         } else {
             RefusedBy::Reverted

@@ -5,16 +5,21 @@
 //!   again behind each piece of evidence.
 //! - Evidence is read at one final block's hash. Events decide, never the flag that the contract
 //!   keeps, and a log that is not found proves nothing.
-//! - One sender per gas account, one settlement at a time, each awaited at the chain's own pace.
+//! - Channels are the contract's of x402's scheme `batch-settlement`; the gas account is the authorizer of
+//!   those that it claims from.
+//! - One sender per gas account, one transaction at a time, each awaited at the chain's own pace.
 //!   Whatever may have been sent is never answered with an error, only with `Unknown`.
 //!
 //! It holds no payer's key and signs no payment: only gas transactions, with the key it is given.
 
 mod abi;
+mod channels;
 mod config;
 pub mod contracts;
 mod evidence;
+mod fees;
 mod judge;
+mod moves;
 mod node;
 mod read;
 mod search;

@@ -7,6 +7,7 @@ use alloy::rpc::client::{ClientBuilder, RpcClient};
 use alloy::rpc::json_rpc::{ErrorPayload, RpcRecv, RpcSend};
 use alloy::transports::http::reqwest;
 use alloy::transports::{RpcError, TransportError, TransportErrorKind};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use crate::domain::asset::Network;
@@ -16,6 +17,12 @@ use super::config::{EvmConfig, Finality};
 
 /// How long a text of the node may be when it is repeated in an error.
 const TEXT_MAX: usize = 200;
+
+/// How many questions one message holds: what public nodes take.
+const BATCH_LEN: usize = 100;
+
+/// How many such messages are under way at a time.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// Why a question has no answer.
 #[derive(Debug)]
@@ -147,6 +154,38 @@ impl Node {
         params: P,
     ) -> Result<R, Trouble> {
         Ok(self.client.request(method, params).await?)
+    }
+
+    /// Asks one question of each of `params`, many of them in one message; the answers come in the same
+    /// order.
+    pub(super) async fn ask_many<P: RpcSend, R: RpcRecv>(
+        &self,
+        method: &'static str,
+        params: &[P],
+    ) -> Result<Vec<R>, Trouble> {
+        let some = params.chunks(BATCH_LEN);
+        let messages: Vec<_> = some.map(|some| self.ask_batch(method, some)).collect();
+        let answers = stream::iter(messages).buffered(BATCHES_AT_ONCE);
+        let answers: Vec<Vec<R>> = answers.try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn ask_batch<P: RpcSend, R: RpcRecv>(
+        &self,
+        method: &'static str,
+        params: &[P],
+    ) -> Result<Vec<R>, Trouble> {
+        let mut batch = self.client.new_batch();
+        let mut waiting = Vec::with_capacity(params.len());
+        for one in params {
+            waiting.push(batch.add_call::<P, R>(method, one)?);
+        }
+        batch.send().await?;
+        let mut answers = Vec::with_capacity(waiting.len());
+        for answer in waiting {
+            answers.push(answer.await?);
+        }
+        Ok(answers)
     }
 
     /// The newest block.

@@ -6,11 +6,12 @@ use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 
 use crate::domain::asset::Asset;
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::money::Amount;
 
-use super::abi;
 use super::node::{Node, Trouble};
+use super::{abi, moves};
 
 impl Node {
     /// What a view of `contract` answers on the block with this hash.
@@ -26,6 +27,24 @@ impl Node {
         let output: Bytes = self.ask("eth_call", (request, at)).await?;
         // A contract that is not there answers with nothing, which must not be read as `false`.
         C::abi_decode_returns(&output).map_err(Trouble::nonsense)
+    }
+
+    /// What views answer on the block with this hash, in the order that they were asked in.
+    pub(super) async fn views<C: SolCall>(
+        &self,
+        contract: Address,
+        calls: &[C],
+        block: B256,
+    ) -> Result<Vec<C::Return>, Trouble> {
+        let at = BlockId::from(block);
+        let ask = |call: &C| {
+            let input = Bytes::from(call.abi_encode()).into();
+            (TransactionRequest::default().to(contract).input(input), at)
+        };
+        let questions: Vec<_> = calls.iter().map(ask).collect();
+        let outputs: Vec<Bytes> = self.ask_many("eth_call", &questions).await?;
+        let read = |output: Bytes| C::abi_decode_returns(&output).map_err(Trouble::nonsense);
+        outputs.into_iter().map(read).collect()
     }
 
     /// Whether the contract says that the nonce was used or canceled.
@@ -74,10 +93,26 @@ impl Node {
     }
 }
 
+/// A nonce to look for, and where its money had to go.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sought {
+    pub(super) key: AuthorizationKey,
+    /// To whom the payer's money had to move.
+    pub(super) to: Address,
+    /// The channel that it had to fill, where it had to.
+    pub(super) channel: Option<ChannelId>,
+}
+
+impl From<&Commitment> for Sought {
+    fn from(commitment: &Commitment) -> Self {
+        Self { key: commitment.key(), to: commitment.pay_to, channel: None }
+    }
+}
+
 /// What `receipt` says of an authorization.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trace {
-    /// It was used, and this much moved from payer to payTo by it: nothing where it moved elsewhere.
+    /// It was used, and this much moved by it to where it had to: nothing where it moved elsewhere.
     Used(Amount),
     /// It was canceled.
     Canceled,
@@ -85,12 +120,12 @@ pub(super) enum Trace {
     None,
 }
 
-/// Reads `receipt` for the events of `commitment`'s nonce.
-pub(super) fn trace(receipt: &TransactionReceipt, commitment: &Commitment) -> Trace {
+/// Reads `receipt` for the events of a nonce.
+pub(super) fn trace(receipt: &TransactionReceipt, sought: &Sought) -> Trace {
     if !receipt.status() {
         return Trace::None;
     }
-    let key = commitment.key();
+    let Sought { key, to, channel } = sought;
     let mut logs =
         receipt.logs().iter().map(|log| &log.inner).filter(|log| log.address == key.asset.contract);
     for log in logs.by_ref() {
@@ -105,12 +140,13 @@ pub(super) fn trace(receipt: &TransactionReceipt, commitment: &Commitment) -> Tr
             // The transfer of this authorization is the payer's next one: a transaction may use
             // many authorizations, and each must find its own transfer and no other.
             let moved = logs.find_map(decode::<abi::Transfer>);
-            return Trace::Used(match moved {
-                Some(moved) if (moved.from, moved.to) == (key.payer, commitment.pay_to) => {
-                    amount(moved.value).unwrap_or_default()
-                }
-                Some(_) | None => Amount::ZERO,
+            let moved = moved.filter(|moved| (moved.from, moved.to) == (key.payer, *to));
+            let moved = moved.and_then(|moved| amount(moved.value).ok());
+            // Money that only reached the collector fills no channel.
+            let moved = moved.filter(|moved| {
+                channel.is_none_or(|channel| moves::arrived(receipt, channel, *moved))
             });
+            return Trace::Used(moved.unwrap_or_default());
         }
     }
     Trace::None

@@ -34,10 +34,19 @@ pub(super) async fn find_end(
         .event_signature(kinds)
         .topic1(key.payer.into_word())
         .topic2(key.nonce);
+    find_newest(node, &filter, up_to).await
+}
+
+/// The newest log of `filter`, up to block `up_to`.
+pub(super) async fn find_newest(
+    node: &Node,
+    filter: &Filter,
+    up_to: u64,
+) -> Result<Option<Log>, Trouble> {
     let (mut last, mut span) = (up_to, SPAN_FIRST);
     for _ in 0..QUERIES_MAX {
         let first = last.saturating_sub(span.saturating_sub(1));
-        match logs(node, &filter, first, last).await {
+        match logs(node, filter, first, last).await {
             Ok(mut found) => {
                 if let Some(log) = found.pop() {
                     return Ok(Some(log));

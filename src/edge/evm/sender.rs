@@ -1,29 +1,24 @@
 //! The one who sends: one gas account, one transaction at a time, each awaited.
 //!
-//! The authorization's own nonce settles it at most once on the chain, so a transaction that is
-//! sent again can cost gas but never move the money twice. What is remembered here only saves gas.
+//! What it sends is safe to send twice: a payer's word moves money once by its own nonce, and a claim
+//! says a sum in all. What is remembered here only saves gas.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy::eips::Encodable2718;
 use alloy::eips::eip2930::AccessList;
-use alloy::primitives::{B256, Bytes, TxKind, U64, U256};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U256};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 
-use crate::domain::commitment::AuthorizationKey;
-use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
-use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement};
+use crate::ports::rail::RailError;
 
-use super::abi;
 use super::config::SettlerConfig;
-use super::judge::{Verdict, judge};
+use super::fees::{Fees, FeesPaid};
 use super::node::{Node, Trouble};
-use super::read::{self, Trace};
 use super::settler::GasSigner;
 
 /// How often one transaction is sent anew for a reason that a new nonce or a new price cures.
@@ -35,71 +30,45 @@ const PENDING_MAX: usize = 16;
 /// How often one of them is made dearer.
 const PRICES_MAX: usize = 8;
 
-/// Fees that wait to be asked for at most.
-const FEES_MAX: usize = 4096;
-
 /// How long a price of gas is taken to hold.
 const FEES_FRESH: Duration = Duration::from_secs(5);
 
 /// The shortest and the longest pause between two looks for a receipt.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 
-/// What a unit of gas may cost, in wei.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fees {
-    pub(super) most: u128,
-    tip: u128,
+/// A call of a contract.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// What it is known by while it is under way: no second one of the same name is sent meanwhile.
+    pub(super) name: B256,
+    pub(super) to: Address,
+    pub(super) input: Bytes,
 }
 
-impl Fees {
-    /// What the next blocks may ask for: twice what the last one did.
-    pub(super) async fn ask(node: &Node, fee_wei_max: u128) -> Result<Self, RailError> {
-        let network = node.network();
-        let (head, tip) =
-            tokio::try_join!(node.latest(), node.ask::<_, U256>("eth_maxPriorityFeePerGas", ()))
-                .map_err(|it| it.on(network))?;
-        let tip = tip.saturating_to::<u128>();
-        let fee_wei = head.base_fee().saturating_add(tip);
-        if fee_wei > fee_wei_max {
-            return Err(RailError::FeesTooHigh { network, fee_wei, fee_wei_max });
-        }
-        Ok(Self { most: fee_wei.saturating_add(head.base_fee()).min(fee_wei_max), tip })
-    }
-
-    /// The least that a node takes in the place of a transaction at these fees: an eighth more.
-    fn dearer(self) -> Self {
-        let more = |fee: u128| fee.saturating_add(fee.div_ceil(8)).saturating_add(1);
-        Self { most: more(self.most), tip: more(self.tip) }
-    }
+/// What came of a call that was sent.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is in a block, whether it did what it was sent for or not.
+    Mined(Box<TransactionReceipt>),
+    /// It was not seen yet.
+    Unseen(Option<B256>),
 }
 
-/// What transactions have cost and nobody has asked for yet.
-#[derive(Clone, Default)]
-pub(super) struct FeesPaid(Arc<Mutex<VecDeque<Fee>>>);
-
-impl FeesPaid {
-    fn add(&self, receipt: &TransactionReceipt) {
-        let price = receipt.effective_gas_price;
-        let amount = Amount::new(u128::from(receipt.gas_used).saturating_mul(price));
-        let mut fees = self.0.lock().expect("no holder of the fees panics");
-        if fees.len() >= FEES_MAX {
-            fees.pop_front();
-        }
-        fees.push_back(Fee { transaction: receipt.transaction_hash, amount });
-    }
-
-    pub(super) fn take(&self) -> Vec<Fee> {
-        self.0.lock().expect("no holder of the fees panics").drain(..).collect()
-    }
+/// What came of a call that was tried first.
+#[derive(Debug)]
+pub(super) enum Acted {
+    /// It was sent.
+    Sent(Outcome),
+    /// It would have reverted, and was not sent.
+    Reverts,
 }
 
 /// A transaction that was sent and not yet seen in a block.
 #[derive(Clone, Debug)]
 struct Pending {
-    key: AuthorizationKey,
+    call: Call,
     nonce: u64,
     gas_limit: u64,
-    input: Bytes,
     fees: Fees,
     raw: Bytes,
     /// One for each price it was sent at; at most one of them is ever mined.
@@ -149,77 +118,69 @@ impl Sender {
         }
     }
 
-    /// Settles `authorization`, or says why it does not settle. An error means that nothing was
-    /// sent.
-    pub(super) async fn settle(
-        &mut self,
-        authorization: &Authorization,
-    ) -> Result<Settlement, RailError> {
-        let key = authorization.commitment.key();
-        if let Some(place) = self.pending.iter().position(|one| one.key == key) {
-            let pending = self.pending.remove(place);
-            let pending = self.send_again(pending).await;
-            return Ok(self.finish(authorization, pending).await);
+    /// The account that it sends from.
+    pub(super) fn account(&self) -> Address {
+        self.signer.address()
+    }
+
+    /// What came of the call with this name that is under way, after one more look; nothing where there
+    /// is none.
+    pub(super) async fn resume(&mut self, name: B256) -> Option<Outcome> {
+        let place = self.pending.iter().position(|one| one.call.name == name)?;
+        let pending = self.pending.remove(place);
+        let pending = self.send_again(pending).await;
+        Some(self.follow(pending).await)
+    }
+
+    /// What `call` would use, in gas: the estimate runs it, so one that would revert is not sent.
+    pub(super) async fn estimate(&self, call: &Call) -> Result<u64, Trouble> {
+        let request = self.request(call);
+        Ok(self.node.ask::<_, U64>("eth_estimateGas", (request,)).await?.to())
+    }
+
+    /// Whether the node would let `call` revert on the newest block.
+    pub(super) async fn reverts(&self, call: &Call) -> Result<bool, RailError> {
+        match self.node.ask::<_, Bytes>("eth_call", (self.request(call), "latest")).await {
+            Ok(_) => Ok(false),
+            Err(Trouble::Refused(error)) if is_revert(&error) => Ok(true),
+            Err(other) => Err(other.on(self.node.network())),
         }
-        self.push_on().await?;
-        let input = abi::settle_call(authorization);
-        let request = TransactionRequest::default()
-            .from(self.signer.address())
-            .to(key.asset.contract)
-            .input(input.clone().into());
-        // The estimate runs the settlement: one that would revert is not sent.
-        let gas = match self.node.ask::<_, U64>("eth_estimateGas", (request,)).await {
-            Ok(gas) => gas.to::<u64>(),
-            Err(refused @ Trouble::Refused(_)) => {
-                return self.explain(authorization, refused).await;
-            }
-            Err(other) => return Err(other.on(self.node.network())),
-        };
+    }
+
+    /// Sends `call` and awaits it; `gas` is what it was estimated to use.
+    pub(super) async fn execute(&mut self, call: Call, gas: u64) -> Result<Outcome, RailError> {
         // A quarter more: another payment may change what slots cost in between.
         let gas_limit = gas.saturating_add(gas.div_ceil(4));
-        let pending = self.send(key, gas_limit, input).await?;
-        Ok(self.finish(authorization, pending).await)
+        let pending = self.send(call, gas_limit).await?;
+        Ok(self.follow(pending).await)
     }
 
-    /// Why the node would not run the settlement; nothing was sent.
-    async fn explain(
-        &self,
-        authorization: &Authorization,
-        refused: Trouble,
-    ) -> Result<Settlement, RailError> {
-        let network = self.node.network();
-        let reverted = matches!(&refused, Trouble::Refused(error) if is_revert(error));
-        let verdict = self.judge(authorization).await.map_err(|it| it.on(network))?;
-        match verdict {
-            Verdict::Settled(settled @ Settlement::Settled { transaction, .. }) => {
-                Ok(match self.wait(&[transaction]).await {
-                    Some(_) => settled,
-                    None => Settlement::Unknown { transaction: Some(transaction) },
-                })
-            }
-            Verdict::Settled(other) => Ok(other),
-            Verdict::Untraced => Ok(Settlement::Unknown { transaction: None }),
-            Verdict::Refused(RefusedBy::Reverted) if !reverted => Err(refused.on(network)),
-            Verdict::Refused(reason) => Ok(Settlement::Refused(reason)),
+    /// Does `call`: tries it, sends it and awaits it; where it is under way already, awaits that.
+    pub(super) async fn act(&mut self, call: Call) -> Result<Acted, RailError> {
+        if let Some(outcome) = self.resume(call.name).await {
+            return Ok(Acted::Sent(outcome));
+        }
+        self.push_on().await?;
+        match self.estimate(&call).await {
+            Ok(gas) => Ok(Acted::Sent(self.execute(call, gas).await?)),
+            Err(Trouble::Refused(error)) if is_revert(&error) => Ok(Acted::Reverts),
+            Err(other) => Err(other.on(self.node.network())),
         }
     }
 
-    async fn judge(&self, authorization: &Authorization) -> Result<Verdict, Trouble> {
-        let head = self.node.latest().await?;
-        judge(&self.node, authorization, &head, self.clock.now().as_secs()).await
+    fn request(&self, call: &Call) -> TransactionRequest {
+        TransactionRequest::default()
+            .from(self.account())
+            .to(call.to)
+            .input(call.input.clone().into())
     }
 
     /// Sends a new transaction, and returns when the node has it or may have it.
-    async fn send(
-        &mut self,
-        key: AuthorizationKey,
-        gas_limit: u64,
-        input: Bytes,
-    ) -> Result<Pending, RailError> {
+    async fn send(&mut self, call: Call, gas_limit: u64) -> Result<Pending, RailError> {
         let network = self.node.network();
         for _ in 0..TRIES_MAX {
             let (nonce, fees) = (self.nonce().await?, self.fees().await?);
-            let (raw, hash) = self.sign(&key, nonce, gas_limit, input.clone(), fees).await?;
+            let (raw, hash) = self.sign(&call, nonce, gas_limit, fees).await?;
             match self.node.ask::<_, B256>("eth_sendRawTransaction", (raw.clone(),)).await {
                 Ok(_) => {}
                 Err(Trouble::Refused(error)) => match taken(&error.message) {
@@ -245,48 +206,30 @@ impl Sender {
                 Err(Trouble::Silent(_) | Trouble::Nonsense(_)) => {}
             }
             self.next_nonce = Some(nonce.saturating_add(1));
-            return Ok(Pending { key, nonce, gas_limit, input, fees, raw, hashes: vec![hash] });
+            return Ok(Pending { call, nonce, gas_limit, fees, raw, hashes: vec![hash] });
         }
         let problem = "it takes no transaction of the gas account".to_owned();
         Err(RailError::Unreachable { network, problem })
     }
 
-    /// Awaits a transaction that may have been sent, and says what came of it.
-    async fn finish(&mut self, authorization: &Authorization, pending: Pending) -> Settlement {
+    /// Awaits a transaction that may have been sent.
+    async fn follow(&mut self, pending: Pending) -> Outcome {
         let sent = self.clock.now();
         let last = pending.hashes.last().copied();
         let Some(receipt) = self.wait(&pending.hashes).await else {
             self.pending.push(pending);
-            return Settlement::Unknown { transaction: last };
+            return Outcome::Unseen(last);
         };
         let took = self.clock.now().since(sent);
         self.pace =
             self.pace.saturating_mul(3).saturating_add(took).checked_div(4).unwrap_or_default();
-        let transaction = receipt.transaction_hash;
         self.fees_paid.add(&receipt);
-        let expected = authorization.commitment.amount_max;
-        if let Trace::Used(amount) = read::trace(&receipt, &authorization.commitment)
-            && amount == expected
-        {
-            let moved_at_s = self.node.moved_at_s(&receipt).await;
-            return moved_at_s
-                .map_or(Settlement::Unknown { transaction: Some(transaction) }, |moved_at_s| {
-                    Settlement::Settled { transaction, amount, moved_at_s }
-                });
-        }
-        // Ours failed. Somebody else's may have come first, and then it is paid all the same.
-        match self.judge(authorization).await {
-            Ok(Verdict::Settled(settled)) => settled,
-            Ok(Verdict::Refused(reason)) => Settlement::Refused(reason),
-            Ok(Verdict::Untraced) | Err(_) => {
-                Settlement::Unknown { transaction: Some(transaction) }
-            }
-        }
+        Outcome::Mined(Box::new(receipt))
     }
 
     /// The receipt of whichever of `hashes` was mined, once enough blocks stand on it; nothing when
     /// the patience ends first.
-    async fn wait(&self, hashes: &[B256]) -> Option<TransactionReceipt> {
+    pub(super) async fn wait(&self, hashes: &[B256]) -> Option<TransactionReceipt> {
         let until = self.clock.now().after(self.config.wait_max);
         let longest =
             self.pace.checked_div(4).unwrap_or_default().clamp(LOOK_EVERY.0, LOOK_EVERY.1);
@@ -320,7 +263,7 @@ impl Sender {
     }
 
     /// Gets earlier transactions out of the way: a later one is not mined before them.
-    async fn push_on(&mut self) -> Result<(), RailError> {
+    pub(super) async fn push_on(&mut self) -> Result<(), RailError> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -348,10 +291,9 @@ impl Sender {
         {
             let least = pending.fees.dearer();
             let fees = Fees { most: now.most.max(least.most), tip: now.tip.max(least.tip) };
-            let Pending { key, nonce, gas_limit, ref input, .. } = pending;
+            let Pending { ref call, nonce, gas_limit, .. } = pending;
             if fees.most <= self.config.fee_wei_max
-                && let Ok((raw, hash)) =
-                    self.sign(&key, nonce, gas_limit, input.clone(), fees).await
+                && let Ok((raw, hash)) = self.sign(call, nonce, gas_limit, fees).await
             {
                 pending.hashes.push(hash);
                 (pending.raw, pending.fees) = (raw, fees);
@@ -364,10 +306,9 @@ impl Sender {
 
     async fn sign(
         &self,
-        key: &AuthorizationKey,
+        call: &Call,
         nonce: u64,
         gas_limit: u64,
-        input: Bytes,
         fees: Fees,
     ) -> Result<(Bytes, B256), RailError> {
         let network = self.node.network();
@@ -377,10 +318,10 @@ impl Sender {
             gas_limit,
             max_fee_per_gas: fees.most,
             max_priority_fee_per_gas: fees.tip,
-            to: TxKind::Call(key.asset.contract),
+            to: TxKind::Call(call.to),
             value: U256::ZERO,
             access_list: AccessList::default(),
-            input,
+            input: call.input.clone(),
         };
         let signature = self.signer.sign_transaction(&mut transaction).await.map_err(|_| {
             let problem = "the gas account's key did not sign".to_owned();

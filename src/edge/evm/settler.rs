@@ -7,10 +7,11 @@ use alloy::network::TxSigner;
 use alloy::primitives::{Address, Bytes, Signature, U256};
 use alloy::rpc::types::TransactionRequest;
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::domain::asset::Network;
+use crate::domain::asset::{Asset, Network};
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement, Settler};
@@ -18,9 +19,11 @@ use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement, S
 use super::abi;
 use super::config::SettlerConfig;
 use super::evidence::Evm;
+use super::fees::{Fees, FeesPaid};
 use super::judge::{Verdict, judge};
+use super::moves::Move;
 use super::node::{Node, Trouble};
-use super::sender::{Fees, FeesPaid, Sender};
+use super::sender::Sender;
 
 /// The key of a gas account. It signs what moves gas, never a payment.
 pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
@@ -34,14 +37,12 @@ const SETTLEMENT_GAS: u128 = 120_000;
 /// How long a look at the gas account holds.
 const GAUGE_FRESH: Duration = Duration::from_secs(5);
 
-struct Job {
-    authorization: Authorization,
-    answer: oneshot::Sender<Result<Settlement, RailError>>,
-}
+/// Something for the sender to do; it tells whoever asked by itself.
+type Job = Box<dyn for<'a> FnOnce(&'a mut Sender) -> BoxFuture<'a, ()> + Send>;
 
 /// Settles on one chain from one gas account. Dropped, it finishes what is in line.
 pub struct EvmSettler {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     account: Address,
     clock: Arc<dyn Clock>,
     config: SettlerConfig,
@@ -72,11 +73,23 @@ impl EvmSettler {
         clock: Arc<dyn Clock>,
         config: SettlerConfig,
     ) -> Result<Self, RailError> {
+        let settler = Self::open(chain, signer, clock, config);
+        settler.check_ready().await?;
+        Ok(settler)
+    }
+
+    /// The same, from an account that may be empty: one that acts seldom, and is filled when it has to.
+    pub fn open(
+        chain: &Evm,
+        signer: GasSigner,
+        clock: Arc<dyn Clock>,
+        config: SettlerConfig,
+    ) -> Self {
         let (line, waiting) = mpsc::channel(LINE_MAX);
         let fees = FeesPaid::default();
         let (node, own_clock) = (chain.node.clone(), clock.clone());
         let sender = Sender::new(node, signer.clone(), own_clock, config, fees.clone());
-        let settler = Self {
+        Self {
             node: chain.node.clone(),
             account: signer.address(),
             clock,
@@ -85,9 +98,7 @@ impl EvmSettler {
             fees,
             line,
             sender: tokio::spawn(work(sender, waiting)),
-        };
-        settler.check_ready().await?;
-        Ok(settler)
+        }
     }
 
     /// The gas account.
@@ -108,8 +119,30 @@ impl EvmSettler {
         }
     }
 
-    fn check_network(&self, authorization: &Authorization) -> Result<(), RailError> {
-        let (expected, asked) = (self.node.network(), authorization.commitment.asset.network);
+    /// Does `act` when its turn comes. `lost` is the answer where the sender stops in the middle of it.
+    pub(super) async fn in_line<T: Send + 'static>(
+        &self,
+        lost: T,
+        act: impl for<'a> FnOnce(&'a mut Sender) -> BoxFuture<'a, Result<T, RailError>> + Send + 'static,
+    ) -> Result<T, RailError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |sender| {
+            Box::pin(async move {
+                // Whoever asked may have gone; what was sent is sent all the same.
+                drop(answer.send(act(sender).await));
+            })
+        });
+        let network = self.node.network();
+        self.line.send(job).await.map_err(|_| {
+            let problem = "the sender has stopped".to_owned();
+            RailError::Unreachable { network, problem }
+        })?;
+        answered.await.unwrap_or(Ok(lost))
+    }
+
+    /// Whether `asset` is on the chain that this settles on.
+    pub(super) fn check_network(&self, asset: Asset) -> Result<(), RailError> {
+        let (expected, asked) = (self.node.network(), asset.network);
         if asked == expected {
             return Ok(());
         }
@@ -136,11 +169,10 @@ impl EvmSettler {
     }
 }
 
-/// Settles what is in line, one after the other, until nobody can join it any more.
+/// Does what is in line, one after the other, until nobody can join it any more.
 async fn work(mut sender: Sender, mut waiting: mpsc::Receiver<Job>) {
-    while let Some(Job { authorization, answer }) = waiting.recv().await {
-        // Whoever asked may have gone; what was sent is sent all the same.
-        drop(answer.send(sender.settle(&authorization).await));
+    while let Some(job) = waiting.recv().await {
+        job(&mut sender).await;
     }
 }
 
@@ -150,7 +182,7 @@ impl Settler for EvmSettler {
         &self,
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError> {
-        self.check_network(authorization)?;
+        self.check_network(authorization.commitment.asset)?;
         let network = self.node.network();
         let request = TransactionRequest::default()
             .from(self.account)
@@ -164,7 +196,8 @@ impl Settler for EvmSettler {
         let reverted =
             matches!(&refused, Trouble::Refused(error) if super::sender::is_revert(error));
         let head = self.node.latest().await.map_err(|it| it.on(network))?;
-        let verdict = judge(&self.node, authorization, &head, self.clock.now().as_secs()).await;
+        let wanted = Move::from(authorization);
+        let verdict = judge(&self.node, &wanted, &head, self.clock.now().as_secs()).await;
         match verdict.map_err(|it| it.on(network))? {
             // Settled by somebody else already: settling it now says so.
             Verdict::Settled(_) => Ok(Ok(())),
@@ -178,15 +211,11 @@ impl Settler for EvmSettler {
     }
 
     async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
-        self.check_network(authorization)?;
-        let (answer, answered) = oneshot::channel();
-        let job = Job { authorization: *authorization, answer };
-        let network = self.node.network();
-        self.line.send(job).await.map_err(|_| {
-            let problem = "the sender has stopped".to_owned();
-            RailError::Unreachable { network, problem }
-        })?;
-        answered.await.unwrap_or(Ok(Settlement::Unknown { transaction: None }))
+        self.check_network(authorization.commitment.asset)?;
+        let wanted = Move::from(authorization);
+        let unknown = Settlement::Unknown { transaction: None };
+        self.in_line(unknown, move |sender| Box::pin(async move { sender.settle(&wanted).await }))
+            .await
     }
 
     async fn check_ready(&self) -> Result<(), RailError> {

@@ -1,0 +1,129 @@
+//! Channels of x402's scheme `batch-settlement`, in the contract that has the same address on every chain.
+//!
+//! - `look`: what one block shows of them.
+//! - `claim`: vouchers of many in one transaction, but for those that would spoil it.
+//! - `pay`: what was claimed goes to the receiver, and what was not back to the payer.
+//! - `withdraw`: the payer's own way out.
+//!
+//! Deposits are moved as payments are: by the payer's word, once. Nothing is signed here: whoever sends
+//! is the authorizer.
+
+use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::rpc::types::TransactionReceipt;
+use alloy::sol_types::{SolCall, SolEvent, SolValue};
+use async_trait::async_trait;
+
+use crate::domain::asset::{Asset, Network};
+use crate::domain::channel::ChannelTerms;
+use crate::domain::money::Amount;
+use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
+use crate::ports::channel_rail::{
+    ChannelSettler, ClaimRow, ClaimSettlement, SignedDeposit, Withdrawals,
+};
+use crate::ports::rail::{RailError, Settlement};
+
+use super::moves::Move;
+use super::read::decode;
+use super::sender::Call;
+use super::settler::EvmSettler;
+
+mod claim;
+mod look;
+mod pay;
+mod withdraw;
+
+/// How often something is tried anew that another transaction came in between of.
+const TRIES_MAX: u32 = 3;
+
+/// A call of the contract; `purpose` and `about` are what it is known by.
+fn call(purpose: &str, about: impl SolValue, content: &impl SolCall) -> Call {
+    let name = keccak256([purpose.as_bytes(), &about.abi_encode()].concat());
+    Call { name, to: BATCH_SETTLEMENT, input: Bytes::from(content.abi_encode()) }
+}
+
+/// The contract's events of one kind in a receipt.
+fn events<E: SolEvent>(receipt: &TransactionReceipt) -> impl Iterator<Item = E> {
+    let logs = receipt.logs().iter().map(|log| &log.inner);
+    logs.filter(|log| log.address == BATCH_SETTLEMENT).filter_map(decode::<E>)
+}
+
+/// A transaction of which nothing is known but, perhaps, its hash.
+const fn unknown(transaction: Option<B256>) -> Settlement {
+    Settlement::Unknown { transaction }
+}
+
+#[async_trait]
+impl ChannelSettler for EvmSettler {
+    fn authorizer(&self) -> Address {
+        self.account()
+    }
+
+    fn network(&self) -> Network {
+        self.node.network()
+    }
+
+    async fn deposit(&self, deposit: &SignedDeposit) -> Result<Settlement, RailError> {
+        self.check_network(deposit.terms.asset)?;
+        let wanted = Move::from(deposit);
+        self.in_line(unknown(None), move |sender| {
+            Box::pin(async move { sender.settle(&wanted).await })
+        })
+        .await
+    }
+
+    async fn claim(&self, rows: &[ClaimRow]) -> Result<ClaimSettlement, RailError> {
+        for row in rows {
+            self.check_network(row.terms.asset)?;
+        }
+        let rows = rows.to_vec();
+        let lost = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
+        self.in_line(lost, move |sender| Box::pin(async move { sender.claim(&rows).await })).await
+    }
+
+    async fn sweep(
+        &self,
+        receiver: Address,
+        asset: Asset,
+    ) -> Result<Option<Settlement>, RailError> {
+        self.check_network(asset)?;
+        self.in_line(Some(unknown(None)), move |sender| {
+            Box::pin(async move { sender.sweep(receiver, asset.contract).await })
+        })
+        .await
+    }
+
+    async fn give_back(
+        &self,
+        terms: &ChannelTerms,
+        row: Option<&ClaimRow>,
+        amount: Amount,
+    ) -> Result<Settlement, RailError> {
+        self.check_network(terms.asset)?;
+        let (terms, row) = (*terms, row.copied());
+        self.in_line(unknown(None), move |sender| {
+            Box::pin(async move { sender.give_back(&terms, row.as_ref(), amount).await })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Withdrawals for EvmSettler {
+    async fn begin(&self, terms: &ChannelTerms) -> Result<Settlement, RailError> {
+        self.check_network(terms.asset)?;
+        let terms = *terms;
+        self.in_line(unknown(None), move |sender| {
+            Box::pin(async move { sender.begin_withdrawal(&terms).await })
+        })
+        .await
+    }
+
+    async fn finish(&self, terms: &ChannelTerms) -> Result<Settlement, RailError> {
+        self.check_network(terms.asset)?;
+        let terms = *terms;
+        self.in_line(unknown(None), move |sender| {
+            Box::pin(async move { sender.finish_withdrawal(&terms).await })
+        })
+        .await
+    }
+}
