@@ -11,6 +11,7 @@ pub mod entropy;
 pub mod history;
 pub mod holds;
 pub mod journal;
+pub mod memory_channels;
 pub mod memory_rail;
 pub mod paid_service;
 pub mod rail;
