@@ -15,6 +15,11 @@ pub enum Scheme {
     Exact,
     /// One deposit, then a voucher for each call.
     BatchSettlement(ChannelOffer),
+    /// One authorization for a maximum, of which what was used is charged; nothing, where nothing was.
+    Upto {
+        /// Who alone may settle: it is signed.
+        facilitator: Address,
+    },
 }
 
 /// On what terms a payee takes a channel.
@@ -34,16 +39,44 @@ impl Scheme {
         match self {
             Self::Exact => "exact",
             Self::BatchSettlement(_) => "batch-settlement",
+            Self::Upto { .. } => "upto",
+        }
+    }
+
+    /// Whether less than was authorized may be charged.
+    pub const fn has_maximum(self) -> bool {
+        match self {
+            Self::Exact => false,
+            Self::BatchSettlement(_) | Self::Upto { .. } => true,
         }
     }
 }
 
 /// How a scheme moves the asset.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TransferMethod {
     /// The token's own `transferWithAuthorization`. Source: EIP-3009.
     Eip3009,
+    /// Permit2, which the payer has approved for the token before.
+    Permit2,
+    /// In an offer: Permit2, and whoever settles hands in the payer's own permit first, where it sends
+    /// one. Source: x402 extension `eip2612GasSponsoring`.
+    Permit2Sponsored,
+    /// In a commitment: Permit2, by the allowance that this permit gives when it is handed in first.
+    Permit2By(TokenPermit),
+}
+
+/// A payer's permit at the token itself, for Permit2 and for just the maximum of its commitment.
+/// Source: EIP-2612; `settleWithPermit` takes no other value.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TokenPermit {
+    /// The payer's next nonce at the token.
+    pub nonce: u64,
+    /// The last second in which it holds, by the chain's clock.
+    pub deadline_s: u64,
+    /// By the payer; `None` in a hold, which is made before anything is signed.
+    pub signature: Option<Signature>,
 }
 
 impl TransferMethod {
@@ -51,6 +84,28 @@ impl TransferMethod {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Eip3009 => "eip3009",
+            Self::Permit2 | Self::Permit2Sponsored | Self::Permit2By(_) => "permit2",
+        }
+    }
+
+    /// Whether Permit2 moves the asset, in whichever way it came to its allowance.
+    pub const fn is_permit2(self) -> bool {
+        match self {
+            Self::Eip3009 => false,
+            Self::Permit2 | Self::Permit2Sponsored | Self::Permit2By(_) => true,
+        }
+    }
+
+    /// Whether what is signed by this method may be paid where `offered` is asked.
+    pub const fn pays(self, offered: Self) -> bool {
+        match (self, offered) {
+            (Self::Eip3009, Self::Eip3009)
+            | (Self::Permit2, Self::Permit2 | Self::Permit2Sponsored)
+            | (Self::Permit2By(_), Self::Permit2Sponsored) => true,
+            (
+                Self::Eip3009 | Self::Permit2 | Self::Permit2Sponsored | Self::Permit2By(_),
+                Self::Eip3009 | Self::Permit2 | Self::Permit2Sponsored | Self::Permit2By(_),
+            ) => false,
         }
     }
 }
@@ -70,11 +125,11 @@ pub struct Commitment {
     pub pay_to: Address,
     /// The most that can move, in atomic units; for `exact` just what will move.
     pub amount_max: Amount,
-    /// Valid strictly after, in seconds since the epoch by the chain's clock.
+    /// Valid strictly after, in seconds since the epoch by the chain's clock; by Permit2 from it on.
     pub valid_after_s: u64,
     /// Valid strictly before, in seconds since the epoch by the chain's clock.
     pub valid_before_s: u64,
-    /// The on-chain nonce: a keyed function of the payment id, so that even a second signature for
+    /// The on-chain nonce, at the token or at Permit2: a keyed function of the payment id, so that even a second signature for
     /// the same payment collides on chain.
     pub nonce: B256,
 }

@@ -161,6 +161,12 @@ impl Meters {
                 (Event::CaptureReversed { nano, .. }, Some(role)) => {
                     spend(&mut counts.reversed, role, *nano);
                 }
+                (Event::PaymentClosed(closed), Some(role)) => {
+                    let less = |one: Nano, other| one.checked_sub(other).unwrap_or(Nano::ZERO);
+                    let (captured, moved) = (closed.captured_nano, closed.moved_nano);
+                    spend(&mut counts.spent, role, less(moved, captured));
+                    spend(&mut counts.reversed, role, less(captured, moved));
+                }
                 _ => {}
             }
         });

@@ -56,6 +56,16 @@ pub(super) enum Change {
     },
     /// Take a capture back.
     Reverse(Nano),
+    /// Put what moved in the place of what a receipt said, and return the rest: one change, because a
+    /// window with nothing in it is forgotten.
+    Close {
+        /// What was still held.
+        rest: Nano,
+        /// What was captured.
+        captured: Nano,
+        /// What moved.
+        moved: Nano,
+    },
 }
 
 impl Change {
@@ -68,6 +78,11 @@ impl Change {
                 tally.spend(spent);
             }
             Self::Reverse(nano) => tally.unspend(nano),
+            Self::Close { rest, captured, moved } => {
+                tally.release(rest);
+                tally.unspend(captured);
+                tally.spend(moved);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::id::{DelegationId, PaymentId};
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Seat};
 use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::event::Event;
-use crate::domain::ledger::hold::Held;
+use crate::domain::ledger::hold::{Closed, Held};
 use crate::domain::ledger::window::WindowSpec;
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::time::Timestamp;
@@ -28,6 +28,7 @@ struct Seen {
 struct Placed {
     seats: Vec<Seat>,
     nano: Nano,
+    amount_max: Amount,
     captured: Option<Nano>,
 }
 
@@ -54,8 +55,9 @@ impl Audit {
             Event::Held(held) => self.place(at, held),
             Event::Doubted { .. } => self.doubted = self.doubted.saturating_add(1),
             Event::Captured { payment, amount, nano, held, .. } => {
-                self.capture(*payment, *nano, held.asset, *amount);
+                self.capture(*payment, *nano, *held, *amount);
             }
+            Event::PaymentClosed(closed) => self.close(closed),
             Event::Voided { payment, .. } | Event::Expired { payment, .. } => {
                 if let Some(placed) = self.payments.remove(payment) {
                     let held = wide(placed.nano);
@@ -112,7 +114,8 @@ impl Audit {
         for seat in &seats {
             self.look_at(at, seat);
         }
-        self.payments.insert(held.payment, Placed { seats, nano, captured: None });
+        let amount_max = held.commitment.amount_max;
+        self.payments.insert(held.payment, Placed { seats, nano, amount_max, captured: None });
     }
 
     fn take(&mut self, asset: Asset, amount: Amount) {
@@ -147,15 +150,36 @@ impl Audit {
         u64::try_from(open.count()).unwrap_or(u64::MAX)
     }
 
-    fn capture(&mut self, payment: PaymentId, nano: Nano, asset: Asset, amount: Amount) {
+    fn capture(&mut self, payment: PaymentId, nano: Nano, freed: Money, amount: Amount) {
         let Some(placed) = self.payments.get_mut(&payment) else { return };
         placed.captured = Some(nano);
-        let (seats, held) = (placed.seats.clone(), wide(placed.nano));
+        // By a receipt for less than the maximum, the rest stays held.
+        let whole = freed.amount >= placed.amount_max;
+        let (seats, held) = (placed.seats.clone(), wide(if whole { placed.nano } else { nano }));
         self.change(&seats, |seen| {
             seen.held = seen.held.saturating_sub(held);
             seen.spent = seen.spent.saturating_add(wide(nano));
         });
-        self.take(asset, amount);
+        self.take(freed.asset, amount);
+    }
+
+    fn close(&mut self, closed: &Closed) {
+        let Some(placed) = self.payments.get_mut(&closed.payment) else { return };
+        let captured = wide(placed.captured.unwrap_or(Nano::ZERO));
+        let rest = wide(placed.nano).saturating_sub(captured);
+        let seats = placed.seats.clone();
+        if closed.is_unpaid() {
+            self.payments.remove(&closed.payment);
+        } else {
+            placed.captured = Some(closed.moved_nano);
+        }
+        self.change(&seats, |seen| {
+            seen.held = seen.held.saturating_sub(rest);
+            let others = seen.spent.saturating_sub(captured);
+            seen.spent = others.saturating_add(wide(closed.moved_nano));
+        });
+        self.untake(&closed.captured);
+        self.take(closed.captured.asset, closed.moved);
     }
 
     fn change(&mut self, seats: &[Seat], change: impl Fn(&mut Seen)) {

@@ -93,6 +93,18 @@ fn pairs(event: &Event) -> [Option<Posting>; 2] {
         Event::CaptureReversed { captured, .. } => {
             [token(External, Wallet, captured.asset, captured.amount), None]
         }
+        // What was captured more than moved comes back; what moved more than was captured goes too.
+        Event::PaymentClosed(closed) => {
+            let (asset, captured) = (closed.captured.asset, closed.captured.amount);
+            let less = |one: Amount, other| one.checked_sub(other).unwrap_or(Amount::ZERO);
+            let more = less(closed.moved, captured);
+            let (back, rest) = (less(captured, closed.moved), less(closed.rest, more));
+            let moved = match more.is_zero() {
+                true => token(External, Wallet, asset, back),
+                false => token(Escrow, External, asset, more),
+            };
+            [moved, token(Escrow, Wallet, asset, rest)]
+        }
         Event::ClaimSettled { claim, amount, .. } => {
             [token(External, Due, claim.asset, *amount), None]
         }
@@ -122,6 +134,7 @@ fn pairs(event: &Event) -> [Option<Posting>; 2] {
         | Event::PaymentVerified { .. }
         | Event::Accepted(_)
         | Event::ClaimDoubted { .. }
+        | Event::ClaimCharged { .. }
         | Event::ClaimReleased { .. }
         | Event::RefundBegun { .. }
         | Event::UsageMetered(_)

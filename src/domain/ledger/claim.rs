@@ -32,7 +32,7 @@ pub struct Accepted {
     pub capability: Name,
     /// With which model.
     pub model: Name,
-    /// The price.
+    /// The price; where a maximum was authorized that maximum, until it is known what is charged.
     pub amount: Amount,
 }
 
@@ -102,6 +102,8 @@ pub enum ClaimState {
     Credited,
     /// Served, and never paid: a loss, until it is paid after all.
     Lost,
+    /// What is charged of the maximum is known; nothing was asked of the rail.
+    Charged,
 }
 
 impl ClaimState {
@@ -118,6 +120,7 @@ impl ClaimState {
             Self::Refunded => "refunded",
             Self::Credited => "credited",
             Self::Lost => "lost",
+            Self::Charged => "charged",
         }
     }
 }
@@ -148,6 +151,7 @@ impl Claim {
     pub const fn is_open(&self) -> bool {
         match self.state {
             ClaimState::Accepted
+            | ClaimState::Charged
             | ClaimState::Unknown
             | ClaimState::Due { .. }
             | ClaimState::Refunding { .. }

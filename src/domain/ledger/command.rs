@@ -197,6 +197,13 @@ pub enum Command {
         /// The transaction, where one was sent.
         transaction: Option<B256>,
     },
+    /// Say what is charged for a claim with a maximum, before the rail is asked to settle it.
+    ChargeClaim {
+        /// Which claim.
+        claim: AuthorizationKey,
+        /// What is charged, at most what was authorized; nothing where nothing was used.
+        amount: Amount,
+    },
     /// Count what the rail moved to the payee.
     SettleClaim {
         /// Which claim.

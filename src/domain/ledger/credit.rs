@@ -124,7 +124,7 @@ impl Ledger {
     ) -> Result<Event, Rejection> {
         let (claim, amount) = (found.accepted.key(), found.accepted.amount);
         match found.state {
-            ClaimState::Accepted => {
+            ClaimState::Accepted | ClaimState::Charged => {
                 self.credit.check(claim.asset, claim.payer, amount, limits)?;
                 Ok(Event::ServedOnCredit { claim, delivery, amount })
             }
@@ -146,7 +146,8 @@ impl Ledger {
         match event {
             Event::ServedOnCredit { claim, delivery, amount } => {
                 let found = self.claims.get_mut(claim).expect("an event names a known claim");
-                assert_eq!(found.state, ClaimState::Accepted, "only what is bound is credited");
+                let bound = matches!(found.state, ClaimState::Accepted | ClaimState::Charged);
+                assert!(bound, "only what is bound is credited");
                 found.state = ClaimState::Credited;
                 found.delivery = Some(*delivery);
                 self.credit

@@ -15,7 +15,7 @@ use crate::domain::ledger::budget::{BudgetDef, BudgetNo};
 use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::grants::Grant;
-use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof, shared};
+use crate::domain::ledger::hold::{CaptureProof, Closed, FinalBlock, Held, VoidProof, shared};
 use crate::domain::ledger::metered::Metered;
 use crate::domain::ledger::tab::TabEvent;
 use crate::domain::money::{Amount, Money, Nano};
@@ -124,7 +124,8 @@ pub enum Event {
         /// Which payment.
         payment: PaymentId,
     },
-    /// Money was taken: what was held above it returned.
+    /// Money was taken: what was held above it returned. A receipt for less than the maximum of a payment
+    /// takes what it says, and the rest stays held until a final block shows what moved.
     /// On restart: spent; a capture by receipt still waits for the rail's confirmation.
     Captured {
         /// Which payment.
@@ -137,7 +138,7 @@ pub enum Event {
         transaction: B256,
         /// On whose word.
         proof: CaptureProof,
-        /// What was held.
+        /// What is held no more by it.
         held: Money,
     },
     /// A final block showed the transfer that a capture by receipt named.
@@ -287,6 +288,18 @@ pub enum Event {
         /// What of it had been booked as lost.
         lost: Amount,
     },
+    /// A final block showed what a capture by receipt of a payment with a maximum came to: what moved is
+    /// spent, whatever the receipt said, and the rest returned.
+    /// On restart: nothing is left to do for it.
+    PaymentClosed(Box<Closed>),
+    /// What is charged for a claim with a maximum is known. Nothing else is ever settled for it.
+    /// On restart: settled for this amount.
+    ClaimCharged {
+        /// Which claim.
+        claim: AuthorizationKey,
+        /// What is charged; at most what was authorized.
+        amount: Amount,
+    },
 }
 
 impl Event {
@@ -324,6 +337,8 @@ impl Event {
             Self::Granted(_) => "granted",
             Self::ServedOnCredit { .. } => "served_on_credit",
             Self::CreditPaid { .. } => "credit_paid",
+            Self::PaymentClosed(_) => "payment_closed",
+            Self::ClaimCharged { .. } => "claim_charged",
         }
     }
 }

@@ -129,6 +129,36 @@ pub enum CaptureProof {
     Chain(FinalBlock),
 }
 
+/// What a final block made of a capture by receipt of a payment with a maximum.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Closed {
+    /// Which payment.
+    pub payment: PaymentId,
+    /// The transfer; `None` where the time limit passed and nothing had moved.
+    pub transaction: Option<B256>,
+    /// The block.
+    pub block: FinalBlock,
+    /// What the receipt had said.
+    pub captured: Money,
+    /// What that counted in budgets.
+    pub captured_nano: Nano,
+    /// What moved.
+    pub moved: Amount,
+    /// What that counts in budgets.
+    pub moved_nano: Nano,
+    /// What was still held beside what was captured.
+    pub rest: Amount,
+    /// What that counted in budgets.
+    pub rest_nano: Nano,
+}
+
+impl Closed {
+    /// Whether the receipt told of a transfer that never came: the payment ended unpaid.
+    pub const fn is_unpaid(&self) -> bool {
+        self.moved.is_zero() && !self.captured.amount.is_zero()
+    }
+}
+
 /// A shared hold is written as the hold itself.
 pub(super) mod shared {
     use std::sync::Arc;

@@ -4,10 +4,12 @@
 //! chain id 1, no contract), so that no signature can pass for another kind's. The types are written
 //! in docs/x402-grpc.md. Source: EIP-712; x402 offer-receipt extension sections 3.2, 4.3 and 5.3.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use alloy::primitives::{Address, B256, Keccak256, keccak256};
 
+use crate::domain::commitment::{Scheme, TransferMethod};
 use crate::domain::listing::{Listing, Ware};
 use crate::domain::quote::{PayBy, PriceTerms, Quote, QuoteHash};
 use crate::domain::x402::extended;
@@ -148,10 +150,25 @@ fn price_terms(terms: &PriceTerms) -> B256 {
         .hash()
 }
 
+/// A way's scheme and method with everything that they say of themselves, so that nobody puts another
+/// facilitator into a signed offer. Those that say no more are their plain names.
+fn terms_of(way: &PayBy) -> (Cow<'static, str>, &'static str) {
+    let scheme = match way.scheme {
+        Scheme::Upto { facilitator } => format!("upto {facilitator}").into(),
+        scheme @ (Scheme::Exact | Scheme::BatchSettlement(_)) => scheme.as_str().into(),
+    };
+    let method = match way.method {
+        TransferMethod::Permit2Sponsored => "permit2 eip2612",
+        method => method.as_str(),
+    };
+    (scheme, method)
+}
+
 pub(super) fn pay_by(way: &PayBy) -> B256 {
+    let (scheme, method) = terms_of(way);
     Fields::new(*PAY_BY_T)
-        .text(way.scheme.as_str())
-        .text(way.method.as_str())
+        .text(&scheme)
+        .text(method)
         .text(&way.asset.network.to_string())
         .address(way.asset.contract)
         .address(way.pay_to)

@@ -121,7 +121,7 @@ impl Fault for ReceiptError {
 }
 
 /// Whether `signed` is the payee's word on what was expected; `exact` charges just what was
-/// authorized.
+/// authorized, other schemes at most that.
 ///
 /// # Errors
 /// [`ReceiptError`], the signature last.
@@ -149,7 +149,7 @@ pub fn check_receipt(signed: &SignedReceipt, expected: &Expected<'_>) -> Result<
     let (authorized, charged) = (commitment.amount_max, receipt.amount);
     let charge_stands = match commitment.scheme {
         Scheme::Exact => charged == authorized,
-        Scheme::BatchSettlement(_) => charged <= authorized,
+        Scheme::BatchSettlement(_) | Scheme::Upto { .. } => charged <= authorized,
     };
     if !charge_stands {
         return Err(ReceiptError::Amount { authorized, charged });

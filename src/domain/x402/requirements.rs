@@ -28,6 +28,9 @@ const AUTHORIZER_KEY: &str = "receiverAuthorizer";
 const DELAY_KEY: &str = "withdrawDelay";
 const DEPOSIT_KEY: &str = "minDeposit";
 
+/// The key of `extra` that says who alone may settle. Source: x402 scheme `upto` on EVM.
+const FACILITATOR_KEY: &str = "facilitatorAddress";
+
 /// One way to pay, for one amount, in a token whose domain is pinned.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Requirement<'a> {
@@ -92,6 +95,7 @@ impl<'a> Requirement<'a> {
             && method(extra) == Some(self.pay_by.method)
             && match self.pay_by.scheme {
                 Scheme::Exact => true,
+                Scheme::Upto { facilitator } => find_facilitator(extra) == Some(facilitator),
                 Scheme::BatchSettlement(offer) => channel_offer(extra).is_some_and(|found| {
                     found.receiver_authorizer == offer.receiver_authorizer
                         && found.withdraw_delay_s == offer.withdraw_delay_s
@@ -157,6 +161,11 @@ pub fn read_requirements(
     }
     let asset = Asset { network, contract };
     Ok((PayBy { scheme, method, asset, pay_to, timeout_s: wire.max_timeout_seconds }, amount))
+}
+
+/// Who alone may settle, by what `extra` says.
+fn find_facilitator(extra: &Map<String, Value>) -> Option<Address> {
+    read_address(extra.get(FACILITATOR_KEY)?.as_str()?)
 }
 
 /// On what terms a channel is taken, by what `extra` says.

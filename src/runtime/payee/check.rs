@@ -205,7 +205,7 @@ impl Desk {
         }
         let refuse = |code| self.refuse(&PaymentError::Refused(code), &quote, &call.order);
         let stage = match state {
-            ClaimState::Accepted => Stage::Bound { doubted: false },
+            ClaimState::Accepted | ClaimState::Charged => Stage::Bound { doubted: false },
             ClaimState::Unknown => Stage::Bound { doubted: true },
             ClaimState::Due { transaction } => Stage::Due { transaction },
             ClaimState::Served { transaction } => {

@@ -217,7 +217,7 @@ impl Desk {
         let look = move |ledger: &Ledger| {
             let claim = ledger.find_claim(&key)?;
             let doubted = match claim.state {
-                ClaimState::Accepted => false,
+                ClaimState::Accepted | ClaimState::Charged => false,
                 ClaimState::Unknown | ClaimState::Credited | ClaimState::Lost => true,
                 _ => return None,
             };

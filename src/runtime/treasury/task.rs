@@ -210,11 +210,12 @@ impl TreasuryTask {
 
     /// Whose money an event spends, by role.
     fn role_of(&self, event: &Event) -> Option<&Name> {
-        let (Event::Captured { payment, .. } | Event::CaptureReversed { payment, .. }) = event
-        else {
-            return None;
+        let payment = match event {
+            Event::Captured { payment, .. } | Event::CaptureReversed { payment, .. } => *payment,
+            Event::PaymentClosed(closed) => closed.payment,
+            _ => return None,
         };
-        let hold = self.ledger.find_hold(*payment)?;
+        let hold = self.ledger.find_hold(payment)?;
         Some(&self.ledger.find_agent(hold.held.agent)?.role)
     }
 

@@ -2,7 +2,7 @@
 
 use alloy::primitives::B256;
 
-use crate::domain::commitment::AuthorizationKey;
+use crate::domain::commitment::{AuthorizationKey, Scheme};
 use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::ledger::command::Command;
 use crate::domain::ledger::decide::holds::full;
@@ -21,10 +21,13 @@ impl Ledger {
         match command {
             Command::Accept(accepted) => self.decide_accept(now, accepted),
             Command::DoubtClaim { claim, transaction } => match self.claim(claim)?.state {
-                ClaimState::Accepted => Ok(Event::ClaimDoubted { claim, transaction }),
+                ClaimState::Accepted | ClaimState::Charged => {
+                    Ok(Event::ClaimDoubted { claim, transaction })
+                }
                 ClaimState::Unknown => Err(Rejection::Unchanged),
                 state => Err(wrong(state, "doubted")),
             },
+            Command::ChargeClaim { claim, amount } => decide_charge(self.claim(claim)?, amount),
             Command::SettleClaim { claim, amount, transaction, moved_at_s } => {
                 self.decide_settle(claim, amount, transaction, moved_at_s)
             }
@@ -41,14 +44,15 @@ impl Ledger {
                 self.decide_serve_on_credit(self.claim(claim)?, delivery, &limits)
             }
             Command::ReleaseClaim { claim } => match self.claim(claim)?.state {
-                ClaimState::Accepted => Ok(Event::ClaimReleased { claim }),
+                ClaimState::Accepted | ClaimState::Charged => Ok(Event::ClaimReleased { claim }),
                 state => Err(wrong(state, "released")),
             },
             Command::KillClaim { claim } => match self.claim(claim)?.state {
                 // What is served before it is settled is served on credit: this was not.
-                ClaimState::Accepted | ClaimState::Unknown | ClaimState::Released => {
-                    Ok(Event::ClaimDied { claim, loss: Amount::ZERO })
-                }
+                ClaimState::Accepted
+                | ClaimState::Charged
+                | ClaimState::Unknown
+                | ClaimState::Released => Ok(Event::ClaimDied { claim, loss: Amount::ZERO }),
                 ClaimState::Credited => {
                     Ok(Event::ClaimDied { claim, loss: self.claim(claim)?.accepted.amount })
                 }
@@ -91,6 +95,7 @@ impl Ledger {
             // A released or dead claim can settle all the same, where the signature was in other hands:
             // then the money is ours, and it is due.
             ClaimState::Accepted
+            | ClaimState::Charged
             | ClaimState::Unknown
             | ClaimState::Released
             | ClaimState::Dead => Ok(Event::ClaimSettled { claim, amount, transaction }),
@@ -135,6 +140,21 @@ impl Ledger {
                 state => Err(wrong(state, "accepted")),
             },
         }
+    }
+}
+
+/// What is charged is said once, before anything is asked of the rail, and is never above the maximum.
+fn decide_charge(found: &Claim, amount: Amount) -> Result<Event, Rejection> {
+    let (claim, commitment) = (found.accepted.key(), &found.accepted.commitment);
+    match found.state {
+        ClaimState::Accepted if matches!(commitment.scheme, Scheme::Upto { .. }) => {
+            let authorized = commitment.amount_max;
+            if amount > authorized {
+                return Err(Rejection::AmountMismatch { claimed: amount, moved: authorized });
+            }
+            Ok(Event::ClaimCharged { claim, amount })
+        }
+        state => Err(wrong(state, "charged")),
     }
 }
 

@@ -73,6 +73,7 @@ impl Ledger {
             Command::Meter(metered) => Ok(self.decide_meter(metered)?.into()),
             claim @ (Command::Accept(_)
             | Command::DoubtClaim { .. }
+            | Command::ChargeClaim { .. }
             | Command::SettleClaim { .. }
             | Command::Serve { .. }
             | Command::ServeOnCredit { .. }

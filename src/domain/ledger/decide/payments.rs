@@ -5,7 +5,7 @@ use alloy::primitives::B256;
 use crate::domain::commitment::Scheme;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::event::Event;
-use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Hold, HoldState, VoidProof};
+use crate::domain::ledger::hold::{CaptureProof, Closed, FinalBlock, Hold, HoldState, VoidProof};
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::money::{Amount, Money, Nano};
@@ -35,8 +35,12 @@ impl Ledger {
             return Err(wrong(payment, hold.state, "captured"));
         }
         check_amount(hold, amount)?;
-        let nano = captured_nano(hold, amount);
-        let held = hold.money();
+        let nano = counted_nano(hold, amount);
+        let held = match (proof, hold.held.commitment.scheme) {
+            // A receipt is the payee's word, and its signature takes up to the maximum all the same.
+            (CaptureProof::Receipt, Scheme::Upto { .. }) => Money { amount, ..hold.money() },
+            (CaptureProof::Receipt | CaptureProof::Chain(_), _) => hold.money(),
+        };
         Ok(Event::Captured { payment, amount, nano, transaction, proof, held })
     }
 
@@ -49,6 +53,10 @@ impl Ledger {
     ) -> Result<Event, Rejection> {
         let hold = self.open(payment)?;
         match hold.state {
+            HoldState::Captured { amount, nano, .. } if has_maximum(hold) => {
+                check_amount(hold, moved)?;
+                Ok(closed(hold, (amount, nano), (moved, Some(transaction)), block))
+            }
             HoldState::Captured { amount, .. } if amount == moved => {
                 Ok(Event::PaymentVerified { payment, transaction, block })
             }
@@ -97,6 +105,9 @@ impl Ledger {
         let held = hold.money();
         Ok(match hold.state {
             HoldState::Signable | HoldState::Unknown => Event::Expired { payment, block, held },
+            HoldState::Captured { amount, nano, .. } if has_maximum(hold) => {
+                closed(hold, (amount, nano), (Amount::ZERO, None), block)
+            }
             HoldState::Captured { amount, nano, .. } => {
                 let captured = Money { amount, asset: held.asset };
                 Event::CaptureReversed { payment, block, captured, nano }
@@ -105,11 +116,39 @@ impl Ledger {
     }
 }
 
+fn has_maximum(hold: &Hold) -> bool {
+    matches!(hold.held.commitment.scheme, Scheme::Upto { .. })
+}
+
+/// What the rail's last word makes of a capture, whatever the payee's word was.
+fn closed(
+    hold: &Hold,
+    (captured, captured_nano): (Amount, Nano),
+    (moved, transaction): (Amount, Option<B256>),
+    block: FinalBlock,
+) -> Event {
+    let money = hold.money();
+    let rest = money.amount.checked_sub(captured).expect("no capture exceeds its hold");
+    let rest_nano = hold.held.nano.checked_sub(captured_nano).expect("no capture exceeds its hold");
+    Event::PaymentClosed(Box::new(Closed {
+        payment: hold.held.payment,
+        transaction,
+        block,
+        captured: Money { amount: captured, ..money },
+        captured_nano,
+        moved,
+        moved_nano: counted_nano(hold, moved),
+        rest,
+        rest_nano,
+    }))
+}
+
 /// `exact` takes just what was authorized; no scheme takes more.
 fn check_amount(hold: &Hold, amount: Amount) -> Result<(), Rejection> {
     let authorized = hold.held.commitment.amount_max;
     let fits = match hold.held.commitment.scheme {
         Scheme::Exact => amount == authorized,
+        Scheme::Upto { .. } => amount <= authorized,
         // A voucher's call is taken by its channel, and never as a hold of its own.
         Scheme::BatchSettlement(_) => false,
     };
@@ -122,7 +161,7 @@ fn check_amount(hold: &Hold, amount: Amount) -> Result<(), Rejection> {
 }
 
 /// What a capture counts in budgets: the hold's worst case in the share that was taken, rounded up.
-fn captured_nano(hold: &Hold, amount: Amount) -> Nano {
+fn counted_nano(hold: &Hold, amount: Amount) -> Nano {
     let max = hold.held.commitment.amount_max;
     if amount == max {
         return hold.held.nano;

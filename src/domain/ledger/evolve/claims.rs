@@ -30,6 +30,16 @@ impl Ledger {
                 );
                 self.forget_claims(at);
             }
+            Event::ClaimCharged { claim, amount } => {
+                let found = self.claim_mut(claim);
+                assert_eq!(found.state, ClaimState::Accepted, "a claim is charged once");
+                assert!(
+                    *amount <= found.accepted.commitment.amount_max,
+                    "nothing above its maximum is charged"
+                );
+                found.accepted.amount = *amount;
+                found.state = ClaimState::Charged;
+            }
             Event::ClaimDoubted { claim, .. } => self.claim_mut(claim).state = ClaimState::Unknown,
             Event::ClaimSettled { claim, amount, transaction } => {
                 let found = self.claim_mut(claim);

@@ -8,7 +8,7 @@ use crate::domain::ledger::agent::Delegation;
 use crate::domain::ledger::budget::AccountKey;
 use crate::domain::ledger::caps::Cap;
 use crate::domain::ledger::event::Event;
-use crate::domain::ledger::hold::{CaptureProof, Held, Hold, HoldState};
+use crate::domain::ledger::hold::{CaptureProof, Closed, Held, Hold, HoldState};
 use crate::domain::ledger::requests::{Remembered, RequestState};
 use crate::domain::ledger::state::{Ledger, current_bounds};
 use crate::domain::ledger::wallet::Position;
@@ -24,14 +24,20 @@ impl Ledger {
                 assert_eq!(hold.state, HoldState::Signable, "doubt comes once");
                 hold.state = HoldState::Unknown;
             }
-            Event::Captured { payment, amount, nano, transaction, proof, .. } => {
+            Event::Captured { payment, amount, nano, transaction, proof, held: freed } => {
                 let hold = self.holds.find(payment).expect("a captured payment is open");
                 assert!(
                     !matches!(hold.state, HoldState::Captured { .. }),
                     "a payment settles at most once"
                 );
                 let held = Arc::clone(&hold.held);
-                self.capture(at, &held, *amount, *nano);
+                match proof {
+                    CaptureProof::Chain(_) => self.capture(at, &held, *amount, *nano),
+                    CaptureProof::Receipt if freed.amount == held.commitment.amount_max => {
+                        self.capture(at, &held, *amount, *nano);
+                    }
+                    CaptureProof::Receipt => self.capture_part(at, &held, *amount, *nano),
+                }
                 match proof {
                     CaptureProof::Chain(_) => {
                         self.holds.remove(payment);
@@ -65,6 +71,7 @@ impl Ledger {
                 });
                 self.free_request(&hold.held);
             }
+            Event::PaymentClosed(closed) => self.close(at, closed),
             _ => unreachable!("evolve passes payments' events only"),
         }
     }
@@ -99,6 +106,38 @@ impl Ledger {
             position.held = minus(position.held, held.commitment.amount_max);
             position.paid = plus(position.paid, amount);
         });
+    }
+
+    /// Takes what a receipt says; the rest of the maximum stays held.
+    fn capture_part(&mut self, at: Timestamp, held: &Held, amount: Amount, nano: Nano) {
+        assert!(amount <= held.commitment.amount_max, "no capture exceeds its hold");
+        assert!(nano <= held.nano, "no capture exceeds its hold");
+        self.seats(at, held, Change::Capture { held: nano, spent: nano });
+        self.move_funds(held, |position| {
+            position.held = minus(position.held, amount);
+            position.paid = plus(position.paid, amount);
+        });
+    }
+
+    /// What moved is spent, and what is left of the hold returns.
+    fn close(&mut self, at: Timestamp, closed: &Closed) {
+        let hold = self.holds.remove(&closed.payment).expect("a closed payment is open");
+        let HoldState::Captured { amount, nano, .. } = hold.state else {
+            panic!("only a capture is closed");
+        };
+        let held = &hold.held;
+        assert_eq!(amount, closed.captured.amount, "what is closed is what was captured");
+        assert!(closed.moved <= held.commitment.amount_max, "nothing above its maximum moves");
+        assert!(closed.moved_nano <= held.nano, "nothing above its maximum moves");
+        let (rest, moved) = (closed.rest_nano, closed.moved_nano);
+        self.seats(at, held, Change::Close { rest, captured: nano, moved });
+        self.move_funds(held, |position| {
+            position.held = minus(position.held, closed.rest);
+            position.paid = plus(minus(position.paid, amount), closed.moved);
+        });
+        if closed.is_unpaid() {
+            self.free_request(held);
+        }
     }
 
     fn give_back(&mut self, at: Timestamp, payment: PaymentId) {

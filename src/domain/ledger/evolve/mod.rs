@@ -77,9 +77,11 @@ impl Ledger {
             | Event::PaymentVerified { .. }
             | Event::Voided { .. }
             | Event::Expired { .. }
-            | Event::CaptureReversed { .. }) => self.evolve_payment(at, payment),
+            | Event::CaptureReversed { .. }
+            | Event::PaymentClosed(_)) => self.evolve_payment(at, payment),
             claim @ (Event::Accepted(_)
             | Event::ClaimDoubted { .. }
+            | Event::ClaimCharged { .. }
             | Event::ClaimSettled { .. }
             | Event::Served { .. }
             | Event::ClaimReleased { .. }

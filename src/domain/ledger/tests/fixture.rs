@@ -248,6 +248,14 @@ impl Desk {
         self.place(ask)
     }
 
+    /// A hold of which less may be taken.
+    pub fn hold_maximum(&mut self, agent: &str, units: u64) -> Result<PaymentId, Rejection> {
+        let mut ask = self.ask(agent, units);
+        ask.commitment.scheme = UPTO;
+        ask.commitment.method = TransferMethod::Permit2;
+        self.place(ask)
+    }
+
     pub fn hold_in(
         &mut self,
         agent: &str,
@@ -332,6 +340,9 @@ impl Desk {
         }
     }
 }
+
+/// A scheme with a maximum.
+pub const UPTO: Scheme = Scheme::Upto { facilitator: Address::repeat_byte(7) };
 
 pub fn delivery() -> Delivery {
     Delivery { usage: Usage::default(), answer: number(8) }

@@ -15,6 +15,7 @@ mod fixture;
 mod fleet;
 mod grants;
 mod holds;
+mod maxima;
 mod oracle;
 mod payments;
 mod policies;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::primitives::B256;
 
 use super::fixture::{Desk, asset};
+use crate::domain::commitment::Scheme;
 use crate::domain::id::{AgentId, PaymentId, RequestId};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo};
@@ -31,6 +32,8 @@ struct Payment {
     held: Held,
     placed_at: Timestamp,
     standing: Standing,
+    /// Of the asset and in budgets, once it is captured or settled.
+    taken: (Amount, u64),
 }
 
 /// What the events say.
@@ -71,8 +74,12 @@ impl Oracle {
             Event::Doubted { payment } => self.go(*payment, &[Held], Unknown),
             Event::Captured { payment, proof, amount, nano, .. } => {
                 let held = &self.payments[payment].held;
-                // I5: exact takes exactly what was authorized.
-                assert_eq!((*amount, *nano), (held.commitment.amount_max, held.nano));
+                // I5: exact takes exactly what was authorized, a maximum is never passed.
+                if held.commitment.scheme == Scheme::Exact {
+                    assert_eq!((*amount, *nano), (held.commitment.amount_max, held.nano));
+                }
+                assert!(*amount <= held.commitment.amount_max && *nano <= held.nano);
+                self.take(*payment, *amount, nano.get());
                 let to = match proof {
                     CaptureProof::Receipt => Captured,
                     CaptureProof::Chain(_) => Settled,
@@ -95,8 +102,23 @@ impl Oracle {
                 self.check_over(*payment, block.time_s);
                 self.go(*payment, &[Captured], Free);
             }
+            Event::PaymentClosed(closed) => {
+                let (amount, nano) = self.payments[&closed.payment].taken;
+                assert_eq!((closed.captured.amount, closed.captured_nano.get()), (amount, nano));
+                if closed.transaction.is_none() {
+                    self.check_over(closed.payment, closed.block.time_s);
+                    assert!(closed.moved.is_zero(), "what did not move is not spent");
+                }
+                self.take(closed.payment, closed.moved, closed.moved_nano.get());
+                let to = if closed.is_unpaid() { Free } else { Settled };
+                self.go(closed.payment, &[Captured], to);
+            }
             _ => {}
         }
+    }
+
+    fn take(&mut self, payment: PaymentId, amount: Amount, nano: u64) {
+        self.payments.get_mut(&payment).unwrap().taken = (amount, nano);
     }
 
     fn check_over(&self, payment: PaymentId, time_s: u64) {
@@ -122,7 +144,8 @@ impl Oracle {
         });
         assert!(!live, "a request has two live payments");
         assert!(self.nonces.insert(held.commitment.nonce), "a nonce came twice");
-        let payment = Payment { held: held.clone(), placed_at: at, standing: Standing::Held };
+        let (standing, taken) = (Standing::Held, (Amount::ZERO, 0));
+        let payment = Payment { held: held.clone(), placed_at: at, standing, taken };
         assert!(self.payments.insert(held.payment, payment).is_none(), "a payment came twice");
         // I1: whatever a commit adds fits under each cap as of that commit.
         for seat in &held.seats {
@@ -152,7 +175,8 @@ impl Oracle {
             payment.placed_at.after(span) > now && payment.standing != Standing::Free
         };
         let seated = self.payments.values().filter(|payment| payment.sits(account).is_some());
-        let sum: u64 = seated.filter(within).map(|payment| payment.held.nano.get()).sum();
+        let sum: u64 =
+            seated.filter(within).map(|payment| payment.counts().0 + payment.counts().1).sum();
         assert!(sum <= limit, "{sum} in one span of {span:?}, of {limit}");
     }
 
@@ -168,11 +192,9 @@ impl Oracle {
                 WindowSpec::Rolling { span } => until.after(*span) > now,
                 WindowSpec::Session { .. } | WindowSpec::Lifetime => true,
             };
-            match payment.standing {
-                _ if !counts => {}
-                Standing::Held | Standing::Unknown => held += payment.held.nano.get(),
-                Standing::Captured | Standing::Settled => spent += payment.held.nano.get(),
-                Standing::Free => {}
+            if counts {
+                spent += payment.counts().0;
+                held += payment.counts().1;
             }
         }
         (spent, held)
@@ -199,12 +221,8 @@ impl Oracle {
 
     /// I3: what is in the wallet, in escrow and outside, by the books and by the position.
     fn check_money(&self, desk: &Desk) {
-        let sum = |standings: &[Standing]| -> i128 {
-            let seen = self.payments.values().filter(|p| standings.contains(&p.standing));
-            seen.map(|payment| signed(payment.held.commitment.amount_max)).sum()
-        };
-        let held = sum(&[Standing::Held, Standing::Unknown]);
-        let paid = sum(&[Standing::Captured, Standing::Settled]);
+        let paid: i128 = self.payments.values().map(|payment| payment.money().0).sum();
+        let held: i128 = self.payments.values().map(|payment| payment.money().1).sum();
         let mut positions = (0, 0, 0);
         for wallet in desk.ledger.wallets() {
             let Some(position) = wallet.find(asset()) else { continue };
@@ -241,6 +259,28 @@ impl Oracle {
 }
 
 impl Payment {
+    /// Spent and held in budgets: what a receipt takes of a maximum leaves the rest held.
+    fn counts(&self) -> (u64, u64) {
+        let all = self.held.nano.get();
+        match self.standing {
+            Standing::Held | Standing::Unknown => (0, all),
+            Standing::Captured => (self.taken.1, all - self.taken.1),
+            Standing::Settled => (self.taken.1, 0),
+            Standing::Free => (0, 0),
+        }
+    }
+
+    /// Paid and held of the asset.
+    fn money(&self) -> (i128, i128) {
+        let (all, taken) = (signed(self.held.commitment.amount_max), signed(self.taken.0));
+        match self.standing {
+            Standing::Held | Standing::Unknown => (0, all),
+            Standing::Captured => (taken, all - taken),
+            Standing::Settled => (taken, 0),
+            Standing::Free => (0, 0),
+        }
+    }
+
     /// The window that it sits in, where it counts in `account`.
     fn sits(&self, account: AccountKey) -> Option<(Timestamp, Timestamp)> {
         let seat = self.held.seats.iter().find(|seat| seat.account == account)?;

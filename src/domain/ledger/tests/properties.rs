@@ -7,12 +7,14 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use super::oracle::Oracle;
+use crate::domain::commitment::Scheme;
 use crate::domain::id::{GroupId, PaymentId, RequestId, RoleId};
 use crate::domain::ledger::agent::{Principal, Scope};
 use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::hold::CaptureProof;
 use crate::domain::ledger::window::CalendarUnit;
 use crate::domain::ledger::{Bounds, Command, Ledger, Rejection};
+use crate::domain::money::Amount;
 
 const AGENTS: [&str; 4] = ["ann", "bob", "kid", "tot"];
 
@@ -25,6 +27,11 @@ enum Step {
         units: u64,
         session: Option<u8>,
     },
+    /// A hold of a maximum.
+    Maximum {
+        agent: usize,
+        units: u64,
+    },
     Again {
         which: usize,
         attempt: u32,
@@ -34,8 +41,12 @@ enum Step {
     Capture {
         which: usize,
         by_chain: bool,
+        less: u128,
     },
-    Verify(usize),
+    Verify {
+        which: usize,
+        less: u128,
+    },
     Void {
         which: usize,
         boot: u64,
@@ -70,12 +81,14 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![1_u64..20, 20_u64..4_000, 4_000_u64..100_000].prop_map(Step::Wait),
         10 => (0_usize..4, 1_u64..40, prop::option::of(0_u8..3))
             .prop_map(|(agent, units, session)| Step::Hold { agent, units, session }),
+        5 => (0_usize..4, 1_u64..40).prop_map(|(agent, units)| Step::Maximum { agent, units }),
         3 => (which.clone(), 0_u32..3, 1_u64..40)
             .prop_map(|(which, attempt, units)| Step::Again { which, attempt, units }),
         2 => which.clone().prop_map(Step::Doubt),
-        4 => (which.clone(), any::<bool>())
-            .prop_map(|(which, by_chain)| Step::Capture { which, by_chain }),
-        1 => which.clone().prop_map(Step::Verify),
+        5 => (which.clone(), any::<bool>(), prop_oneof![1 => Just(0), 2 => 0_u128..40])
+            .prop_map(|(which, by_chain, less)| Step::Capture { which, by_chain, less }),
+        2 => (which.clone(), prop_oneof![2 => Just(0), 1 => 0_u128..40])
+            .prop_map(|(which, less)| Step::Verify { which, less }),
         2 => (which.clone(), 1_u64..3).prop_map(|(which, boot)| Step::Void { which, boot }),
         1 => which.clone().prop_map(Step::Cancel),
         3 => (which, any::<bool>()).prop_map(|(which, late)| Step::Expire { which, late }),
@@ -138,6 +151,9 @@ fn take(desk: &mut Desk, oracle: &Oracle, step: &Step) -> Result<(), Rejection> 
             }
             .map(drop);
         }
+        Step::Maximum { agent, units } => {
+            return desk.hold_maximum(AGENTS[agent], units).map(drop);
+        }
         Step::Again { which, attempt, units } => {
             let none = (agent_id("ann"), RequestId::new(START_S * 1000, [0; 10]));
             let (agent, request) = pick(&oracle.requests(), which).unwrap_or(none);
@@ -146,15 +162,16 @@ fn take(desk: &mut Desk, oracle: &Oracle, step: &Step) -> Result<(), Rejection> 
             return desk.place(ask).map(drop);
         }
         Step::Doubt(which) => desk.doubt(payment(which)),
-        Step::Capture { which, by_chain } => {
+        Step::Capture { which, by_chain, less } => {
             let chain = CaptureProof::Chain(block(START_S));
             let proof = if by_chain { chain } else { CaptureProof::Receipt };
-            desk.capture_by(payment(which), proof)
+            let (payment, transaction) = (payment(which), number(5));
+            let amount = drawn(desk, payment, less);
+            desk.execute(Command::Capture { payment, amount, transaction, proof })
         }
-        Step::Verify(which) => {
-            let payment = payment(which);
-            let Some(hold) = desk.ledger.find_hold(payment) else { return Ok(()) };
-            let (amount, transaction) = (hold.money().amount, number(5));
+        Step::Verify { which, less } => {
+            let (payment, transaction) = (payment(which), number(5));
+            let amount = drawn(desk, payment, less);
             let block = block(START_S);
             desk.execute(Command::Verify { payment, transaction, amount, block })
         }
@@ -189,6 +206,16 @@ fn take(desk: &mut Desk, oracle: &Oracle, step: &Step) -> Result<(), Rejection> 
         Step::Claim { nonce, step } => claim(desk, nonce, step),
     };
     asked.map(drop)
+}
+
+/// Just what is held, or of a maximum so much less.
+fn drawn(desk: &Desk, payment: PaymentId, less: u128) -> Amount {
+    let Some(hold) = desk.ledger.find_hold(payment) else { return Amount::ZERO };
+    let all = hold.money().amount;
+    match hold.held.commitment.scheme {
+        Scheme::Exact => all,
+        _ => Amount::new(all.get().saturating_sub(less)),
+    }
 }
 
 fn claim(desk: &mut Desk, nonce: u64, step: u8) -> Result<crate::domain::ledger::Event, Rejection> {
@@ -280,6 +307,7 @@ fn drawn_commands_reach_every_kind_of_event_of_a_payment() {
         "voided",
         "expired",
         "capture_reversed",
+        "payment_closed",
         "accepted",
         "claim_settled",
         "served",

@@ -108,9 +108,14 @@ impl From<&PayBy> for pb::PayBy {
         let scheme = match way.scheme {
             Scheme::Exact => pb::Scheme::Exact,
             Scheme::BatchSettlement(_) => pb::Scheme::BatchSettlement,
+            Scheme::Upto { .. } => pb::Scheme::Upto,
         };
         let method = match way.method {
             TransferMethod::Eip3009 => pb::TransferMethod::Eip3009,
+            TransferMethod::Permit2 => pb::TransferMethod::Permit2,
+            TransferMethod::Permit2Sponsored | TransferMethod::Permit2By(_) => {
+                pb::TransferMethod::Permit2Sponsored
+            }
         };
         Self {
             scheme: scheme.into(),
@@ -120,7 +125,11 @@ impl From<&PayBy> for pb::PayBy {
             timeout_s: way.timeout_s,
             channel: match way.scheme {
                 Scheme::BatchSettlement(offer) => Some((&offer).into()),
-                Scheme::Exact => None,
+                Scheme::Exact | Scheme::Upto { .. } => None,
+            },
+            facilitator: match way.scheme {
+                Scheme::Upto { facilitator } => facilitator.to_string(),
+                Scheme::Exact | Scheme::BatchSettlement(_) => String::new(),
             },
         }
     }
@@ -157,19 +166,24 @@ impl TryFrom<pb::PayBy> for PayBy {
             pb::Scheme::BatchSettlement => {
                 Scheme::BatchSettlement(read(way.channel.clone(), "channel")?)
             }
+            pb::Scheme::Upto => {
+                Scheme::Upto { facilitator: address(&way.facilitator, "facilitator")? }
+            }
             pb::Scheme::Unspecified => {
                 return Err(Malformed::new(
                     "scheme",
-                    "names no scheme that is known here: exact, batch-settlement",
+                    "names no scheme that is known here: exact, upto, batch-settlement",
                 ));
             }
         };
         let method = match way.method() {
             pb::TransferMethod::Eip3009 => TransferMethod::Eip3009,
+            pb::TransferMethod::Permit2 => TransferMethod::Permit2,
+            pb::TransferMethod::Permit2Sponsored => TransferMethod::Permit2Sponsored,
             pb::TransferMethod::Unspecified => {
                 return Err(Malformed::new(
                     "method",
-                    "names no method that is known here: eip3009",
+                    "names no method that is known here: eip3009, permit2, permit2 sponsored",
                 ));
             }
         };

@@ -14,6 +14,9 @@ use crate::edge::journal::chain::to_sql;
 pub(super) fn apply(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
     match event {
         Event::Accepted(accepted) => accept(tx, place, accepted),
+        Event::ClaimCharged { claim, amount } => {
+            set(tx, claim, "state = 'charged', amount = ?5", &[&SqlAmount(*amount)])
+        }
         Event::ClaimDoubted { claim, transaction } => set(
             tx,
             claim,

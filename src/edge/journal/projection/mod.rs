@@ -173,9 +173,11 @@ fn apply(sheet: &mut Sheet<'_>, place: Place<'_>, event: &Event) -> rusqlite::Re
         | Event::PaymentVerified { .. }
         | Event::Voided { .. }
         | Event::Expired { .. }
-        | Event::CaptureReversed { .. } => payments::apply(sheet, place, event),
+        | Event::CaptureReversed { .. }
+        | Event::PaymentClosed(_) => payments::apply(sheet, place, event),
         Event::Accepted(_)
         | Event::ClaimDoubted { .. }
+        | Event::ClaimCharged { .. }
         | Event::ClaimSettled { .. }
         | Event::Served { .. }
         | Event::ClaimReleased { .. }

@@ -15,7 +15,7 @@ use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::budget::Seat;
 use crate::domain::ledger::channel::Turn;
-use crate::domain::ledger::hold::{CaptureProof, Held};
+use crate::domain::ledger::hold::{CaptureProof, Closed, Held};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::time::Timestamp;
 use crate::edge::journal::chain::{from_sql, to_sql};
@@ -69,7 +69,10 @@ pub(super) fn apply(
         Event::Doubted { payment } => set_state(sheet, *payment, "unknown"),
         Event::Captured { payment, amount, nano, transaction, proof, held } => {
             let Some(open) = find_open(sheet, *payment)? else { return Ok(()) };
-            sheet.windows.capture(sheet.tx, &open.seats, open.nano, *nano)?;
+            // By a receipt for less than a maximum the rest stays held.
+            let in_part = matches!(proof, CaptureProof::Receipt) && held.amount == *amount;
+            let freed = if in_part { *nano } else { open.nano };
+            sheet.windows.capture(sheet.tx, &open.seats, freed, *nano)?;
             let paid = Money { amount: *amount, asset: held.asset };
             sheet.positions.capture(sheet.tx, open.wallet, *held, paid)?;
             let Some(row) = sheet.payments.find(sheet.tx, *payment)? else { return Ok(()) };
@@ -104,8 +107,31 @@ pub(super) fn apply(
             sheet.positions.reverse(sheet.tx, open.wallet, *captured)?;
             end(sheet, place, *payment, "reversed")
         }
+        Event::PaymentClosed(closed) => close(sheet, place, closed),
         _ => unreachable!("the projection passes payments' events only"),
     }
+}
+
+/// What moved, in the place of what a receipt said.
+fn close(sheet: &mut Sheet<'_>, place: Place<'_>, closed: &Closed) -> rusqlite::Result<()> {
+    let Some(open) = find_open(sheet, closed.payment)? else { return Ok(()) };
+    let asset = closed.captured.asset;
+    let money = |amount| Money { amount, asset };
+    sheet.windows.reverse(sheet.tx, &open.seats, closed.captured_nano)?;
+    sheet.windows.capture(sheet.tx, &open.seats, closed.rest_nano, closed.moved_nano)?;
+    sheet.positions.reverse(sheet.tx, open.wallet, closed.captured)?;
+    let (rest, moved) = (money(closed.rest), money(closed.moved));
+    sheet.positions.capture(sheet.tx, open.wallet, rest, moved)?;
+    let Some(row) = sheet.payments.find(sheet.tx, closed.payment)? else { return Ok(()) };
+    row.outcome.state = if closed.is_unpaid() { "reversed" } else { "settled" }.into();
+    row.outcome.amount = Some(SqlAmount(closed.moved));
+    row.outcome.spent = Some(to_sql(closed.moved_nano.get()));
+    if let Some(transaction) = closed.transaction {
+        row.outcome.transaction = Some(transaction.to_string());
+    }
+    row.outcome.verified_at = Some(place.now.to_owned());
+    row.open = None;
+    Ok(())
 }
 
 fn hold(sheet: &mut Sheet<'_>, place: Place<'_>, held: &Arc<Held>) -> rusqlite::Result<()> {

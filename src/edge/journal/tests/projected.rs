@@ -14,7 +14,7 @@ use crate::domain::ledger::books::BookAccount;
 use crate::domain::ledger::budget::{
     AccountKey, BudgetCheck, BudgetDef, BudgetNo, Per, Seat, Selector,
 };
-use crate::domain::ledger::hold::{CaptureProof, VoidProof};
+use crate::domain::ledger::hold::{CaptureProof, Closed, VoidProof};
 use crate::domain::ledger::window::WindowSpec;
 use crate::domain::ledger::{Bounds, Event, Ledger};
 use crate::domain::money::{Amount, Nano};
@@ -121,11 +121,38 @@ fn end_of(n: u64, way: u64) -> Vec<Event> {
             Event::CaptureReversed { payment, block, captured, nano },
         ],
         6 => vec![capture(CaptureProof::Receipt)],
+        8 => vec![in_part(n)],
+        9 => vec![in_part(n), closed(n, 800)],
+        10 => vec![in_part(n), closed(n, 0)],
         _ => vec![
             capture(CaptureProof::Receipt),
             Event::PaymentVerified { payment, transaction, block },
         ],
     }
+}
+
+/// A receipt for less than a maximum.
+fn in_part(n: u64) -> Event {
+    let (payment, transaction) = (samples::payment(n), samples::TRANSFER);
+    let (amount, nano) = (Amount::new(800), Nano::new(800_000));
+    let held = crate::domain::money::Money { amount, asset: samples::HELD.asset };
+    Event::Captured { payment, amount, nano, transaction, proof: CaptureProof::Receipt, held }
+}
+
+/// What the chain makes of it.
+fn closed(n: u64, moved: u32) -> Event {
+    let asset = samples::HELD.asset;
+    Event::PaymentClosed(Box::new(Closed {
+        payment: samples::payment(n),
+        transaction: (moved > 0).then_some(samples::TRANSFER),
+        block: samples::BLOCK,
+        captured: crate::domain::money::Money { amount: Amount::new(800), asset },
+        captured_nano: Nano::new(800_000),
+        moved: Amount::new(moved.into()),
+        moved_nano: Nano::new(u64::from(moved) * 1_000),
+        rest: Amount::new(200),
+        rest_nano: Nano::new(200_000),
+    }))
 }
 
 fn claim_of(n: u64, way: u64) -> Vec<Event> {

@@ -14,7 +14,7 @@ use crate::domain::ledger::agent::{Agent, Delegation, Principal, Scope, TokenHas
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Per, Seat, Selector};
 use crate::domain::ledger::claim::{Accepted, Delivery};
 use crate::domain::ledger::grants::Grant;
-use crate::domain::ledger::hold::{CaptureProof, FinalBlock, Held, VoidProof};
+use crate::domain::ledger::hold::{CaptureProof, Closed, FinalBlock, Held, VoidProof};
 use crate::domain::ledger::metered::{Metered, Whose};
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::money::{Amount, Money, Nano};
@@ -253,7 +253,26 @@ pub(super) fn every_kind() -> Vec<Event> {
     ];
     events.extend(given_and_lent());
     events.extend(super::channels::every_kind());
+    events.extend(with_a_maximum());
     events
+}
+
+/// What becomes of a payment and a claim with a maximum.
+fn with_a_maximum() -> Vec<Event> {
+    vec![
+        Event::PaymentClosed(Box::new(Closed {
+            payment: payment(5),
+            transaction: Some(TRANSFER),
+            block: BLOCK,
+            captured: Money { amount: Amount::new(300), ..HELD },
+            captured_nano: Nano::new(300_000),
+            moved: Amount::new(300),
+            moved_nano: Nano::new(300_000),
+            rest: Amount::new(700),
+            rest_nano: Nano::new(700_000),
+        })),
+        Event::ClaimCharged { claim: claim(6), amount: Amount::new(300) },
+    ]
 }
 
 /// What is metered, given away and lent.
