@@ -71,6 +71,8 @@ pub enum Command {
     Payments(PaymentsArgs),
     /// Show what was used: calls, tokens, bytes and milliseconds, summed.
     Usage(UsageArgs),
+    /// Show what settling is expected to take and to cost, and what was measured.
+    Networks(NetworksArgs),
     /// Say why a payment was allowed or refused, with the numbers of that instant.
     Why {
         /// Which: `pay_` and 32 digits.
@@ -227,6 +229,14 @@ pub struct PaymentsArgs {
     /// How many at most, the newest first.
     #[arg(long, default_value_t = 50)]
     pub limit: u32,
+}
+
+/// Whose measurements.
+#[derive(Debug, clap::Args)]
+pub struct NetworksArgs {
+    /// This ledger instead of the node's: a provider's, say, whose file is beside it.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
 }
 
 /// Which usage.

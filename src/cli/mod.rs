@@ -12,6 +12,7 @@ mod exit;
 mod failure;
 mod keyring;
 mod ledger;
+mod networks;
 mod output;
 mod passphrase;
 mod payments;
@@ -46,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Agent(command) => agent::run(&args, command, &output),
         Command::Budget { name } => show::budgets(&args, name.as_ref(), &output),
         Command::Payments(command) => payments::run(&args, command, &output),
+        Command::Networks(command) => networks::run(&args, command, &output),
         Command::Usage(command) => usage::run(&args, command, &output),
         Command::Why { payment } => show::why(&args, *payment, &output),
         Command::Pause { scope, reason } => scope::pause(&args, scope, reason, &output),

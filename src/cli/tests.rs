@@ -33,6 +33,7 @@ fn every_command_of_the_tree_parses() {
         "budget fleet-day",
         "payments --agent scout-1 --state captured --limit 3",
         "usage",
+        "networks --ledger x.db",
         "usage --by group --since 24h --until 2026-11-23T10:00:00Z --provider scribe --ledger x.db",
         "why pay_00000000000000000000000000000000",
         "pause role/scout --reason leak",

@@ -338,3 +338,24 @@ async fn usage_is_summed_by_agent_group_and_provider_between_two_times() {
     assert!(sold.iter().all(|row| row.who == payer), "{sold:?}");
     assert_eq!(sold.iter().map(|row| row.calls).sum::<u64>(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settlements_are_measured_on_both_sides() {
+    let market = Market::open().await;
+    let client = market.client("worker").await;
+    for number in 0..3 {
+        client.buy(echo(&format!("call {number}"))).await.unwrap();
+    }
+    market.audit().await;
+    let provider = market.provider.as_ref().unwrap();
+    provider.payee.round().await.unwrap();
+    for (store, side) in [(&market.node().store, "paid"), (&provider.store, "sold")] {
+        store.catch_up().await.unwrap();
+        let rows = store.views().settled().unwrap();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!((rows[0].side.as_str(), rows[0].settlements), (side, 3));
+        assert_eq!(rows[0].network, usdc().network.to_string());
+        assert!(rows[0].mean_ms <= rows[0].worst_ms && rows[0].worst_ms < 60_000, "{rows:?}");
+        assert_eq!(rows[0].gas_mean.is_some(), side == "sold", "payers send no transactions");
+    }
+}

@@ -12,6 +12,7 @@ use crate::domain::policy::PolicyDocument;
 use crate::edge::config::network::NetworkSettings;
 use crate::edge::config::problem::Problem;
 use crate::edge::config::provider::ProviderSettings;
+use crate::edge::config::settlement::Expected;
 
 /// Everything that `bursar.toml` says, checked as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub keys: KeyFiles,
     /// By the operator's names.
     pub networks: BTreeMap<Name, NetworkSettings>,
+    /// What settling is expected to take and to cost, also on networks that are not configured.
+    pub expected: BTreeMap<Name, Expected>,
     /// By the operator's names.
     pub wallets: BTreeMap<Name, WalletSettings>,
     /// Roles, budgets, rates and assets: what the journal keeps.

@@ -15,6 +15,7 @@ mod problem;
 mod provider;
 mod reader;
 mod sandbox;
+mod settlement;
 mod span;
 mod terms;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use network::{EvmSettings, Finality, NetworkSettings};
 pub use problem::{Kind, Problem};
 pub use provider::{PayTo, ProviderSettings};
 pub use sandbox::default_sandbox_file;
+pub use settlement::Expected;
 pub use terms::{FreeSettings, PriceSettings};
 
 use reader::{Section, Source};
@@ -77,6 +79,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
     let keys = node::read_keys(source, &root.section("keys"));
     let networks = network::read_networks(root);
     let assets = network::read_assets(root, &money, &networks);
+    let expected = settlement::read_expected(root, &money);
     let wallets = node::read_wallets(root, &networks);
     network::check_gas_accounts(&networks, &wallets);
     let facts = policy::Facts { money, timezone: &timezone, networks: &networks, assets: &assets };
@@ -95,6 +98,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
         ledger: ledger?,
         keys: keys?,
         networks: networks.into_settings(),
+        expected,
         wallets: wallets.into_settings(),
         policy: document,
         providers,

@@ -21,6 +21,7 @@ mod file;
 mod history;
 mod inbox;
 mod projection;
+mod settled;
 mod snapshots;
 mod store;
 mod tables;
@@ -29,6 +30,7 @@ mod verify;
 mod views;
 mod writer;
 
+pub use settled::SettledRow;
 pub use store::{Options, Store};
 pub use usage::MeteredRow;
 pub use verify::{BookRow, Damage, SnapshotCheck, VerifyReport, verify};

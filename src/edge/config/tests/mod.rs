@@ -68,6 +68,18 @@ fee_gwei_max = 50
 answer_within = "2s"
 genesis = "0x0101010101010101010101010101010101010101010101010101010101010101"
 
+[settlement.base]
+fastest = "1s"
+slowest = "4s"
+cost_min = "0.0001 USD"
+cost_max = "0.002 USD"
+[settlement.devnet]
+chain = "eip155:1337"
+fastest = "1s"
+slowest = "1s"
+cost_min = "0 USD"
+cost_max = "0 USD"
+
 [asset.EURX]
 network = "devnet"
 contract = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -203,6 +215,14 @@ fn every_key_of_a_whole_file_arrives() {
     assert_eq!(provider.asset.network, Network::Eip155(8453));
     assert_eq!(provider.price.terms.volume_discount.permille_max, 200);
     assert_eq!(config.directory.connect, ["http://[::1]:8404"]);
+    let names: Vec<&str> = config.expected.keys().map(Name::as_str).collect();
+    assert_eq!(names, ["base", "devnet", "ethereum", "polygon", "solana"]);
+    let base = &config.expected[&name("base")];
+    assert_eq!(base.network, Some(Network::Eip155(8453)));
+    assert_eq!((base.fastest, base.slowest), (Duration::from_secs(1), Duration::from_secs(4)));
+    assert_eq!((base.cost_min, base.cost_max), (Nano::new(100_000), Nano::new(2_000_000)));
+    let solana = &config.expected[&name("solana")];
+    assert_eq!((solana.network, solana.slowest), (None, Duration::from_millis(400)));
     assert_eq!(config.negotiation.unwrap().volume, 50);
     assert!(config.discovery.allow_private && !config.directory.serve);
     assert_eq!(config.telemetry.format, LogFormat::Json);
