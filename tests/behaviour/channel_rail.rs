@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use alloy::sol_types::{SolStruct, eip712_domain};
+use alloy::sol_types::{SolCall, SolStruct, eip712_domain};
 use bursar::domain::asset::Network;
 use bursar::domain::channel::{ChannelId, ChannelTerms};
 use bursar::domain::commitment::AuthorizationKey;
 use bursar::domain::money::Amount;
 use bursar::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
 use bursar::domain::x402::batch::typed::{
-    BATCH_SETTLEMENT, ERC3009_COLLECTOR, Voucher, batch_domain, id_of,
+    BATCH_SETTLEMENT, ERC3009_COLLECTOR, Voucher, batch_domain, config_of, id_of,
 };
 use bursar::edge::clock::SystemClock;
+use bursar::edge::evm::contracts::BatchSettlement::finalizeWithdrawCall;
 use bursar::edge::evm::{Evm, EvmSettler, Finality, SettlerConfig};
 use bursar::ports::channel_rail::{
     CLAIM_ROWS_MAX, ChannelEvidence, ChannelSettler, ChannelSight, ClaimRow, ClaimSettlement,
@@ -455,5 +458,46 @@ async fn a_deposit_that_is_not_mined_in_time_is_unknown_and_arrives_once() {
     chain.ask_node("anvil_mine", serde_json::json!([])).await;
     let next = settler.claim(&rows).await.unwrap();
     assert_eq!(next.claimed, [0, 1]);
+    chain.stop().await;
+}
+
+#[tokio::test]
+async fn e16_a_withdrawal_that_lands_before_the_claim_costs_its_own_row_and_no_other() {
+    let Some(chain) = Chain::anvil().await else { return };
+    let evm = chain.evm().await;
+    let config = SettlerConfig { wait_max: Duration::from_millis(500), ..Default::default() };
+    let settler =
+        EvmSettler::start(&evm, Arc::new(gas()), Arc::new(SystemClock), config).await.unwrap();
+    let theirs = EvmSettler::open(&evm, Arc::new(stranger()), Arc::new(SystemClock), config);
+    let leaving = open(&chain, &settler, 1, 100).await;
+    let staying = open(&chain, &settler, 2, 100).await;
+    settled(theirs.begin(&leaving).await.unwrap(), 100);
+    chain.pass(DELAY_S + SLACK_S).await;
+
+    chain.ask_node("evm_setAutomine", serde_json::json!([false])).await;
+    let rows = [row(leaving, 80, 80), row(staying, 80, 80)];
+    let unknown = settler.claim(&rows).await.unwrap();
+    assert!(unknown.transaction.is_some() && unknown.claimed.is_empty());
+    // The payer pays more for gas, and is in the block first.
+    let tip = 100_000_000_000;
+    let finish = TransactionRequest::default()
+        .with_to(BATCH_SETTLEMENT)
+        .with_input(finalizeWithdrawCall { config: (&config_of(&leaving)).into() }.abi_encode())
+        .with_gas_limit(200_000)
+        .with_max_priority_fee_per_gas(tip)
+        .with_max_fee_per_gas(tip * 2);
+    let sent = chain.client(stranger()).send_transaction(finish).await.unwrap();
+    chain.ask_node("anvil_mine", serde_json::json!([])).await;
+    chain.ask_node("evm_setAutomine", serde_json::json!([true])).await;
+    assert!(sent.get_receipt().await.unwrap().status());
+    let failed = chain.client(gas()).get_transaction_receipt(unknown.transaction.unwrap()).await;
+    assert!(!failed.unwrap().unwrap().status());
+
+    let done = settler.claim(&rows).await.unwrap();
+    assert_eq!((done.claimed, done.poisoned), (vec![1], vec![0]));
+    assert_ne!(done.transaction, unknown.transaction);
+    settled(theirs.finish(&leaving).await.unwrap(), 100);
+    assert_eq!(sight(&evm, &leaving).await, state(0, 0));
+    assert_eq!(sight(&evm, &staying).await, state(100, 80));
     chain.stop().await;
 }

@@ -138,9 +138,9 @@ impl Sender {
         Ok(self.node.ask::<_, U64>("eth_estimateGas", (request,)).await?.to())
     }
 
-    /// Whether the node would let `call` revert on the newest block.
+    /// Whether `call` would revert now. Asked as the estimate is, so that both speak of the same state.
     pub(super) async fn reverts(&self, call: &Call) -> Result<bool, RailError> {
-        match self.node.ask::<_, Bytes>("eth_call", (self.request(call), "latest")).await {
+        match self.estimate(call).await {
             Ok(_) => Ok(false),
             Err(Trouble::Refused(error)) if is_revert(&error) => Ok(true),
             Err(other) => Err(other.on(self.node.network())),
