@@ -98,7 +98,7 @@ pub fn check_authorization(
 }
 
 /// The offered requirement that the payer accepted; the closest miss says what was wrong.
-fn find_accepted<'a>(
+pub(super) fn find_accepted<'a>(
     payload: &PaymentPayload,
     offered: &'a [Requirement<'a>],
 ) -> Result<&'a Requirement<'a>, PaymentError> {

@@ -2,6 +2,7 @@
 //! specification's is spoken here, and all three are understood.
 
 use crate::domain::fault::Class;
+use crate::domain::x402::batch::code::BatchCode;
 
 /// What was wrong with a payment, by its code on the wire.
 ///
@@ -44,6 +45,8 @@ pub enum PaymentCode {
     VerifyFailed,
     /// The facilitator failed while it settled: the outcome is open.
     SettleFailed,
+    /// Something about a channel.
+    Batch(BatchCode),
 }
 
 /// Every code with its name in the specification and its names elsewhere. Where the specification has
@@ -118,11 +121,14 @@ const NAMES: [(PaymentCode, &str, &[&str]); 18] = {
 impl PaymentCode {
     /// Every code.
     pub fn all() -> impl Iterator<Item = Self> {
-        NAMES.iter().map(|(code, ..)| *code)
+        NAMES.iter().map(|(code, ..)| *code).chain(BatchCode::all().map(Self::Batch))
     }
 
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
+        if let Self::Batch(code) = self {
+            return code.as_str();
+        }
         NAMES
             .iter()
             .find(|(code, ..)| *code == self)
@@ -136,6 +142,7 @@ impl PaymentCode {
             .iter()
             .find(|(_, name, others)| *name == text || others.contains(&text))
             .map(|(code, ..)| *code)
+            .or_else(|| BatchCode::from_text(text).map(Self::Batch))
     }
 
     /// What others call it.
@@ -146,7 +153,15 @@ impl PaymentCode {
     /// Whether trying again can help, for the one who paid.
     pub const fn class(self) -> Class {
         match self {
-            Self::ValidAfter | Self::InsufficientFunds | Self::VerifyFailed => Class::Later,
+            Self::ValidAfter
+            | Self::InsufficientFunds
+            | Self::VerifyFailed
+            | Self::Batch(
+                BatchCode::ChannelBusy
+                | BatchCode::StateUnavailable
+                | BatchCode::InsufficientBalance,
+            ) => Class::Later,
+            Self::Batch(BatchCode::DepositFailed) => Class::InDoubt,
             // Something may have been sent: the rail has to be asked before anything else is paid.
             Self::NonceUsed
             | Self::Duplicate
@@ -162,7 +177,8 @@ impl PaymentCode {
             | Self::Value
             | Self::ValidBefore
             | Self::Signature
-            | Self::AllowanceRequired => Class::Final,
+            | Self::AllowanceRequired
+            | Self::Batch(_) => Class::Final,
         }
     }
 }

@@ -5,6 +5,7 @@ use alloy::primitives::Address;
 use crate::domain::asset::Asset;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::money::Amount;
+use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::code::PaymentCode;
 
 /// Which object.
@@ -155,6 +156,9 @@ pub enum PaymentError {
         /// Who did, where the signature is one at all.
         recovered: Option<Address>,
     },
+    /// Something about a channel.
+    #[error("channel: {}", .0.as_str())]
+    Batch(BatchCode),
     /// The other side says so.
     #[error("refused: {}", .0.as_str())]
     Refused(PaymentCode),
@@ -192,6 +196,7 @@ impl PaymentError {
             Self::Early { .. } => PaymentCode::ValidAfter,
             Self::Expired { .. } | Self::TooLong { .. } => PaymentCode::ValidBefore,
             Self::Signature { .. } => PaymentCode::Signature,
+            Self::Batch(code) => PaymentCode::Batch(*code),
             Self::Refused(code) => *code,
         }
     }
@@ -236,6 +241,7 @@ impl Fault for PaymentError {
             Self::TooLong { .. } => "x402.too_long",
             Self::Timeout { .. } => "x402.timeout",
             Self::Signature { .. } => "x402.signature",
+            Self::Batch(_) => "x402.batch",
             Self::Refused(_) => "x402.refused",
         }
     }
@@ -244,6 +250,7 @@ impl Fault for PaymentError {
         match self {
             Self::Early { .. } => Class::Later,
             Self::Refused(code) => code.class(),
+            Self::Batch(code) => PaymentCode::Batch(*code).class(),
             Self::TooLarge { .. }
             | Self::NotBase64(_)
             | Self::Malformed { .. }

@@ -109,7 +109,7 @@ pub fn find_payer(payload: &PaymentPayload) -> Option<Address> {
 }
 
 /// Seconds since the epoch in their one spelling.
-fn read_time(text: &str) -> Option<u64> {
+pub(super) fn read_time(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with('0');
     (canonical && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }

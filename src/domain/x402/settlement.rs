@@ -29,6 +29,7 @@ pub fn settled(commitment: &Commitment, settled: &Settled) -> SettlementResponse
         transaction: settled.transaction.to_string(),
         network: commitment.asset.network.to_string(),
         amount: Some(settled.amount.to_string()),
+        extra: None,
         extensions: None,
     }
 }
@@ -47,6 +48,7 @@ pub fn not_settled(
         transaction: transaction.map(|hash| hash.to_string()).unwrap_or_default(),
         network: commitment.asset.network.to_string(),
         amount: None,
+        extra: None,
         extensions: None,
     }
 }

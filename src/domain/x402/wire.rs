@@ -98,6 +98,9 @@ pub struct SettlementResponse {
     /// What was charged, in atomic units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<String>,
+    /// By scheme; `batch-settlement` has the charge and the channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<serde_json::Map<String, serde_json::Value>>,
     /// Extensions, kept as they came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extensions: Option<serde_json::Map<String, serde_json::Value>>,

@@ -155,6 +155,7 @@ fn closing(
             transaction: String::new(),
             network: String::new(),
             amount: None,
+            extra: None,
             extensions: None,
         }),
         receipt: receipt.and_then(read),

@@ -80,24 +80,30 @@ impl Desk {
         accepted: &Accepted,
         transaction: B256,
     ) -> Result<Answer, ServiceError> {
-        let gone = "it was served before, and the answer is no longer kept";
-        let unavailable = || ServiceError::Unavailable(gone.to_owned());
+        let unavailable = || ServiceError::Unavailable(GONE.to_owned());
         let key = AnswerKey::Sold(accepted.key());
         let kept = self.parts.archive.find_answer(key).await.ok_or_else(unavailable)?;
-        let response = response(accepted, transaction);
-        let KeptAnswer { content_type, model, body, usage, receipt } = kept;
-        // An answer without its bytes would pass for an empty one. What was paid is said all the same.
-        let pieces = match body {
-            Some(body) => {
-                let closing = Closing { usage, response: response.clone(), receipt };
-                vec![Ok(Piece::Chunk(body)), Ok(Piece::Done(Box::new(closing)))]
-            }
-            None => vec![Err(unavailable())],
-        };
-        let pieces = stream::iter(pieces).boxed();
-        Ok(Answer { content_type, model, settled: Some(response), pieces })
+        Ok(kept_answer(kept, response(accepted, transaction)))
     }
 }
+
+/// An answer that was kept, and what was said of its payment.
+pub(super) fn kept_answer(kept: KeptAnswer, response: SettlementResponse) -> Answer {
+    let KeptAnswer { content_type, model, body, usage, receipt } = kept;
+    // An answer without its bytes would pass for an empty one. What was paid is said all the same.
+    let pieces = match body {
+        Some(body) => {
+            let closing = Closing { usage, response: response.clone(), receipt };
+            vec![Ok(Piece::Chunk(body)), Ok(Piece::Done(Box::new(closing)))]
+        }
+        None => vec![Err(ServiceError::Unavailable(GONE.to_owned()))],
+    };
+    let pieces = stream::iter(pieces).boxed();
+    Answer { content_type, model, settled: Some(response), pieces }
+}
+
+/// Why an answer that was given before is not given again.
+const GONE: &str = "it was served before, and the answer is no longer kept";
 
 /// An answer in one piece.
 pub(super) fn whole(produced: Produced, closing: Closing) -> Answer {

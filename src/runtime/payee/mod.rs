@@ -12,6 +12,7 @@ mod answer;
 mod caller;
 mod check;
 mod credit;
+mod claiming;
 mod flights;
 mod free;
 mod pricing;
@@ -21,6 +22,7 @@ mod serve;
 mod settle;
 mod slots;
 mod usage;
+mod tabs;
 mod work;
 
 use std::sync::Arc;
@@ -58,8 +60,10 @@ use crate::runtime::treasury::Treasury;
 
 pub use credit::ServeFirst;
 pub use free::FreeBounds;
+pub use claiming::Claimed;
 pub use refund::Refunds;
 pub use round::Round;
+pub use tabs::{Channels, ClaimPolicy};
 
 /// One model on offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +147,7 @@ struct Desk {
     ready: Ready,
     draining: AtomicBool,
     refunds: Option<Refunds>,
+    channels: Option<Channels>,
 }
 
 impl Payee {
@@ -160,6 +165,7 @@ impl Payee {
             ready: Ready::default(),
             draining: AtomicBool::new(false),
             refunds: None,
+            channels: None,
             offering,
             tokens,
             parts,
@@ -174,6 +180,16 @@ impl Payee {
     pub fn refunding(mut self, refunds: Refunds) -> Self {
         let desk = Arc::get_mut(&mut self.desk).expect("a payee is made before it sells");
         desk.refunds = Some(refunds);
+        self
+    }
+
+    /// The same, that is paid by channels too, where its offer says so.
+    ///
+    /// # Panics
+    /// Where it sells already.
+    pub fn taking_channels(mut self, channels: Channels) -> Self {
+        let desk = Arc::get_mut(&mut self.desk).expect("a payee is made before it sells");
+        desk.channels = Some(channels);
         self
     }
 
@@ -198,6 +214,10 @@ impl Payee {
         let Some(payment) = &call.payment else {
             return Err(self.desk.ask_payment(&call).await);
         };
+        if self.desk.channels.is_some() && Desk::is_by_channel(payment) {
+            let worded = self.desk.read_word(&call, payment)?;
+            return self.serve_channel(call, worded, peer).await;
+        }
         let presented = self.desk.read(&call, payment)?;
         let provider = &self.desk.offering.provider;
         let (payment, payer) = (presented.payment.map(display), presented.key().payer);
@@ -220,6 +240,28 @@ impl Payee {
         }
         .instrument(entered)
         .await
+    }
+}
+
+impl Payee {
+    /// Serves a call that a channel pays, in a task of its own.
+    async fn serve_channel(
+        &self,
+        call: PaidCall,
+        worded: tabs::Worded,
+        peer: Option<Admission>,
+    ) -> Result<Answer, ServiceError> {
+        let (job, held) = self.desk.begin_by_channel(call, worded, peer).await?;
+        let (reply, answered) = oneshot::channel();
+        let desk = Arc::clone(&self.desk);
+        let work = async move {
+            let _ = desk.serve_by_channel(&job, Caller { reply, held }).await;
+        };
+        if !self.tasks.start(work) {
+            return Err(draining());
+        }
+        let gone = || Err(ServiceError::Unknown("the payee stopped".to_owned()));
+        answered.await.unwrap_or_else(|_| gone())
     }
 }
 

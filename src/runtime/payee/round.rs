@@ -80,7 +80,8 @@ impl Payee {
     pub async fn run(&self, interval: Duration) -> Result<(), Refused> {
         loop {
             let round = self.round().await?;
-            if let Some(problem) = round.silent {
+            let claimed = self.claim_round(false).await?;
+            if let Some(problem) = round.silent.or(claimed.silent) {
                 tracing::warn!(%problem, "rail silent");
             }
             let next = self.desk.parts.clock.now().after(interval);

@@ -43,7 +43,7 @@ impl Ledger {
                 }
                 let found = self.channel(channel)?;
                 let unclaimed = less(found.charged, found.balance());
-                let unclaimed = Money { amount: unclaimed, asset: money.asset };
+                let unclaimed = Box::new(Money { amount: unclaimed, asset: money.asset });
                 ChannelEvent::DepositExpired { channel, money, unclaimed, block }
             }
             ChannelCommand::Charge { channel, charge } => self.decide_charge(channel, charge)?,

@@ -89,7 +89,7 @@ pub enum ChannelEvent {
         /// How much.
         money: Money,
         /// What was charged of it all the same: it was never paid.
-        unclaimed: Money,
+        unclaimed: Box<Money>,
         /// The block.
         block: FinalBlock,
     },

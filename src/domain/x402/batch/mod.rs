@@ -6,10 +6,18 @@
 //! - `payload`, `deposit`: what a payer sends, and what a payee sends to its facilitator.
 //! - `state`: what the two sides tell each other about a channel.
 //!
-//! Shapes only; the checks are elsewhere. Source: x402 scheme `batch-settlement` on EVM.
+//! - `read`, `check`: a payer's word, typed, and whether it is as good as it has to be.
+//! - `word`: what a payer sends, made.
+//! - `code`: the scheme's error codes.
+//!
+//! Source: x402 scheme `batch-settlement` on EVM.
 
+pub mod check;
+pub mod code;
 pub mod deposit;
 pub mod funding;
 pub mod payload;
+pub mod read;
 pub mod state;
 pub mod typed;
+pub mod word;

@@ -52,6 +52,7 @@ pub(in crate::edge::grpc) fn settlement(success: bool) -> SettlementResponse {
         transaction: if success { format!("0x{}", "4".repeat(64)) } else { String::new() },
         network: "eip155:31337".into(),
         amount: Some("1000".into()),
+        extra: None,
         extensions: None,
     }
 }

@@ -102,7 +102,12 @@ pub(super) fn every_kind() -> Vec<Event> {
             transaction: samples::TRANSFER,
             block,
         },
-        ChannelEvent::DepositExpired { channel, money: money(9_000), unclaimed: money(0), block },
+        ChannelEvent::DepositExpired {
+            channel,
+            money: money(9_000),
+            unclaimed: Box::new(money(0)),
+            block,
+        },
         ChannelEvent::Drawn(drawn),
         ChannelEvent::Charged {
             channel,

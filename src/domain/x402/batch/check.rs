@@ -1,0 +1,162 @@
+//! Every check of a payer's word about a channel that needs no chain.
+//!
+//! Source: x402 scheme `batch-settlement` on EVM, server rules 2 and 3, facilitator rules 1 to 11;
+//! threats.md E01 to E06.
+
+use alloy::primitives::{B256, U256};
+use alloy::sol_types::SolStruct;
+
+use crate::domain::commitment::Scheme;
+use crate::domain::money::Amount;
+use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
+use crate::domain::x402::batch::read::{
+    BatchWord, DepositWord, authorizer_of, read_batch, voucher_digest,
+};
+use crate::domain::x402::batch::typed::{ERC3009_COLLECTOR, WITHDRAW_DELAY_S, batch_domain};
+use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, find_accepted};
+use crate::domain::x402::digest::signing_hash;
+use crate::domain::x402::error::PaymentError;
+use crate::domain::x402::requirements::Requirement;
+use crate::domain::x402::signature::is_signed_by;
+use crate::domain::x402::token::TokenDomain;
+use crate::domain::x402::wire::{PaymentPayload, X402_VERSION};
+
+/// A word that is as good as it can be seen to be without the payee's memory and the chain.
+#[derive(Copy, Clone, Debug)]
+pub struct CheckedWord<'a> {
+    /// What it says.
+    pub word: BatchWord,
+    /// By which of the offered ways.
+    pub requirement: &'a Requirement<'a>,
+}
+
+/// The word of a payment that meets `demand`: what remains is the payee's memory (what was charged),
+/// and the chain's to say (what lies in the channel).
+///
+/// # Errors
+/// The first [`PaymentError`] in the order of cost; the voucher's signature is looked at whatever its
+/// sum is, and last (threats.md E03).
+pub fn check_batch<'a>(
+    payload: &PaymentPayload,
+    demand: &Demand<'a>,
+) -> Result<CheckedWord<'a>, PaymentError> {
+    if payload.x402_version != X402_VERSION {
+        return Err(PaymentError::Version { found: Some(payload.x402_version.into()) });
+    }
+    let requirement = find_accepted(payload, demand.offered)?;
+    if payload.resource.as_ref().is_some_and(|resource| resource.url != demand.resource) {
+        return Err(PaymentError::Resource);
+    }
+    let word = read_batch(&payload.payload, requirement.pay_by.asset.network)?;
+    check_terms(&word, requirement)?;
+    if let Some(deposit) = &word.deposit {
+        check_deposit(&word, deposit, requirement, demand.now_s)?;
+    }
+    check_voucher(&word)?;
+    Ok(CheckedWord { word, requirement })
+}
+
+fn check_terms(word: &BatchWord, requirement: &Requirement<'_>) -> Result<(), PaymentError> {
+    let (terms, way) = (&word.terms, &requirement.pay_by);
+    let Scheme::BatchSettlement(offer) = way.scheme else { return Err(PaymentError::Scheme) };
+    let wrong = if terms.asset != way.asset {
+        BatchCode::Token
+    } else if terms.receiver != way.pay_to {
+        BatchCode::Receiver
+    } else if terms.receiver_authorizer != offer.receiver_authorizer {
+        BatchCode::ReceiverAuthorizer
+    } else if !WITHDRAW_DELAY_S.contains(&terms.withdraw_delay_s) {
+        BatchCode::DelayRange
+    } else if terms.withdraw_delay_s != offer.withdraw_delay_s {
+        BatchCode::WithdrawDelay
+    } else {
+        return Ok(());
+    };
+    Err(PaymentError::Batch(wrong))
+}
+
+fn check_deposit(
+    word: &BatchWord,
+    deposit: &DepositWord,
+    requirement: &Requirement<'_>,
+    now_s: u64,
+) -> Result<(), PaymentError> {
+    let Scheme::BatchSettlement(offer) = requirement.pay_by.scheme else {
+        return Err(PaymentError::Scheme);
+    };
+    if deposit.amount.is_zero() || deposit.amount < offer.deposit_min {
+        return Err(PaymentError::Batch(BatchCode::DepositBelowMin));
+    }
+    let earliest_s = now_s.saturating_add(SETTLE_MARGIN_S);
+    let latest_s =
+        now_s.saturating_add(requirement.pay_by.timeout_s).saturating_add(CLOCK_SKEW_MAX_S);
+    if !(earliest_s..=latest_s).contains(&deposit.valid_before_s) {
+        return Err(PaymentError::Batch(BatchCode::DepositValidBefore));
+    }
+    let digest = deposit_digest(requirement.token, word, deposit);
+    if is_signed_by(word.terms.payer, digest, &deposit.signature) {
+        Ok(())
+    } else {
+        Err(PaymentError::Batch(BatchCode::DepositSignature))
+    }
+}
+
+/// Whether the voucher is signed by the payer's authorizer. A contract is never asked: a channel whose
+/// payer is one needs an authorizer that is a key (threats.md E21).
+fn check_voucher(word: &BatchWord) -> Result<(), PaymentError> {
+    let separator = batch_domain(word.terms.asset.network).separator();
+    let digest = voucher_digest(separator, &word.voucher.ceiling);
+    if is_signed_by(authorizer_of(&word.terms), digest, &word.voucher.signature) {
+        Ok(())
+    } else {
+        Err(PaymentError::Batch(BatchCode::VoucherSignature))
+    }
+}
+
+/// What a payer signs for a deposit by EIP-3009, in the token's domain.
+pub fn deposit_digest(token: &TokenDomain, word: &BatchWord, deposit: &DepositWord) -> B256 {
+    let message = ReceiveWithAuthorization {
+        from: word.terms.payer,
+        to: ERC3009_COLLECTOR,
+        value: U256::from(deposit.amount.get()),
+        validAfter: U256::ZERO,
+        validBefore: U256::from(deposit.valid_before_s),
+        nonce: nonce_of(word, deposit.salt),
+    };
+    signing_hash(token.separator(), message.eip712_hash_struct())
+}
+
+/// The nonce by which the rail knows a deposit.
+pub fn nonce_of(word: &BatchWord, salt: B256) -> B256 {
+    deposit_nonce(word.channel.0, U256::from_be_bytes(salt.0))
+}
+
+/// What a payee knows of a channel: its memory, and the chain.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What was charged in all.
+    pub charged: Amount,
+    /// What lies in the channel, and what comes in with the word.
+    pub balance: Amount,
+    /// What was claimed in all.
+    pub claimed: Amount,
+}
+
+/// Whether the voucher's sum is what a call for `price` has to say.
+///
+/// # Errors
+/// [`BatchCode::Cumulative`], [`BatchCode::ExceedsBalance`], [`BatchCode::BelowClaimed`]. Equality is
+/// never enough: each call says more than was charged (threats.md E02).
+pub fn check_sum(ceiling: Amount, price: Amount, known: &Known) -> Result<(), PaymentError> {
+    let wrong = if known.charged.checked_add(price) != Some(ceiling) {
+        BatchCode::Cumulative
+    } else if ceiling > known.balance {
+        BatchCode::ExceedsBalance
+    } else if ceiling <= known.claimed {
+        BatchCode::BelowClaimed
+    } else {
+        return Ok(());
+    };
+    Err(PaymentError::Batch(wrong))
+}

@@ -1,0 +1,116 @@
+//! What a payer sends with a call that a channel pays, and what a payee says of the channel.
+
+use alloy::primitives::Signature;
+use serde_json::{Map, Value};
+
+use crate::domain::channel::{Ceiling, ChannelTerms};
+use crate::domain::money::Amount;
+use crate::domain::x402::batch::deposit::{Deposit, DepositAuthorization, Erc3009Deposit};
+use crate::domain::x402::batch::payload::{
+    BatchPayload, Channel, DepositPayload, SignedVoucher, VoucherPayload,
+};
+use crate::domain::x402::batch::read::DepositWord;
+use crate::domain::x402::batch::state::{BatchResponse, ChannelState};
+use crate::domain::x402::signature::to_text;
+use crate::domain::x402::wire::SettlementResponse;
+
+/// The payload of a call: a voucher, with a deposit where one is due.
+pub fn payload(
+    terms: &ChannelTerms,
+    ceiling: &Ceiling,
+    signature: &Signature,
+    deposit: Option<&DepositWord>,
+) -> Map<String, Value> {
+    let channel_config = channel(terms);
+    let voucher = SignedVoucher {
+        channel_id: ceiling.channel.to_string(),
+        max_claimable_amount: ceiling.amount.to_string(),
+        signature: to_text(signature),
+    };
+    let payload = match deposit {
+        None => BatchPayload::Voucher(VoucherPayload { channel_config, voucher }),
+        Some(deposit) => {
+            let authorization = Erc3009Deposit {
+                valid_after: "0".to_owned(),
+                valid_before: deposit.valid_before_s.to_string(),
+                salt: deposit.salt.to_string(),
+                signature: to_text(&deposit.signature),
+            };
+            let deposit = Deposit {
+                amount: deposit.amount.to_string(),
+                authorization: DepositAuthorization::Erc3009Authorization(authorization),
+            };
+            BatchPayload::Deposit(DepositPayload { channel_config, voucher, deposit })
+        }
+    };
+    match serde_json::to_value(&payload) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a payload has text keys and no failing values"),
+    }
+}
+
+/// A channel's terms as JSON has them.
+pub fn channel(terms: &ChannelTerms) -> Channel {
+    Channel {
+        payer: terms.payer.to_string(),
+        payer_authorizer: terms.payer_authorizer.to_string(),
+        receiver: terms.receiver.to_string(),
+        receiver_authorizer: terms.receiver_authorizer.to_string(),
+        token: terms.asset.contract.to_string(),
+        withdraw_delay: terms.withdraw_delay_s,
+        salt: terms.salt.to_string(),
+    }
+}
+
+/// What a payee says of a call that a channel paid: `state` is the channel's afterwards. A deposit
+/// that came with it names its transaction.
+pub fn response(
+    terms: &ChannelTerms,
+    charged: Amount,
+    state: ChannelState,
+    deposit: Option<(String, Amount)>,
+) -> SettlementResponse {
+    let extra =
+        BatchResponse { charged_amount: Some(charged.to_string()), channel_state: Some(state) };
+    let extra = match serde_json::to_value(&extra) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a channel's state has text keys and no failing values"),
+    };
+    let (transaction, amount) =
+        deposit.map_or_else(Default::default, |(hash, amount)| (hash, amount.to_string()));
+    SettlementResponse {
+        success: true,
+        error_reason: None,
+        payer: Some(terms.payer.to_string()),
+        transaction,
+        network: terms.asset.network.to_string(),
+        amount: Some(amount),
+        extensions: None,
+        extra: Some(extra),
+    }
+}
+
+/// What a payee says that a call cost, and what was charged in all after it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SaidCharge {
+    /// The call.
+    pub amount: Amount,
+    /// In all.
+    pub cumulative: Amount,
+}
+
+/// What a response says of a call that `ceiling` was signed for; `None` where it does not say it, or
+/// speaks of another channel.
+pub fn read_response(response: &SettlementResponse, ceiling: &Ceiling) -> Option<SaidCharge> {
+    if !response.success {
+        return None;
+    }
+    let extra = Value::Object(response.extra.clone()?);
+    let BatchResponse { charged_amount, channel_state } = serde_json::from_value(extra).ok()?;
+    let state = channel_state?;
+    if state.channel_id != ceiling.channel.to_string() {
+        return None;
+    }
+    let cumulative = state.charged_cumulative_amount?.parse().ok()?;
+    Some(SaidCharge { amount: charged_amount?.parse().ok()?, cumulative })
+}

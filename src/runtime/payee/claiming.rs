@@ -1,0 +1,156 @@
+//! The keeper of the payee's channels: watches them, claims their newest vouchers, many in one
+//! transaction, and sweeps what was claimed.
+
+use std::time::Duration;
+
+use crate::domain::asset::Asset;
+use crate::domain::channel::ChannelId;
+use crate::domain::ledger::tab::{Tab, TabCommand, Voucher};
+use crate::domain::ledger::{Command, Ledger};
+use crate::domain::time::Timestamp;
+use crate::ports::channel_rail::{ClaimRow, Depth};
+use crate::ports::rail::{RailError, Settlement};
+use crate::runtime::payee::tabs::{Channels, ClaimPolicy};
+use crate::runtime::payee::{Desk, Payee};
+use crate::runtime::treasury::Refused;
+
+/// Channels in one claim at most.
+const ROWS_MAX: usize = 100;
+
+/// Channels that one round looks at on the chain at most, those with the most to claim first.
+const WATCHED_MAX: usize = 1000;
+
+/// How long before a payer may take its money out an unclaimed channel wakes somebody.
+const WITHDRAWAL_ALARM: Duration = Duration::from_secs(300);
+
+/// What a round of claiming did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// Channels whose vouchers were claimed.
+    pub channels: u64,
+    /// Channels whose rows would have made the claim revert: left out, and named.
+    pub poisoned: u64,
+    /// Why the rail gave no answer, where it gave none.
+    pub silent: Option<RailError>,
+}
+
+impl Payee {
+    /// One round over the channels: sees what the chain shows, and claims what is due. `all` claims
+    /// whatever is unclaimed, for a payee that ends.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn claim_round(&self, all: bool) -> Result<Claimed, Refused> {
+        let desk = self.desk.as_ref();
+        let Some(channels) = &desk.channels else { return Ok(Claimed::default()) };
+        let mut round = Claimed::default();
+        if let Some(problem) = desk.watch(channels).await? {
+            round.silent = Some(problem);
+            return Ok(round);
+        }
+        let (now, policy) = (desk.parts.clock.now(), channels.claims);
+        let due = move |ledger: &Ledger| -> Vec<Tab> {
+            let due = |tab: &&Tab| all || is_due(tab, now, &policy);
+            let open = ledger.tabs().filter(|tab| !tab.unclaimed().is_zero());
+            open.filter(due).take(ROWS_MAX).cloned().collect()
+        };
+        let due = desk.parts.treasury.read(due).await?;
+        let rows: Vec<ClaimRow> = due.iter().filter_map(row_of).collect();
+        if rows.is_empty() {
+            return Ok(round);
+        }
+        match channels.settler.claim(&rows).await {
+            Ok(done) => {
+                round.channels = u64::try_from(done.claimed.len()).unwrap_or(u64::MAX);
+                round.poisoned = u64::try_from(done.poisoned.len()).unwrap_or(u64::MAX);
+                for place in done.poisoned {
+                    let channel = due.get(place).map(|tab| tab.id);
+                    tracing::error!(?channel, "a voucher cannot be claimed");
+                }
+            }
+            Err(problem) => {
+                round.silent = Some(problem);
+                return Ok(round);
+            }
+        }
+        let ids: Vec<ChannelId> = due.iter().map(|tab| tab.id).collect();
+        round.silent = desk.see_all(channels, &ids).await?;
+        if let Some(first) = due.first() {
+            round.silent = desk.sweep(channels, first.terms.asset).await.or(round.silent);
+        }
+        Ok(round)
+    }
+}
+
+impl Desk {
+    /// Looks at the channels that something is owed on.
+    async fn watch(&self, channels: &Channels) -> Result<Option<RailError>, Refused> {
+        let now_s = self.parts.clock.now().as_secs();
+        let open = |ledger: &Ledger| -> Vec<(ChannelId, Option<u64>)> {
+            let open = ledger.tabs().filter(|tab| !tab.unclaimed().is_zero());
+            open.take(WATCHED_MAX).map(|tab| (tab.id, tab.withdrawable_at_s)).collect()
+        };
+        let open = self.parts.treasury.read(open).await?;
+        for (channel, until) in &open {
+            let soon = now_s.saturating_add(WITHDRAWAL_ALARM.as_secs());
+            if until.is_some_and(|until| until < soon) {
+                tracing::error!(%channel, "the payer may soon take out what is not claimed");
+            }
+        }
+        let ids: Vec<ChannelId> = open.into_iter().map(|(channel, _)| channel).collect();
+        self.see_all(channels, &ids).await
+    }
+
+    async fn see_all(
+        &self,
+        channels: &Channels,
+        ids: &[ChannelId],
+    ) -> Result<Option<RailError>, Refused> {
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let sights = match channels.evidence.look(ids, Depth::Newest).await {
+            Ok(sights) => sights,
+            Err(problem) => return Ok(Some(problem)),
+        };
+        for (channel, sight) in ids.iter().zip(sights.seen) {
+            let see = Command::Tab(TabCommand::See {
+                channel: *channel,
+                balance: sight.balance,
+                claimed: sight.claimed,
+                withdrawable_at_s: sight.withdrawable_at_s,
+                transaction: None,
+            });
+            match self.parts.treasury.execute(see).await {
+                Err(refused @ Refused::Stopped { .. }) => return Err(refused),
+                Ok(_) | Err(Refused::Rejected(_)) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Pays out what was claimed; what is left of it is paid out with the next claim.
+    async fn sweep(&self, channels: &Channels, asset: Asset) -> Option<RailError> {
+        let receiver = self.offering.pay_by.iter().find(|way| way.asset == asset)?.pay_to;
+        match channels.settler.sweep(receiver, asset).await {
+            Ok(Some(Settlement::Settled { transaction, amount, .. })) => {
+                tracing::info!(%transaction, %amount, "claimed money paid out");
+                None
+            }
+            Ok(_) => None,
+            Err(problem) => Some(problem),
+        }
+    }
+}
+
+/// Whether a channel's vouchers are claimed now.
+fn is_due(tab: &Tab, now: Timestamp, policy: &ClaimPolicy) -> bool {
+    tab.withdrawable_at_s.is_some()
+        || tab.unclaimed() >= policy.amount_max
+        || tab.unclaimed_since.is_some_and(|since| now.since(since) >= policy.age_max)
+}
+
+fn row_of(tab: &Tab) -> Option<ClaimRow> {
+    let Voucher { ceiling, signature } = tab.voucher?;
+    Some(ClaimRow { terms: tab.terms, ceiling, signature, total: tab.charged })
+}

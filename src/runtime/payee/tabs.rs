@@ -1,0 +1,453 @@
+//! Calls that a channel pays: no chain and no facilitator in the call, but for a deposit.
+//!
+//! One call of a channel is served at a time. Nothing is written before the work is done: then one
+//! record says what it cost and keeps the voucher, and only after it the answer leaves. A call that
+//! fails leaves the channel as it was, and its voucher may come again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::keccak256;
+
+use crate::domain::channel::ChannelId;
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::id::Fingerprint;
+use crate::domain::ledger::claim::Delivery;
+use crate::domain::ledger::tab::{Charged, LastCharge, Tab, TabCommand};
+use crate::domain::ledger::{Command, Rejection};
+use crate::domain::money::Amount;
+use crate::domain::order::Order;
+use crate::domain::pricing::price_of_usage;
+use crate::domain::quote::Quote;
+use crate::domain::x402::batch::check::{CheckedWord, Known, check_batch, check_sum};
+use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::read::{BatchWord, DepositWord};
+use crate::domain::x402::batch::state::{ChannelState, VoucherState};
+use crate::domain::x402::batch::word;
+use crate::domain::x402::check::Demand;
+use crate::domain::x402::requirements::Requirement;
+use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
+use crate::domain::x402::{PaymentError, identifier, signature};
+use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
+use crate::ports::channel_rail::{ChannelEvidence, ChannelSettler, Depth, SignedDeposit};
+use crate::ports::engine::Work;
+use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
+use crate::ports::rail::{RefusedBy, Settlement};
+use crate::runtime::limits::Admission;
+use crate::runtime::meters::Phase;
+use crate::runtime::payee::Desk;
+use crate::runtime::payee::answer::{kept_answer, whole};
+use crate::runtime::payee::caller::{Caller, Ended, Held};
+use crate::runtime::payee::slots::within;
+use crate::runtime::payee::work::Next;
+
+/// How long the engine may work on one call.
+const RUN_MAX: Duration = Duration::from_secs(120);
+
+/// How long a deposit may take to arrive.
+const DEPOSIT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What a payee needs to be paid by channels.
+#[derive(Clone)]
+pub struct Channels {
+    /// Puts deposits in, claims and sweeps.
+    pub settler: Arc<dyn ChannelSettler>,
+    /// What the chain shows of channels.
+    pub evidence: Arc<dyn ChannelEvidence>,
+    /// When vouchers are claimed.
+    pub claims: ClaimPolicy,
+}
+
+/// When a channel's vouchers are claimed: as soon as one of these is so, or its payer asked for its
+/// money back.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ClaimPolicy {
+    /// So long unclaimed.
+    pub age_max: Duration,
+    /// So much unclaimed, in atomic units.
+    pub amount_max: Amount,
+}
+
+/// One call that a channel pays.
+pub(super) struct ChannelJob {
+    word: BatchWord,
+    /// What it costs at most: what the voucher was signed for.
+    price: Amount,
+    fingerprint: Fingerprint,
+    payment: Option<crate::domain::id::PaymentId>,
+    work: Work,
+    quote: Quote,
+    order: Order,
+    streamed: bool,
+}
+
+/// A word that was checked and what it is said for.
+pub(super) struct Worded {
+    word: BatchWord,
+    price: Amount,
+    quote: Quote,
+}
+
+impl Desk {
+    /// Whether `payment` speaks of a channel.
+    pub(super) fn is_by_channel(payment: &PaymentPayload) -> bool {
+        payment.accepted.scheme == "batch-settlement"
+    }
+
+    /// Checks what can be checked without memory and chain.
+    pub(super) fn read_word(
+        &self,
+        call: &PaidCall,
+        payment: &PaymentPayload,
+    ) -> Result<Worded, ServiceError> {
+        let quote = match self.find_price(call)? {
+            Ok(quote) => quote,
+            Err(list) => return Err(self.refuse(&PaymentError::NotOffered, &list, &call.order)),
+        };
+        let offered = Requirement::of_quote(&quote, &call.order, &self.tokens).unwrap_or_default();
+        let demand = Demand {
+            resource: &self.offering.resource,
+            offered: &offered,
+            now_s: self.parts.clock.now().as_secs(),
+        };
+        let checked = check_batch(payment, &demand);
+        let CheckedWord { word, requirement } =
+            checked.map_err(|error| self.refuse(&error, &quote, &call.order))?;
+        let price = requirement.amount;
+        Ok(Worded { word, price, quote })
+    }
+
+    /// The channel's place among what is worked on: one call at a time.
+    pub(super) const fn channel_key(word: &BatchWord) -> AuthorizationKey {
+        AuthorizationKey { asset: word.terms.asset, payer: word.terms.payer, nonce: word.channel.0 }
+    }
+
+    /// The job that a word asks for, and what is held for it meanwhile.
+    pub(super) async fn begin_by_channel(
+        &self,
+        call: PaidCall,
+        worded: Worded,
+        peer: Option<Admission>,
+    ) -> Result<(ChannelJob, Held), ServiceError> {
+        let Worded { word, price, quote } = worded;
+        let busy = PaymentError::Batch(BatchCode::ChannelBusy);
+        let flight = self.flights.take(Self::channel_key(&word));
+        let flight = flight.map_err(|_| self.refuse(&busy, &quote, &call.order))?;
+        let payer = Some(self.admit_payer(word.terms.payer)?);
+        let payment = call.payment.as_ref().map(identifier::find_payment).transpose();
+        let payment = payment.map_err(|error| self.refuse(&error, &quote, &call.order))?.flatten();
+        let work = super::check::work(&call, &quote.model);
+        self.check_input(&work)?;
+        let fingerprint = self.fingerprint(&call);
+        let slot = self.slots.take(self.parts.clock.as_ref()).await?;
+        let (order, streamed) = (call.order, call.streamed);
+        let job = ChannelJob { word, price, fingerprint, payment, work, quote, order, streamed };
+        Ok((job, Held { flight, slot, payer, peer }))
+    }
+
+    /// Serves a call that a channel pays.
+    pub(super) async fn serve_by_channel(&self, job: &ChannelJob, caller: Caller) -> Ended {
+        let channels = self.channels.as_ref().expect("only who takes channels offers them");
+        let ready = match self.make_ready(channels, job).await {
+            Ok(Ready::Owed(ready)) => ready,
+            Ok(Ready::Answered(answer)) => return caller.end(Ok(*answer)),
+            Err(error) => return caller.end(Err(error)),
+        };
+        let ended = if job.streamed {
+            self.stream_by_channel(job, &ready, caller).await
+        } else {
+            caller.end(self.whole_by_channel(job, &ready).await)
+        };
+        match ended {
+            Ok(()) => tracing::info!(channel = %job.word.channel, "call charged"),
+            Err(code) => tracing::warn!(channel = %job.word.channel, code, "call not charged"),
+        }
+        ended
+    }
+
+    /// Everything between the word and the work: memory, sums, a deposit.
+    async fn make_ready(
+        &self,
+        channels: &Channels,
+        job: &ChannelJob,
+    ) -> Result<Ready, ServiceError> {
+        let channel = job.word.channel;
+        let mut tab = self.find_tab(channel).await?;
+        if let Some(found) = &tab
+            && let Some(last) = found.last.filter(|last| is_again(job, found, last))
+        {
+            return Ok(Ready::Answered(Box::new(self.answer_last(job, found, &last).await?)));
+        }
+        if tab.is_none() {
+            // Nothing is known of it: it may have a history on the chain all the same.
+            let terms = job.word.terms;
+            self.tell_tab(TabCommand::Open { channel, terms }).await?;
+            self.look_at(channels, channel).await?;
+            tab = self.find_tab(channel).await?;
+        }
+        let known = known(tab.as_ref(), job.word.deposit.as_ref());
+        let mut summed = check_sum(job.word.voucher.ceiling.amount, job.price, &known);
+        if summed == Err(PaymentError::Batch(BatchCode::ExceedsBalance)) {
+            self.look_at(channels, channel).await?;
+            tab = self.find_tab(channel).await?;
+            let known = self::known(tab.as_ref(), job.word.deposit.as_ref());
+            summed = check_sum(job.word.voucher.ceiling.amount, job.price, &known);
+        }
+        if let Err(error) = summed {
+            return Err(self.correct(&error, job, tab.as_ref()));
+        }
+        let deposit = match &job.word.deposit {
+            None => None,
+            Some(deposit) => {
+                let transaction = self.deposit(channels, job, deposit).await?;
+                Some((transaction.to_string(), deposit.amount))
+            }
+        };
+        let tab = self.find_tab(channel).await?;
+        let tab = tab.ok_or_else(|| unavailable("the channel's tab is gone"))?;
+        // The same deposit again adds nothing: what lies there is what was seen.
+        if job.word.voucher.ceiling.amount > tab.balance {
+            let error = PaymentError::Batch(BatchCode::ExceedsBalance);
+            return Err(self.correct(&error, job, Some(&tab)));
+        }
+        Ok(Ready::Owed(Box::new(Owed { tab, deposit })))
+    }
+
+    async fn find_tab(&self, channel: ChannelId) -> Result<Option<Tab>, ServiceError> {
+        let look = move |ledger: &crate::domain::ledger::Ledger| ledger.find_tab(channel).cloned();
+        let found = self.parts.treasury.read(look).await;
+        found.map_err(|refused| ServiceError::Unavailable(refused.to_string()))
+    }
+
+    async fn tell_tab(&self, command: TabCommand) -> Result<(), ServiceError> {
+        match self.parts.treasury.execute(Command::Tab(command)).await {
+            Ok(_) => Ok(()),
+            Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => Ok(()),
+            Err(refused) => Err(ServiceError::Unavailable(refused.to_string())),
+        }
+    }
+
+    /// Counts what the chain's newest block shows of a channel.
+    pub(super) async fn look_at(
+        &self,
+        channels: &Channels,
+        channel: ChannelId,
+    ) -> Result<(), ServiceError> {
+        let code = PaymentError::Batch(BatchCode::StateUnavailable);
+        let looked = channels.evidence.look(&[channel], Depth::Newest).await;
+        let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
+        let Some(sight) = sights.seen.first() else { return Err(unavailable("nothing was seen")) };
+        self.tell_tab(TabCommand::See {
+            channel,
+            balance: sight.balance,
+            claimed: sight.claimed,
+            withdrawable_at_s: sight.withdrawable_at_s,
+            transaction: None,
+        })
+        .await
+    }
+
+    async fn deposit(
+        &self,
+        channels: &Channels,
+        job: &ChannelJob,
+        deposit: &DepositWord,
+    ) -> Result<alloy::primitives::B256, ServiceError> {
+        let refuse = |code| self.refuse(&PaymentError::Batch(code), &job.quote, &job.order);
+        let DepositWord { amount, valid_before_s, salt, signature } = *deposit;
+        let terms = job.word.terms;
+        let signed = SignedDeposit { terms, amount, valid_before_s, salt, signature };
+        let clock = self.parts.clock.as_ref();
+        let depositing = within(clock, DEPOSIT_WAIT_MAX, channels.settler.deposit(&signed));
+        match self.time(Phase::Settle, depositing).await {
+            Some(Ok(Settlement::Settled { transaction, .. })) => {
+                self.look_at(channels, job.word.channel).await?;
+                Ok(transaction)
+            }
+            Some(Ok(Settlement::Refused(RefusedBy::InsufficientFunds))) => {
+                Err(refuse(BatchCode::InsufficientBalance))
+            }
+            Some(Ok(Settlement::Refused(_))) => Err(refuse(BatchCode::DepositFailed)),
+            Some(Err(problem)) => Err(ServiceError::Unavailable(problem.to_string())),
+            // It may arrive yet: the same word again finds it, and nothing was charged.
+            Some(Ok(Settlement::Unknown { .. })) | None => {
+                Err(unavailable("the deposit has not arrived yet: ask again with the same payment"))
+            }
+        }
+    }
+
+    /// A refusal that tells the payer how the channel stands here, with its own signature as the proof.
+    fn correct(&self, error: &PaymentError, job: &ChannelJob, tab: Option<&Tab>) -> ServiceError {
+        let mut refusal = self.refuse(error, &job.quote, &job.order);
+        if let (ServiceError::PaymentRequired(offer), Some(tab)) = (&mut refusal, tab) {
+            let state = serde_json::to_value(state_of(tab));
+            let voucher = serde_json::to_value(voucher_of(tab));
+            let by_channel = |scheme: &str| scheme == "batch-settlement";
+            for accept in offer.accepts.iter_mut().filter(|accept| by_channel(&accept.scheme)) {
+                let extra = accept.extra.get_or_insert_default();
+                if let (Ok(state), Ok(voucher)) = (&state, &voucher) {
+                    extra.insert("channelState".to_owned(), state.clone());
+                    extra.insert("voucherState".to_owned(), voucher.clone());
+                }
+            }
+        }
+        refusal
+    }
+
+    /// Runs, meters, charges, and only then releases.
+    async fn whole_by_channel(
+        &self,
+        job: &ChannelJob,
+        owed: &Owed,
+    ) -> Result<Answer, ServiceError> {
+        let until = self.parts.clock.now().after(RUN_MAX);
+        let producing = self.produce(job.work.clone(), until);
+        let produced = self.time(Phase::Serve, producing).await?;
+        let delivery = Delivery { usage: produced.usage, answer: produced.digest };
+        let closing = self.charge(job, owed, delivery, produced.to_keep(None)).await?;
+        Ok(whole(produced, closing))
+    }
+
+    /// Passes pieces on as they come: the voucher covers the order's most, and what was delivered is
+    /// charged at its end, or where it broke off.
+    async fn stream_by_channel(&self, job: &ChannelJob, owed: &Owed, caller: Caller) -> Ended {
+        let until = self.parts.clock.now().after(RUN_MAX);
+        let mut running = match self.run(job.work.clone(), until, ANSWER_LEN_MAX).await {
+            Ok(running) => running,
+            Err(error) => return caller.end(Err(error.into())),
+        };
+        let (content_type, model) = (running.content_type.clone(), running.model.clone());
+        let head = said(job, &owed.tab, Amount::ZERO, owed.deposit.clone());
+        let clock = self.parts.clock.as_ref();
+        let mut listener = caller.begin(content_type.clone(), model.clone(), head, clock);
+        let (usage, answer, body) = loop {
+            match running.next().await {
+                Ok(Next::Chunk(chunk)) => listener.send(Ok(Piece::Chunk(chunk))).await,
+                Ok(Next::Done { usage, digest, body }) => break (usage, digest, body),
+                Err(error) => return listener.end(Err(error.into())).await,
+            }
+        };
+        let kept = KeptAnswer { content_type, model, body, usage, receipt: None };
+        let charged = self.charge(job, owed, Delivery { usage, answer }, kept).await;
+        listener.end(charged.map(|closing| Piece::Done(Box::new(closing)))).await
+    }
+
+    /// Writes what the call cost, durably, and keeps its answer.
+    async fn charge(
+        &self,
+        job: &ChannelJob,
+        owed: &Owed,
+        delivery: Delivery,
+        answer: KeptAnswer,
+    ) -> Result<Closing, ServiceError> {
+        let BatchWord { terms, channel, voucher, .. } = job.word;
+        let metered = price_of_usage(&job.quote.terms, &delivery.usage);
+        let amount = metered.unwrap_or(job.price).min(job.price);
+        let base = owed.tab.charged;
+        let charged = Charged {
+            channel,
+            asset: terms.asset,
+            base,
+            amount,
+            ceiling: voucher.ceiling.amount,
+            signature: voucher.signature,
+            fingerprint: job.fingerprint,
+            payment: job.payment,
+            provider: self.offering.provider.clone(),
+            capability: job.quote.capability.clone(),
+            model: job.quote.model.clone(),
+            delivery,
+        };
+        let charge = self.tell_tab(TabCommand::Charge(Box::new(charged)));
+        self.time(Phase::Accept, charge).await?;
+        let at = self.parts.clock.now();
+        self.parts.archive.keep_answer(answer_key(&job.word, base), answer, at).await;
+        let mut tab = owed.tab.clone();
+        tab.charged = base.checked_add(amount).unwrap_or(base);
+        let response = said(job, &tab, amount, owed.deposit.clone());
+        Ok(Closing { usage: delivery.usage, response, receipt: None })
+    }
+
+    /// The answer to a call that was charged before: the same voucher for the same request.
+    async fn answer_last(
+        &self,
+        job: &ChannelJob,
+        tab: &Tab,
+        last: &LastCharge,
+    ) -> Result<Answer, ServiceError> {
+        let response = said(job, tab, last.amount, None);
+        let key = answer_key(&job.word, last.base);
+        let gone = "it was served before, and the answer is no longer kept";
+        let kept = self.parts.archive.find_answer(key).await;
+        Ok(kept_answer(kept.ok_or_else(|| unavailable(gone))?, response))
+    }
+}
+
+/// What a word asks for, once it was looked at.
+enum Ready {
+    /// It was served before.
+    Answered(Box<Answer>),
+    /// It has to be served.
+    Owed(Box<Owed>),
+}
+
+/// A call that is covered.
+struct Owed {
+    tab: Tab,
+    /// What came in for it: transaction and amount.
+    deposit: Option<(String, Amount)>,
+}
+
+/// Whether the very same call was charged last.
+fn is_again(job: &ChannelJob, tab: &Tab, last: &LastCharge) -> bool {
+    last.fingerprint == job.fingerprint
+        && tab.voucher.is_some_and(|kept| kept.ceiling == job.word.voucher.ceiling.amount)
+        && last.base.checked_add(job.price) == Some(job.word.voucher.ceiling.amount)
+}
+
+fn known(tab: Option<&Tab>, deposit: Option<&DepositWord>) -> Known {
+    let zero = Amount::ZERO;
+    let (charged, balance, claimed) =
+        tab.map_or((zero, zero, zero), |tab| (tab.charged, tab.balance, tab.claimed));
+    let incoming = deposit.map_or(zero, |deposit| deposit.amount);
+    let balance = balance.checked_add(incoming).unwrap_or(balance);
+    Known { charged, balance, claimed }
+}
+
+fn said(
+    job: &ChannelJob,
+    tab: &Tab,
+    charged: Amount,
+    deposit: Option<(String, Amount)>,
+) -> SettlementResponse {
+    word::response(&job.word.terms, charged, state_of(tab), deposit)
+}
+
+fn state_of(tab: &Tab) -> ChannelState {
+    ChannelState {
+        channel_id: tab.id.to_string(),
+        balance: tab.balance.to_string(),
+        total_claimed: tab.claimed.to_string(),
+        withdraw_requested_at: tab.withdrawable_at_s.unwrap_or(0),
+        refund_nonce: "0".to_owned(),
+        charged_cumulative_amount: Some(tab.charged.to_string()),
+    }
+}
+
+fn voucher_of(tab: &Tab) -> VoucherState {
+    VoucherState {
+        signed_max_claimable: tab.voucher.map(|voucher| voucher.ceiling.to_string()),
+        signature: tab.voucher.map(|voucher| signature::to_text(&voucher.signature)),
+    }
+}
+
+/// Where the answer of a channel's call is kept: by the channel, and what had been charged before it.
+fn answer_key(word: &BatchWord, base: Amount) -> AnswerKey {
+    let nonce = keccak256([word.channel.0.as_slice(), &base.get().to_be_bytes()].concat());
+    let (asset, payer) = (word.terms.asset, word.terms.payer);
+    AnswerKey::Sold(AuthorizationKey { asset, payer, nonce })
+}
+
+fn unavailable(problem: &str) -> ServiceError {
+    ServiceError::Unavailable(problem.to_owned())
+}
