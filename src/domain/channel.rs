@@ -9,7 +9,7 @@ use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
-use crate::domain::money::Amount;
+use crate::domain::money::{Amount, Nano};
 
 /// A channel's name on the rail: the EIP-712 digest of its terms, chain and contract included, so that
 /// no two channels anywhere share it.
@@ -49,4 +49,19 @@ pub struct Ceiling {
     pub channel: ChannelId,
     /// How much in all.
     pub amount: Amount,
+}
+
+/// Money on its way into a channel: signed, and able to arrive once.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Deposit {
+    /// How much.
+    pub amount: Amount,
+    /// The same in the unit of account: what it counts in channel caps.
+    pub nano: Nano,
+    /// The nonce of its authorization on the rail.
+    pub nonce: B256,
+    /// What the nonce was made of, with the channel's name.
+    pub salt: B256,
+    /// It arrives strictly before, in seconds since the epoch by the chain's clock.
+    pub valid_before_s: u64,
 }

@@ -23,6 +23,7 @@ use crate::ports::entropy::Entropy;
 use crate::ports::journal::JournalError;
 use crate::ports::paid_service::Connector;
 use crate::ports::rail::Evidence;
+use crate::runtime::channels::Keeper;
 use crate::runtime::directory::{Book, Registry};
 use crate::runtime::limits::Limits;
 use crate::runtime::operator::Operator;
@@ -134,12 +135,20 @@ impl PayerNode {
         let signer = LocalSigner::new(holds, keys, plan.secret, &plan.policy.assets);
         let signer = Arc::new(signer);
         let archive = Arc::new(store.clone());
+        let clock = Arc::clone(&plan.clock);
+        let channels = match plan.payer.channels {
+            Some(settings) => {
+                Some(Keeper::open(treasury.clone(), signer.clone(), clock, settings).await?)
+            }
+            None => None,
+        };
         let payer = Payer::new(PayerParts {
             treasury: treasury.clone(),
             archive: archive.clone(),
             book: Arc::clone(&book),
             connector: plan.connector,
             signer: signer.clone(),
+            channels,
             limits: Arc::new(Limits::new(Arc::clone(&plan.clock))),
             clock: Arc::clone(&plan.clock),
             settings: plan.payer,

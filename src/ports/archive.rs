@@ -9,8 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::commitment::AuthorizationKey;
-use crate::domain::id::{AgentId, PaymentId, RequestId};
+use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::budget::BudgetCheck;
+use crate::domain::money::{Money, Nano};
 use crate::domain::order::Usage;
 use crate::domain::policy::RuleCheck;
 use crate::domain::time::Timestamp;
@@ -64,6 +65,19 @@ pub struct KeptAnswer {
     pub usage: Usage,
     /// The payee's signed word.
     pub receipt: Option<SignedReceipt>,
+    /// What it cost, where a channel paid and no receipt says so.
+    pub charge: Option<KeptCharge>,
+}
+
+/// What a call cost that a channel paid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCharge {
+    /// Who was paid.
+    pub provider: Name,
+    /// How much.
+    pub charged: Money,
+    /// What that counts in budgets.
+    pub nano: Nano,
 }
 
 /// Keeps what is worth remembering. Writes are best effort and never hold a payment up.

@@ -3,9 +3,12 @@
 use async_trait::async_trait;
 use tokio::sync::OwnedRwLockReadGuard;
 
+use crate::domain::asset::Network;
+use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::ledger::channel::Opened;
 
 /// Why a payment may not be signed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,12 @@ pub enum NotSignable {
     /// The treasury does not go on: a write failed.
     #[error("the treasury has stopped")]
     Stopped,
+    /// The channel's role, or everything, is paused.
+    #[error("signing is paused for the channel {0}")]
+    ChannelPaused(ChannelId),
+    /// No deposit is held for this channel.
+    #[error("no deposit is held for the channel {0}")]
+    NoDeposit(ChannelId),
 }
 
 impl Fault for NotSignable {
@@ -31,13 +40,15 @@ impl Fault for NotSignable {
             Self::Ended(_) => "signer.hold_ended",
             Self::Paused(_) => "signer.paused",
             Self::Stopped => "signer.treasury_stopped",
+            Self::NoDeposit(_) => "signer.no_deposit",
+            Self::ChannelPaused(_) => "signer.paused",
         }
     }
 
     fn class(&self) -> Class {
         match self {
-            Self::NoHold(_) | Self::Ended(_) => Class::Final,
-            Self::Paused(_) | Self::Stopped => Class::Later,
+            Self::NoHold(_) | Self::Ended(_) | Self::NoDeposit(_) => Class::Final,
+            Self::Paused(_) | Self::ChannelPaused(_) | Self::Stopped => Class::Later,
         }
     }
 }
@@ -67,6 +78,28 @@ pub struct Released {
     pub permit: Permit,
 }
 
+/// What the signer is told of a voucher.
+#[derive(Debug)]
+pub struct ReleasedVoucher {
+    /// What is signed.
+    pub ceiling: Ceiling,
+    /// On which network.
+    pub network: Network,
+    /// Dropped once the signature is made, and not kept over any wait.
+    pub permit: Permit,
+}
+
+/// What the signer is told of a deposit.
+#[derive(Debug)]
+pub struct ReleasedDeposit {
+    /// Into which channel, and whose money.
+    pub opened: Opened,
+    /// How much, by which nonce.
+    pub deposit: Deposit,
+    /// Dropped once the signature is made, and not kept over any wait.
+    pub permit: Permit,
+}
+
 /// Gives the signer what a durable hold commits to, and remembers that it did: from then on the hold
 /// cannot be voided as "nothing was signed".
 #[async_trait]
@@ -76,4 +109,16 @@ pub trait Holds: Send + Sync {
     /// # Errors
     /// [`NotSignable`], and then nothing may be signed.
     async fn release(&self, payment: PaymentId) -> Result<Released, NotSignable>;
+
+    /// The sum to sign for `payment`, which is drawn on a channel.
+    ///
+    /// # Errors
+    /// [`NotSignable`], and then nothing may be signed.
+    async fn release_voucher(&self, payment: PaymentId) -> Result<ReleasedVoucher, NotSignable>;
+
+    /// The deposit to sign for `channel`.
+    ///
+    /// # Errors
+    /// [`NotSignable`], and then nothing may be signed.
+    async fn release_deposit(&self, channel: ChannelId) -> Result<ReleasedDeposit, NotSignable>;
 }

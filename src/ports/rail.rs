@@ -12,6 +12,7 @@ use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
+use crate::ports::channel_rail::ChannelEvidence;
 
 /// What the rail says of an authorization that was asked to settle.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -268,6 +269,11 @@ pub trait Evidence: Send + Sync {
         holder: Address,
         after: u64,
     ) -> Result<Transfers, RailError>;
+
+    /// The same witness of channels, where it watches them.
+    fn channels(&self) -> Option<&dyn ChannelEvidence> {
+        None
+    }
 
     /// The network it watches.
     fn network(&self) -> Network;

@@ -9,12 +9,15 @@ use alloy::signers::local::Secp256k1Signer;
 use async_trait::async_trait;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::channel::{Ceiling, ChannelId};
 use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::claim::{Claim, ClaimState};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
+use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
+use crate::domain::x402::batch::read::{DepositWord, batch_separator, voucher_digest};
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
@@ -32,6 +35,9 @@ pub enum SignerError {
     /// The asset's EIP-712 domain is not pinned, so its message cannot be built.
     #[error("the asset of {0} is not in the registry")]
     UnknownAsset(PaymentId),
+    /// The same, of a channel's deposit.
+    #[error("the asset of the channel {0} is not in the registry")]
+    UnknownToken(ChannelId),
 }
 
 impl Fault for SignerError {
@@ -39,14 +45,14 @@ impl Fault for SignerError {
         match self {
             Self::NotSignable(inner) => inner.code(),
             Self::NoKey(_) => "signer.no_key",
-            Self::UnknownAsset(_) => "signer.unknown_asset",
+            Self::UnknownAsset(_) | Self::UnknownToken(_) => "signer.unknown_asset",
         }
     }
 
     fn class(&self) -> Class {
         match self {
             Self::NotSignable(inner) => inner.class(),
-            Self::NoKey(_) | Self::UnknownAsset(_) => Class::Final,
+            Self::NoKey(_) | Self::UnknownAsset(_) | Self::UnknownToken(_) => Class::Final,
         }
     }
 }
@@ -79,6 +85,29 @@ pub trait Signer: Send + Sync {
     ) -> Option<SignedOrder> {
         None
     }
+}
+
+/// Signs for channels: vouchers by a session key, so that the wallet's own key signs deposits only.
+#[async_trait]
+pub trait ChannelSigner: Send + Sync {
+    /// The session key's address: who signs the vouchers of every channel of ours.
+    fn authorizer(&self) -> Address;
+
+    /// What tells one channel, or one deposit, from another: a keyed function of the payment that it
+    /// was made for.
+    fn salt(&self, wallet: WalletId, payment: PaymentId) -> B256;
+
+    /// The voucher that the durable hold of `payment` allows. Deterministic: the same again.
+    ///
+    /// # Errors
+    /// [`SignerError`], and then nothing was signed.
+    async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError>;
+
+    /// The deposit that is held for `channel`. Deterministic: the same again.
+    ///
+    /// # Errors
+    /// [`SignerError`], and then nothing was signed.
+    async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError>;
 }
 
 /// Signs what a provider says: quotes and receipts, by the service key.
@@ -129,6 +158,33 @@ impl SeededSigner {
         let mut keys = self.keys.lock().expect("no holder of the keys panics");
         let made = || seeded_key(self.seed, wallet.as_bytes());
         keys.entry(wallet).or_insert_with(made).clone()
+    }
+}
+
+#[async_trait]
+impl ChannelSigner for SeededSigner {
+    fn authorizer(&self) -> Address {
+        seeded_key(self.seed, b"session").address()
+    }
+
+    fn salt(&self, wallet: WalletId, payment: PaymentId) -> B256 {
+        self.nonce(wallet, payment)
+    }
+
+    async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
+        let released = self.holds.release_voucher(payment).await?;
+        let digest = voucher_digest(batch_separator(released.network), &released.ceiling);
+        Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))
+    }
+
+    async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError> {
+        let released = self.holds.release_deposit(channel).await?;
+        let key = self.key(released.opened.wallet);
+        let token = self.tokens.find(released.opened.terms.asset);
+        let token = token.ok_or(SignerError::UnknownToken(channel))?;
+        let (opened, deposit) = (&released.opened, &released.deposit);
+        let digest = deposit_digest(token, channel, opened.terms.payer, deposit);
+        Ok(deposit_word(deposit, sign(&key, digest)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Acts: keeps the ledger, pays, serves, limits, reconciles. Async over ports, and nothing else.
 
+pub mod channels;
 pub mod directory;
 pub mod limits;
 pub mod meters;

@@ -86,6 +86,7 @@ pub async fn run_payer(ground: Ground, own: Own, plan: Plan, ends: Ends) {
         book: Arc::new(Book::new(Arc::new(ground.clone()), Arc::clone(&clock))),
         connector: Arc::new(ground.link.clone()),
         limits: Arc::new(Limits::new(Arc::clone(&clock))),
+        channels: None,
         clock,
         settings: PayerSettings::default(),
         treasury: treasury.clone(),

@@ -333,6 +333,7 @@ fn nothing_moved() -> SettlementResponse {
         transaction: String::new(),
         network: usdc().network.to_string(),
         amount: None,
+        extra: None,
         extensions: None,
     }
 }

@@ -98,6 +98,22 @@ pub fn payment_payload(
     PaymentPayload { x402_version: X402_VERSION, resource, accepted, payload, extensions }
 }
 
+/// The payment that carries a channel's word. `accepted` is what was offered, verbatim.
+pub fn voucher_payload(
+    resource: &str,
+    accepted: PaymentRequirements,
+    payload: Map<String, Value>,
+    payment: PaymentId,
+) -> PaymentPayload {
+    PaymentPayload {
+        x402_version: X402_VERSION,
+        resource: Some(grpc_resource(resource)),
+        accepted,
+        payload,
+        extensions: Some(identifier::with_payment(Map::default(), payment)),
+    }
+}
+
 /// A gRPC method as a resource.
 pub fn grpc_resource(url: &str) -> Resource {
     Resource { url: url.to_owned(), description: None, mime_type: Some(GRPC_MIME_TYPE.to_owned()) }

@@ -102,8 +102,8 @@ pub(super) fn keep_answers<'a>(
         let body = answer.body.as_deref().filter(|body| body.len() <= ANSWER_LEN_MAX);
         tx.prepare_cached(
             "INSERT OR REPLACE INTO answers
-             (answer, at_ns, at, content_type, model, usage, receipt, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (answer, at_ns, at, content_type, model, usage, receipt, body, charge)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             answer_name(*key),
@@ -114,6 +114,7 @@ pub(super) fn keep_answers<'a>(
             to_json(&answer.usage)?,
             answer.receipt.as_ref().map(to_json).transpose()?,
             body,
+            answer.charge.as_ref().map(to_json).transpose()?,
         ])?;
     }
     tx.commit()
@@ -145,17 +146,19 @@ pub(super) fn clear_answers(
 
 fn find_answer(conn: &Connection, key: AnswerKey) -> rusqlite::Result<Option<KeptAnswer>> {
     conn.prepare_cached(
-        "SELECT content_type, model, usage, receipt, body FROM answers WHERE answer = ?1",
+        "SELECT content_type, model, usage, receipt, body, charge FROM answers WHERE answer = ?1",
     )?
     .query_row([answer_name(key)], |row| {
         let receipt: Option<String> = row.get(3)?;
         let body: Option<Vec<u8>> = row.get(4)?;
+        let charge: Option<String> = row.get(5)?;
         Ok(KeptAnswer {
             content_type: row.get(0)?,
             model: row.get(1)?,
             usage: from_json(&row.get::<_, String>(2)?, 2)?,
             receipt: receipt.map(|json| from_json(&json, 3)).transpose()?,
             body: body.map(Bytes::from),
+            charge: charge.map(|json| from_json(&json, 5)).transpose()?,
         })
     })
     .optional()

@@ -47,7 +47,8 @@ CREATE TABLE answers (
     model        TEXT    NOT NULL,
     usage        TEXT    NOT NULL,
     receipt      TEXT,
-    body         BLOB
+    body         BLOB,
+    charge       TEXT
 ) WITHOUT ROWID;
 
 CREATE INDEX answers_by_age ON answers (at_ns);

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::domain::id::{PaymentId, WalletId};
 use crate::edge::keys::error::KeyError;
 use crate::edge::keys::file;
+use crate::edge::keys::key::SigningKey;
 use crate::ports::entropy::Entropy;
 
 /// 32 bytes that must not be lost while a hold is open.
@@ -52,6 +53,18 @@ impl NonceSecret {
     pub fn fingerprint(&self) -> B256 {
         // No pair of ids has this length, so that no nonce is ever the fingerprint.
         self.keyed(&[b"bursar nonce secret"])
+    }
+
+    /// The key that signs vouchers: it follows from the secret, and is lost with it.
+    pub fn session_key(&self) -> SigningKey {
+        let mut part = b"bursar session key 0".to_vec();
+        loop {
+            if let Some(key) = SigningKey::from_bytes(&self.keyed(&[&part]).0) {
+                return key;
+            }
+            // Once in 2^128: above the curve's order.
+            part.push(0);
+        }
     }
 
     fn keyed(&self, parts: &[&[u8]]) -> B256 {

@@ -9,25 +9,32 @@ use alloy::primitives::{Address, B256, Signature};
 use async_trait::async_trait;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::channel::{Ceiling, ChannelId};
 use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::id::{PaymentId, WalletId};
 use crate::domain::ledger::claim::Claim;
 use crate::domain::listing::{Listing, SignedListing};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
+use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
+use crate::domain::x402::batch::read::{DepositWord, batch_separator, voucher_digest};
 use crate::domain::x402::digest::{listing_digest, quote_hash, receipt_digest};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::edge::keys::key::SigningKey;
 use crate::edge::keys::nonce::NonceSecret;
 use crate::ports::holds::{Holds, Released};
-use crate::ports::signer::{RefundSigner, ServiceSigner, Signer, SignerError, refund_of};
+use crate::ports::signer::{
+    ChannelSigner, RefundSigner, ServiceSigner, Signer, SignerError, refund_of,
+};
 
 /// Signs authorizations with keys in this process.
 pub struct LocalSigner {
     holds: Arc<dyn Holds>,
     keys: BTreeMap<WalletId, SigningKey>,
     secret: NonceSecret,
+    /// Signs vouchers; follows from the secret.
+    session: SigningKey,
     tokens: RwLock<TokenDomains>,
 }
 
@@ -40,7 +47,8 @@ impl LocalSigner {
         assets: &AssetRegistry,
     ) -> Self {
         let keys = keys.into_iter().collect();
-        Self { holds, keys, secret, tokens: RwLock::new(TokenDomains::new(assets)) }
+        let session = secret.session_key();
+        Self { holds, keys, secret, session, tokens: RwLock::new(TokenDomains::new(assets)) }
     }
 
     /// Takes the assets of a new policy.
@@ -84,6 +92,35 @@ impl Signer for LocalSigner {
         let payer = key.address();
         let signature = key.sign(order_digest(ordered, payer, payment, issued_at_s));
         Some(SignedOrder { payer, payment, issued_at_s, signature })
+    }
+}
+
+#[async_trait]
+impl ChannelSigner for LocalSigner {
+    fn authorizer(&self) -> Address {
+        self.session.address()
+    }
+
+    fn salt(&self, wallet: WalletId, payment: PaymentId) -> B256 {
+        self.secret.nonce(wallet, payment)
+    }
+
+    async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
+        let released = self.holds.release_voucher(payment).await?;
+        let separator = batch_separator(released.network);
+        let digest = voucher_digest(separator, &released.ceiling);
+        Ok((released.ceiling, self.session.sign(digest)))
+    }
+
+    async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError> {
+        let released = self.holds.release_deposit(channel).await?;
+        let (opened, deposit) = (&released.opened, &released.deposit);
+        let key = self.keys.get(&opened.wallet).filter(|key| key.address() == opened.terms.payer);
+        let key = key.ok_or(SignerError::NoKey(opened.wallet))?;
+        let tokens = self.tokens.read().expect("no holder of the domains panics");
+        let token = tokens.find(opened.terms.asset).ok_or(SignerError::UnknownToken(channel))?;
+        let digest = deposit_digest(token, channel, opened.terms.payer, deposit);
+        Ok(deposit_word(deposit, key.sign(digest)))
     }
 }
 

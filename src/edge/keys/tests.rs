@@ -12,6 +12,7 @@ use alloy::primitives::{Address, B256, address, b256};
 use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::{Commitment, Scheme, TransferMethod};
 use crate::domain::fault::Fault;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId, WalletId};
@@ -22,7 +23,7 @@ use crate::domain::x402::digest::{Delegation, delegation_digest};
 use crate::domain::x402::signature::is_signed_by;
 use crate::edge::keys::*;
 use crate::ports::entropy::SeededEntropy;
-use crate::ports::holds::{Holds, NotSignable, Permit, Released};
+use crate::ports::holds::{Holds, NotSignable, Permit, Released, ReleasedDeposit, ReleasedVoucher};
 use crate::ports::signer::{Signer, SignerError};
 
 /// The first development key of anvil and hardhat: known to everybody, and so no secret.
@@ -257,6 +258,14 @@ impl Holds for Durable {
         } else {
             Err(NotSignable::NoHold(payment))
         }
+    }
+
+    async fn release_voucher(&self, payment: PaymentId) -> Result<ReleasedVoucher, NotSignable> {
+        Err(NotSignable::NoHold(payment))
+    }
+
+    async fn release_deposit(&self, channel: ChannelId) -> Result<ReleasedDeposit, NotSignable> {
+        Err(NotSignable::NoDeposit(channel))
     }
 }
 

@@ -33,6 +33,7 @@ impl Produced {
             body: (self.body.len() <= ANSWER_LEN_MAX).then(|| self.body.clone()),
             usage: self.usage,
             receipt,
+            charge: None,
         }
     }
 }
@@ -89,7 +90,7 @@ impl Desk {
 
 /// An answer that was kept, and what was said of its payment.
 pub(super) fn kept_answer(kept: KeptAnswer, response: SettlementResponse) -> Answer {
-    let KeptAnswer { content_type, model, body, usage, receipt } = kept;
+    let KeptAnswer { content_type, model, body, usage, receipt, .. } = kept;
     // An answer without its bytes would pass for an empty one. What was paid is said all the same.
     let pieces = match body {
         Some(body) => {

@@ -227,7 +227,7 @@ impl Desk {
         let gone = || ServiceError::Unavailable(gone.to_owned());
         let key = AnswerKey::Sold(gift.key());
         let found = self.parts.archive.find_answer(key).await.ok_or_else(gone)?;
-        let KeptAnswer { content_type, model, body, usage, receipt } = found;
+        let KeptAnswer { content_type, model, body, usage, receipt, .. } = found;
         let body = body.ok_or_else(gone)?;
         let closing = Closing { usage, response: nothing(gift), receipt };
         Ok(whole(Produced { content_type, model, body, usage, digest: B256::ZERO }, closing))
@@ -275,6 +275,7 @@ fn nothing(gift: &Gift) -> SettlementResponse {
         transaction: String::new(),
         network: gift.asset.network.to_string(),
         amount: Some(Amount::ZERO.to_string()),
+        extra: None,
         extensions: None,
     }
 }

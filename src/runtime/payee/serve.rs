@@ -184,8 +184,14 @@ impl Desk {
         };
         let closing = self.closing(&job.accepted, Some(transaction), usage);
         let Running { content_type, model, .. } = running;
-        let kept =
-            KeptAnswer { content_type, model, body, usage, receipt: closing.receipt.clone() };
+        let kept = KeptAnswer {
+            content_type,
+            model,
+            body,
+            usage,
+            receipt: closing.receipt.clone(),
+            charge: None,
+        };
         self.keep(&job.accepted, kept).await;
         let delivery = Delivery { usage, answer: digest };
         let served = self.book_served(job, delivery, transaction).await;

@@ -327,7 +327,7 @@ impl Desk {
                 Err(error) => return listener.end(Err(error.into())).await,
             }
         };
-        let kept = KeptAnswer { content_type, model, body, usage, receipt: None };
+        let kept = KeptAnswer { content_type, model, body, usage, receipt: None, charge: None };
         let charged = self.charge(job, owed, Delivery { usage, answer }, kept).await;
         listener.end(charged.map(|closing| Piece::Done(Box::new(closing)))).await
     }

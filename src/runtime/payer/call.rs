@@ -14,12 +14,10 @@ use crate::domain::ledger::hold::{CaptureProof, VoidProof};
 use crate::domain::money::{Amount, Money};
 use crate::domain::x402::payload;
 use crate::domain::x402::receipt::{Expected, check_receipt};
-use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::wire::PaymentPayload;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
 use crate::runtime::meters::Phase;
-use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::pay::Standing;
 use crate::runtime::payer::usage::Charge;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
@@ -28,7 +26,7 @@ use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
 pub(super) type Pieces = mpsc::Sender<Result<Bought, PayError>>;
 
 /// How a paid call ended.
-enum Ended {
+pub(super) enum Ended {
     /// With a closing; what was answered is kept where it is small enough.
     Whole { closing: Box<Closing>, kept: Box<KeptAnswer> },
     /// Without one: nobody knows what the payee took.
@@ -37,8 +35,12 @@ enum Ended {
 
 impl Payer {
     /// Carries a payment from its hold to its end, and tells whoever listens.
-    pub(super) async fn carry(&self, standing: Standing, pieces: &Pieces) {
+    pub(super) async fn carry(&self, mut standing: Standing, pieces: &Pieces) {
         let payment = standing.payment;
+        if let Some(lease) = standing.lease.take() {
+            self.carry_by_channel(standing, lease, pieces).await;
+            return;
+        }
         let signed = self.time(Phase::Sign, self.parts.signer.authorize(payment)).await;
         let (commitment, signature) = match signed {
             Ok(signed) => signed,
@@ -49,10 +51,11 @@ impl Payer {
             }
         };
         let authorization = Authorization { commitment, signature };
+        let call = call_with(&standing, payload(&standing, &authorization));
         let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
         let ended = tokio::select! {
             biased;
-            ended = self.time(Phase::Call, self.call(&standing, &authorization, pieces)) => ended,
+            ended = self.time(Phase::Call, self.call(&standing, call, pieces)) => ended,
             () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
                 payment,
                 problem: "no answer in time".to_owned(),
@@ -71,43 +74,9 @@ impl Payer {
         }
     }
 
-    fn paid_call(&self, standing: &Standing, authorization: &Authorization) -> PaidCall {
-        PaidCall {
-            order: standing.wish.order.clone(),
-            quote: Some(standing.candidate.quote.clone()),
-            content_type: standing.wish.content_type.clone(),
-            body: standing.wish.body.clone(),
-            payment: Some(self.payload(standing, authorization)),
-            signed_order: None,
-            peer: None,
-            streamed: standing.wish.streamed,
-        }
-    }
-
-    fn payload(&self, standing: &Standing, authorization: &Authorization) -> PaymentPayload {
-        let candidate = &standing.candidate;
-        let Candidate { pay_by, amount, token, .. } = candidate;
-        let requirement = Requirement { pay_by: *pay_by, amount: *amount, token };
-        let resource = payload::grpc_resource(&candidate.quote.quote.resource);
-        let accepted = requirement.to_wire();
-        payload::payment_payload(
-            Some(resource),
-            accepted,
-            authorization,
-            None,
-            Some(standing.payment),
-        )
-    }
-
-    async fn call(
-        &self,
-        standing: &Standing,
-        authorization: &Authorization,
-        pieces: &Pieces,
-    ) -> Ended {
+    pub(super) async fn call(&self, standing: &Standing, call: PaidCall, pieces: &Pieces) -> Ended {
         let provider = standing.candidate.quote.quote.provider.clone();
         let began = self.parts.clock.now();
-        let call = self.paid_call(standing, authorization);
         let answer = match standing.candidate.service.infer(call).await {
             Ok(answer) => answer,
             Err(error) => return self.broken(standing, provider, error),
@@ -146,6 +115,7 @@ impl Payer {
                         body: body.map(BytesMut::freeze),
                         usage: closing.usage,
                         receipt: closing.receipt.clone(),
+                        charge: None,
                     });
                     return Ended::Whole { closing, kept };
                 }
@@ -223,6 +193,28 @@ impl Payer {
         let _ = self.parts.treasury.execute(Command::Doubt { payment }).await;
         tracing::warn!(%payment, "payment in doubt");
     }
+}
+
+/// The paid call of a payment.
+pub(super) fn call_with(standing: &Standing, payment: PaymentPayload) -> PaidCall {
+    PaidCall {
+        order: standing.wish.order.clone(),
+        quote: Some(standing.candidate.quote.clone()),
+        content_type: standing.wish.content_type.clone(),
+        body: standing.wish.body.clone(),
+        payment: Some(payment),
+        signed_order: None,
+        peer: None,
+        streamed: standing.wish.streamed,
+    }
+}
+
+fn payload(standing: &Standing, authorization: &Authorization) -> PaymentPayload {
+    let candidate = &standing.candidate;
+    let resource = payload::grpc_resource(&candidate.quote.quote.resource);
+    let accepted = candidate.requirement().to_wire();
+    let payment = Some(standing.payment);
+    payload::payment_payload(Some(resource), accepted, authorization, None, payment)
 }
 
 pub(super) fn keep(body: &mut Option<BytesMut>, chunk: &Bytes) {

@@ -106,6 +106,12 @@ pub enum PayError {
         /// The payment.
         payment: PaymentId,
     },
+    /// Every channel to the provider is busy; nothing was held.
+    #[error("every channel to {provider} is busy")]
+    ChannelsBusy {
+        /// Which provider.
+        provider: Name,
+    },
     /// The process ends.
     #[error("the node is draining")]
     Draining,
@@ -153,6 +159,7 @@ impl Fault for PayError {
             Self::Provider { .. } => "payer.provider_refused",
             Self::InDoubt { .. } => "payer.in_doubt",
             Self::AnswerGone { .. } => "payer.answer_gone",
+            Self::ChannelsBusy { .. } => "payer.channels_busy",
             Self::Draining => "payer.draining",
         }
     }
@@ -170,6 +177,7 @@ impl Fault for PayError {
             Self::NoProvider { .. }
             | Self::NoDirectory(_)
             | Self::NoQuote { .. }
+            | Self::ChannelsBusy { .. }
             | Self::Draining => Class::Later,
             Self::Provider { .. } | Self::InDoubt { .. } => Class::InDoubt,
         }
@@ -193,6 +201,7 @@ impl PayError {
             | Self::NoDirectory(_)
             | Self::NoQuote { .. }
             | Self::TooDear { .. }
+            | Self::ChannelsBusy { .. }
             | Self::Draining => None,
         }
     }

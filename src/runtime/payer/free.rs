@@ -175,6 +175,7 @@ impl Payer {
                         body: body.map(BytesMut::freeze),
                         usage: closing.usage,
                         receipt: closing.receipt.clone(),
+                        charge: None,
                     };
                     let key = AnswerKey::Bought(prepared.payment);
                     self.parts.archive.keep_answer(key, kept, self.parts.clock.now()).await;

@@ -12,6 +12,7 @@ mod pay;
 mod preview;
 mod repeat;
 mod usage;
+mod voucher;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,7 @@ use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
 use crate::ports::paid_service::Connector;
 use crate::ports::signer::Signer;
+use crate::runtime::channels::{Keeper, KeeperSettings};
 use crate::runtime::directory::Book;
 use crate::runtime::limits::Limits;
 use crate::runtime::meters::Phase;
@@ -140,6 +142,8 @@ pub struct PayerSettings {
     pub authorization_life_max: Duration,
     /// How to answer quotes; `None` takes the list price.
     pub negotiation: Option<PayerStrategy>,
+    /// How channels are kept; `None` keeps none.
+    pub channels: Option<KeeperSettings>,
 }
 
 impl Default for PayerSettings {
@@ -149,6 +153,7 @@ impl Default for PayerSettings {
             call_timeout: Duration::from_secs(60),
             authorization_life_max: Duration::from_secs(120),
             negotiation: None,
+            channels: None,
         }
     }
 }
@@ -167,6 +172,8 @@ pub struct PayerParts {
     pub signer: Arc<dyn Signer>,
     /// Rates and concurrency.
     pub limits: Arc<Limits>,
+    /// Lends channels; without it nobody is paid by channel.
+    pub channels: Option<Keeper>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How to go about it.
@@ -206,6 +213,10 @@ impl Payer {
     /// Takes no more payments, and waits until those under way have ended.
     pub async fn drain(&self) {
         self.tasks.drain().await;
+        if let Some(channels) = &self.parts.channels {
+            // A treasury that has stopped keeps what it has: the next start finds it out.
+            let _ = channels.flush().await;
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use alloy::primitives::{B256, keccak256};
 use tokio::sync::{oneshot, watch};
 
-use crate::domain::commitment::{Authorization, Commitment};
+use crate::domain::commitment::{Authorization, Commitment, Scheme};
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::Command;
 use crate::domain::ledger::command::HoldAsk;
@@ -182,7 +182,12 @@ impl Payer {
             rules.policy.assets.to_nano(pay_by.asset, amount)
         };
         let mut ways: Vec<_> =
-            payable.into_iter().filter_map(|way| Some((nano_of(&way)?, way))).collect();
+            // A stranger's channel needs a keeper and a pool: `exact` does for one call.
+            payable
+                .into_iter()
+                .filter(|way| way.requirement.pay_by.scheme == Scheme::Exact)
+                .filter_map(|way| Some((nano_of(&way)?, way)))
+                .collect();
         if ways.is_empty() {
             return Err(unusable(QuoteProblem::PriceOutOfRange));
         }

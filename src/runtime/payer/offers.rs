@@ -6,6 +6,7 @@ use alloy::primitives::Address;
 use futures_util::future::join_all;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::commitment::Scheme;
 use crate::domain::id::{Name, WalletId};
 use crate::domain::listing::{Query, SignedListing};
 use crate::domain::money::{Amount, Nano};
@@ -15,6 +16,7 @@ use crate::domain::pricing::price;
 use crate::domain::quote::{PayBy, SignedQuote};
 use crate::domain::x402::TokenDomain;
 use crate::domain::x402::quote::{QuoteError, check_listed_quote};
+use crate::domain::x402::requirements::Requirement;
 use crate::ports::paid_service::{Ask, PaidService, Quoted};
 use crate::runtime::payer::error::QuoteProblem;
 use crate::runtime::payer::{PROVIDERS_ASKED_MAX, PayError, Payer, Wish};
@@ -58,6 +60,13 @@ struct Asking<'a> {
     payer: Option<Address>,
 }
 
+impl Candidate {
+    /// What it asks for.
+    pub(super) const fn requirement(&self) -> Requirement<'_> {
+        Requirement { pay_by: self.pay_by, amount: self.amount, token: &self.token }
+    }
+}
+
 impl Payer {
     /// The offers that could be paid, cheapest first, then fastest by the payer's own measure.
     pub(super) async fn find_offers(
@@ -87,7 +96,7 @@ impl Payer {
         let mut first_problem = None;
         for answer in answers {
             match answer {
-                Ok(candidate) => candidates.push(candidate),
+                Ok(candidate) => candidates.extend(self.ways_of(candidate, assets)),
                 Err(problem) => {
                     first_problem.get_or_insert(problem);
                 }
@@ -104,6 +113,31 @@ impl Payer {
                 capability: order.capability.clone(),
                 model: order.model.clone(),
             }),
+        }
+    }
+
+    /// The candidate in each of the offered ways that may be gone here, in the payee's order.
+    fn ways_of(&self, candidate: Candidate, assets: &AssetRegistry) -> Vec<Candidate> {
+        let ways = candidate.quote.quote.pay_by.iter();
+        let ways = ways.filter(|way| self.is_payable(way));
+        let of_way = |way: &PayBy| {
+            let info = assets.find(way.asset)?;
+            let nano = info.rate.to_nano(candidate.amount)?;
+            Some(Candidate {
+                pay_by: *way,
+                token: TokenDomain::of(info),
+                nano,
+                ..candidate.clone()
+            })
+        };
+        ways.filter_map(of_way).collect()
+    }
+
+    /// Whether this payer can pay in that way at all.
+    fn is_payable(&self, way: &PayBy) -> bool {
+        match way.scheme {
+            Scheme::Exact => true,
+            Scheme::BatchSettlement(_) => self.parts.channels.is_some(),
         }
     }
 
@@ -206,7 +240,9 @@ impl Payer {
         let amount = price(&signed.quote.terms, order).ok_or(QuoteProblem::PriceOutOfRange)?;
         // The first way of paying, in the payee's order, whose asset is pinned here.
         let ways = signed.quote.pay_by.iter();
-        let mut payable = ways.filter_map(|way| assets.find(way.asset).map(|info| (*way, info)));
+        let mut payable = ways
+            .filter(|way| self.is_payable(way))
+            .filter_map(|way| assets.find(way.asset).map(|info| (*way, info)));
         let (pay_by, info) = payable.next().ok_or(QuoteProblem::UnknownAsset)?;
         let nano = info.rate.to_nano(amount).ok_or(QuoteProblem::PriceOutOfRange)?;
         let (service, token) = (Arc::clone(service), TokenDomain::of(info));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, Span, field};
 
-use crate::domain::commitment::Commitment;
+use crate::domain::commitment::{Commitment, Scheme};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Fingerprint, PaymentId, ProviderId};
 use crate::domain::ledger::agent::Agent;
@@ -19,6 +19,7 @@ use crate::domain::quote::PayBy;
 use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
+use crate::runtime::channels::{Lease, NotLent, PoolKey};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::free::Free;
@@ -48,6 +49,8 @@ pub(super) struct Standing {
     pub payment: PaymentId,
     pub candidate: Candidate,
     pub commitment: Commitment,
+    /// The channel that pays, where one does.
+    pub lease: Option<Lease>,
     /// Kept while the provider works for it.
     #[expect(dead_code, reason = "its drop is its use")]
     pub admission: Admission,
@@ -206,16 +209,43 @@ impl Payer {
             let commitment = self.commit(&prepared, &candidate.pay_by, candidate.amount)?;
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
-            match self.parts.treasury.execute(Command::Hold(Box::new(ask))).await {
+            let mut lease = match self.lend(&prepared, rules, &candidate).await {
+                Ok(lease) => lease,
+                Err(NotLent::Refused(refused)) => {
+                    if is_stale(&refused) && tries < HOLD_TRIES_MAX {
+                        let read = self.rules.current().await;
+                        *rules = read.map_err(|refused| stopped(&prepared, refused))?;
+                        continue;
+                    }
+                    self.note(&prepared, rules, Err(refused.as_ref()), checks, Vec::new());
+                    return Err(stopped(&prepared, *refused));
+                }
+                Err(NotLent::NotSigned(error)) => {
+                    return Err(PayError::NotSigned { payment: prepared.payment, error });
+                }
+                Err(NotLent::Busy) => {
+                    let provider = candidate.quote.quote.provider.clone();
+                    return Err(PayError::ChannelsBusy { provider });
+                }
+            };
+            let ask = HoldAsk { commitment: at(commitment, lease.as_ref()), ..ask };
+            let commitment = ask.commitment;
+            let held = match &mut lease {
+                None => self.parts.treasury.execute(Command::Hold(Box::new(ask))).await,
+                Some(lease) => lease.draw(ask).await,
+            };
+            match held {
                 Ok(done) => {
                     self.note(&prepared, rules, Ok(&done.event), checks, done.checks);
                     Span::current().record("payee", candidate.quote.quote.provider.as_str());
                     let Prepared { wish, payment, .. } = prepared;
-                    return Ok(Standing { wish, payment, candidate, commitment, admission });
+                    return Ok(Standing { wish, payment, candidate, commitment, lease, admission });
                 }
                 Err(refused) => {
-                    let stale = matches!(refused.rejection(), Some(Rejection::StalePolicy { .. }));
-                    if stale && tries < HOLD_TRIES_MAX {
+                    if let Some(lease) = lease {
+                        lease.give_back_unused();
+                    }
+                    if is_stale(&refused) && tries < HOLD_TRIES_MAX {
                         let read = self.rules.current().await;
                         *rules = read.map_err(|refused| stopped(&prepared, refused))?;
                         continue;
@@ -229,6 +259,35 @@ impl Payer {
                 }
             }
         }
+    }
+
+    /// A channel, where the candidate is paid by one.
+    async fn lend(
+        &self,
+        prepared: &Prepared,
+        rules: &InForce,
+        candidate: &Candidate,
+    ) -> Result<Option<Lease>, NotLent> {
+        let Some(channels) = &self.parts.channels else { return Ok(None) };
+        let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
+        let price = (candidate.amount, candidate.nano);
+        channels.lend(&key, prepared.payment, price, rules.version).await.map(Some)
+    }
+
+    /// Whose channels could pay, where the candidate is paid by channel.
+    pub(super) fn pool_key(&self, agent: &Agent, candidate: &Candidate) -> Option<PoolKey> {
+        let way = &candidate.pay_by;
+        let Scheme::BatchSettlement(offer) = way.scheme else { return None };
+        let wallet = agent.wallet_id();
+        Some(PoolKey {
+            wallet,
+            role: agent.role.clone(),
+            provider: candidate.quote.quote.provider.clone(),
+            asset: way.asset,
+            payer: self.parts.signer.address(wallet)?,
+            receiver: way.pay_to,
+            offer,
+        })
     }
 
     /// The first candidate that the caller's bound and the role let pass.
@@ -322,6 +381,20 @@ impl Payer {
             rules: checks,
             budgets,
         });
+    }
+}
+
+fn is_stale(refused: &Refused) -> bool {
+    matches!(refused.rejection(), Some(Rejection::StalePolicy { .. }))
+}
+
+/// What a channel's voucher commits to: the channel is its nonce, and it has no time limit.
+fn at(commitment: Commitment, lease: Option<&Lease>) -> Commitment {
+    match lease {
+        None => commitment,
+        Some(lease) => {
+            Commitment { nonce: lease.channel.0, valid_before_s: u64::MAX, ..commitment }
+        }
     }
 }
 

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::domain::id::{Name, PaymentId};
-use crate::domain::ledger::hold::{Hold, HoldState};
-use crate::domain::money::{Money, Nano};
-use crate::ports::archive::{AnswerKey, KeptAnswer};
+use crate::domain::ledger::channel::Opened;
+use crate::domain::ledger::hold::{Held, Hold, HoldState};
+use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::x402::receipt::SignedReceipt;
+use crate::ports::archive::{AnswerKey, KeptAnswer, KeptCharge};
 use crate::runtime::limits::Admission;
 use crate::runtime::payer::pay::{Prepared, Standing};
 use crate::runtime::payer::{Bill, Bought, Outcome, PIECES_MAX, PayError, Payer, Purchase};
@@ -16,9 +18,22 @@ impl Payer {
     pub(super) async fn repeat(&self, prepared: Prepared) -> Result<Purchase, PayError> {
         let payment = prepared.payment;
         self.wait_for(payment).await?;
-        let looked = self.parts.treasury.read(move |ledger| ledger.find_hold(payment).cloned());
+        let looked = self.parts.treasury.read(move |ledger| {
+            let last = ledger.find_draw(payment).filter(|(found, _)| found.last == Some(payment));
+            let draw = last.map(|(found, held)| {
+                let room = found.reach().checked_sub(found.last_ceiling);
+                (found.opened.clone(), held.clone(), room.unwrap_or(Amount::ZERO))
+            });
+            (ledger.find_hold(payment).cloned(), draw)
+        });
         let refuse = |refused| PayError::Refused { payment, refused: Box::new(refused) };
-        match looked.await.map_err(refuse)? {
+        let (hold, draw) = looked.await.map_err(refuse)?;
+        if let Some(draw) = draw
+            && !self.is_kept(payment).await
+        {
+            return self.present_voucher_again(prepared, draw).await;
+        }
+        match hold {
             Some(hold) if !matches!(hold.state, HoldState::Captured { .. }) => {
                 self.present_again(prepared, hold).await
             }
@@ -74,7 +89,61 @@ impl Payer {
         };
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let admission = Admission::default();
-        let standing = Standing { wish, payment, candidate, commitment, admission };
+        let standing = Standing { wish, payment, candidate, commitment, lease: None, admission };
+        let payer = self.clone();
+        let carried = async move {
+            payer.carry(standing, &sender).await;
+            payer.land(payment, &flight);
+        };
+        if self.tasks.start(carried) {
+            Ok(Purchase { payment, pieces })
+        } else {
+            Err(PayError::Draining)
+        }
+    }
+
+    async fn is_kept(&self, payment: PaymentId) -> bool {
+        self.parts.archive.find_answer(AnswerKey::Bought(payment)).await.is_some()
+    }
+
+    /// Presents the very same voucher again: the payee knows the call, and gives the answer that it
+    /// kept, or serves it now.
+    async fn present_voucher_again(
+        &self,
+        prepared: Prepared,
+        (opened, held, room): (Opened, Held, Amount),
+    ) -> Result<Purchase, PayError> {
+        let payment = prepared.payment;
+        let in_doubt = |problem: &str| PayError::InDoubt { payment, problem: problem.to_owned() };
+        let Prepared { mut wish, agent, .. } = prepared;
+        wish.provider = Some(opened.provider.clone());
+        let rules = self.rules.current().await;
+        let rules =
+            rules.map_err(|refused| PayError::Refused { payment, refused: Box::new(refused) })?;
+        let offers = self.find_offers(&wish, &rules.policy.assets, agent.wallet_id()).await;
+        let offers = offers.map_err(|error| in_doubt(&error.to_string()))?;
+        let commitment = held.commitment;
+        let same = offers.into_iter().find_map(|candidate| {
+            let key = self.pool_key(&agent, &candidate)?;
+            let fits = candidate.amount == commitment.amount_max
+                && candidate.pay_by.scheme == commitment.scheme
+                && candidate.pay_by.pay_to == commitment.pay_to
+                && candidate.pay_by.asset == commitment.asset;
+            fits.then_some((candidate, key))
+        });
+        let Some((candidate, key)) = same else {
+            return Err(in_doubt("the provider's terms have changed since"));
+        };
+        let Some(channels) = &self.parts.channels else {
+            return Err(in_doubt("this node pays by channel no more"));
+        };
+        let Some(flight) = self.take_off(payment) else {
+            return Err(in_doubt("the same request is being paid at this moment"));
+        };
+        let lease = Some(channels.lend_again(&key, (opened.id, opened.terms), room));
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        let admission = Admission::default();
+        let standing = Standing { wish, payment, candidate, commitment, lease, admission };
         let payer = self.clone();
         let carried = async move {
             payer.carry(standing, &sender).await;
@@ -94,14 +163,18 @@ impl Payer {
         captured: Option<Hold>,
     ) -> Result<Purchase, PayError> {
         let kept = self.parts.archive.find_answer(AnswerKey::Bought(payment)).await;
-        let Some(KeptAnswer { content_type, model, body: Some(body), usage, receipt }) = kept
+        let Some(KeptAnswer { content_type, model, body: Some(body), usage, receipt, charge }) =
+            kept
         else {
             return Err(PayError::AnswerGone { payment });
         };
-        let Some(receipt) = receipt else { return Err(PayError::AnswerGone { payment }) };
-        let provider = receipt.receipt.provider.clone();
-        let money = Money { amount: receipt.receipt.amount, asset: receipt.receipt.asset };
-        let nano = captured.map_or(Nano::ZERO, |hold| hold.held.nano);
+        let by_receipt = receipt.as_ref().map(|SignedReceipt { receipt, .. }| {
+            let charged = Money { amount: receipt.amount, asset: receipt.asset };
+            let nano = captured.map_or(Nano::ZERO, |hold| hold.held.nano);
+            KeptCharge { provider: receipt.provider.clone(), charged, nano }
+        });
+        let said = by_receipt.or(charge).ok_or(PayError::AnswerGone { payment })?;
+        let KeptCharge { provider, charged: money, nano } = said;
         let bill = Bill {
             payment,
             provider: provider.clone(),
@@ -109,7 +182,7 @@ impl Payer {
             charged: money,
             nano,
             usage,
-            receipt: Some(receipt),
+            receipt,
             repeated: true,
         };
         Ok(whole(payment, provider, (content_type, model), body, bill))

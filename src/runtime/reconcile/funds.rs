@@ -7,6 +7,7 @@ use crate::domain::id::Name;
 use crate::domain::ledger::{Command, Rejection};
 use crate::domain::money::Amount;
 use crate::ports::rail::{Evidence, RailError, Transfer};
+use crate::runtime::reconcile::channels::Filling;
 use crate::runtime::reconcile::{Open, Reconciler, Round};
 use crate::runtime::treasury::Refused;
 
@@ -81,6 +82,7 @@ impl Reconciler {
             return Ok(Ok(()));
         }
         let open = self.open_payments(rail.network()).await?;
+        let filling = self.filling(rail.network()).await?;
         let mut moved = Moved {
             after: Some(after),
             entered: Amount::ZERO,
@@ -88,6 +90,7 @@ impl Reconciler {
             up_to: found.up_to,
         };
         let mut ours: Vec<(Open, Transfer)> = Vec::new();
+        let mut arrived: Vec<(Filling, Transfer)> = Vec::new();
         for transfer in found.moved {
             if transfer.to == place.address {
                 moved.entered = sum(moved.entered, transfer.amount);
@@ -95,9 +98,13 @@ impl Reconciler {
             // Only the payer's own wallet closes a payment: where the payee is a wallet of ours too, the
             // payer's has not counted the transfer yet, and would take it for a foreign one.
             if transfer.from == place.address {
+                let deposit = filling.iter().find(|deposit| Some(deposit.key()) == transfer.key);
                 match open.iter().find(|open| Some(open.commitment.key()) == transfer.key) {
                     Some(payment) => ours.push((payment.clone(), transfer)),
-                    None => moved.left = sum(moved.left, transfer.amount),
+                    None => match deposit {
+                        Some(deposit) => arrived.push((deposit.clone(), transfer)),
+                        None => moved.left = sum(moved.left, transfer.amount),
+                    },
                 }
             }
         }
@@ -105,6 +112,9 @@ impl Reconciler {
         // a foreign transfer, and finds each still open by its own nonce.
         if !self.see(place, moved).await? {
             return Ok(Ok(()));
+        }
+        for (filling, transfer) in arrived {
+            self.arrived(rail, &filling, &transfer).await?;
         }
         for (open, transfer) in ours {
             self.close_by_transfer(rail, &open, &transfer, round).await?;

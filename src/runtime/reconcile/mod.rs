@@ -3,6 +3,7 @@
 //!
 //! Source: threats.md section 5.4, first row.
 
+mod channels;
 mod funds;
 mod payments;
 
@@ -87,6 +88,10 @@ impl Reconciler {
             let followed = self.follow_all(rail.as_ref(), &ours, &mut round).await?;
             let looked = match followed {
                 Ok(()) => self.look_at_open(rail.as_ref(), &mut round).await?,
+                Err(problem) => Err(problem),
+            };
+            let looked = match looked {
+                Ok(()) => self.look_at_channels(rail.as_ref(), &mut round).await?,
                 Err(problem) => Err(problem),
             };
             if let Err(problem) = looked {

@@ -14,14 +14,17 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::{RwLock, mpsc, oneshot};
 
+use crate::domain::asset::Network;
+use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{PaymentId, WalletId};
 use crate::domain::ledger::budget::BudgetCheck;
+use crate::domain::ledger::channel::Opened;
 use crate::domain::ledger::{self, Bounds, Command, Event, Ledger, Rejection};
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
-use crate::ports::holds::{Holds, NotSignable, Permit, Released};
+use crate::ports::holds::{Holds, NotSignable, Permit, Released, ReleasedDeposit, ReleasedVoucher};
 use crate::ports::journal::{Journal, JournalError};
 use crate::runtime::meters::Meters;
 
@@ -99,6 +102,14 @@ enum Request {
     Release {
         payment: PaymentId,
         answer: oneshot::Sender<Result<(WalletId, Commitment), NotSignable>>,
+    },
+    ReleaseVoucher {
+        payment: PaymentId,
+        answer: oneshot::Sender<Result<(Ceiling, Network), NotSignable>>,
+    },
+    ReleaseDeposit {
+        channel: ChannelId,
+        answer: oneshot::Sender<Result<(Opened, Deposit), NotSignable>>,
     },
 }
 
@@ -217,6 +228,24 @@ impl Holds for Treasury {
         asked.map_err(|_| NotSignable::Stopped)?;
         let (wallet, commitment) = answered.await.map_err(|_| NotSignable::Stopped)??;
         Ok(Released { wallet, commitment, permit: Permit::new(gate) })
+    }
+
+    async fn release_voucher(&self, payment: PaymentId) -> Result<ReleasedVoucher, NotSignable> {
+        let gate = Arc::clone(&self.signing).read_owned().await;
+        let (answer, answered) = oneshot::channel();
+        let asked = self.ask(Request::ReleaseVoucher { payment, answer }).await;
+        asked.map_err(|_| NotSignable::Stopped)?;
+        let (ceiling, network) = answered.await.map_err(|_| NotSignable::Stopped)??;
+        Ok(ReleasedVoucher { ceiling, network, permit: Permit::new(gate) })
+    }
+
+    async fn release_deposit(&self, channel: ChannelId) -> Result<ReleasedDeposit, NotSignable> {
+        let gate = Arc::clone(&self.signing).read_owned().await;
+        let (answer, answered) = oneshot::channel();
+        let asked = self.ask(Request::ReleaseDeposit { channel, answer }).await;
+        asked.map_err(|_| NotSignable::Stopped)?;
+        let (opened, deposit) = answered.await.map_err(|_| NotSignable::Stopped)??;
+        Ok(ReleasedDeposit { opened, deposit, permit: Permit::new(gate) })
     }
 }
 

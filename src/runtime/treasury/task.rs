@@ -5,8 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::domain::asset::Network;
+use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::id::{Name, PaymentId, WalletId};
+use crate::domain::ledger::agent::Scope;
+use crate::domain::ledger::channel::{ChannelCommand, ChannelState, Opened};
 use crate::domain::ledger::hold::{HoldState, VoidProof};
 use crate::domain::ledger::{Command, Event, Ledger, Refusal, Rejection};
 use crate::ports::clock::Clock;
@@ -48,6 +52,14 @@ enum Waiting {
     Released {
         payment: PaymentId,
         answer: oneshot::Sender<Result<(WalletId, Commitment), NotSignable>>,
+    },
+    ReleasedVoucher {
+        payment: PaymentId,
+        answer: oneshot::Sender<Result<(Ceiling, Network), NotSignable>>,
+    },
+    ReleasedDeposit {
+        channel: ChannelId,
+        answer: oneshot::Sender<Result<(Opened, Deposit), NotSignable>>,
     },
 }
 
@@ -129,7 +141,10 @@ impl TreasuryTask {
     fn decide(&mut self, asked: &mut Vec<Request>, batch: &mut Batch) {
         self.ledger.look_ahead(asked.iter().filter_map(|request| match request {
             Request::Execute { command, .. } => Some(command),
-            Request::Read { .. } | Request::Release { .. } => None,
+            Request::Read { .. }
+            | Request::Release { .. }
+            | Request::ReleaseVoucher { .. }
+            | Request::ReleaseDeposit { .. } => None,
         }));
         for request in asked.drain(..) {
             batch.waiting.push(match request {
@@ -151,12 +166,21 @@ impl TreasuryTask {
                     batch.looks = true;
                     Waiting::Released { payment, answer }
                 }
+                Request::ReleaseVoucher { payment, answer } => {
+                    batch.looks = true;
+                    Waiting::ReleasedVoucher { payment, answer }
+                }
+                Request::ReleaseDeposit { channel, answer } => {
+                    batch.looks = true;
+                    Waiting::ReleasedDeposit { channel, answer }
+                }
             });
         }
     }
 
     fn execute(&mut self, command: Command) -> Result<(Entry, Done), Refusal> {
-        if let Command::Void { payment, proof: VoidProof::NeverSigned, .. } = &command
+        if let Command::Void { payment, proof: VoidProof::NeverSigned, .. }
+        | Command::Channel(ChannelCommand::Void { payment, .. }) = &command
             && self.released.contains(payment)
         {
             let (payment, state, asked) = (*payment, "released to the signer", "voided");
@@ -189,6 +213,13 @@ impl TreasuryTask {
                     let released = self.release(payment);
                     let _ = answer.send(released);
                 }
+                Waiting::ReleasedVoucher { payment, answer } => {
+                    let released = self.release_voucher(payment);
+                    let _ = answer.send(released);
+                }
+                Waiting::ReleasedDeposit { channel, answer } => {
+                    let _ = answer.send(self.release_deposit(channel));
+                }
             }
         }
     }
@@ -208,6 +239,33 @@ impl TreasuryTask {
         Ok(released)
     }
 
+    /// The same of a voucher. Only the newest of a channel may be signed, again as often as asked.
+    fn release_voucher(&mut self, payment: PaymentId) -> Result<(Ceiling, Network), NotSignable> {
+        let (channel, held) = self.ledger.find_draw(payment).ok_or(NotSignable::NoHold(payment))?;
+        if channel.last != Some(payment) || channel.state == ChannelState::Closed {
+            return Err(NotSignable::Ended(payment));
+        }
+        if self.ledger.check_signing(held.agent).is_err() {
+            return Err(NotSignable::Paused(payment));
+        }
+        let ceiling = Ceiling { channel: channel.opened.id, amount: channel.last_ceiling };
+        let network = channel.opened.terms.asset.network;
+        self.released.insert(payment);
+        Ok((ceiling, network))
+    }
+
+    /// The same of a deposit.
+    fn release_deposit(&self, id: ChannelId) -> Result<(Opened, Deposit), NotSignable> {
+        let none = NotSignable::NoDeposit(id);
+        let channel = self.ledger.find_channel(id).ok_or(none)?;
+        let role = Scope::Role(channel.opened.role.clone());
+        if self.ledger.pauses().any(|(scope, _)| *scope == Scope::All || *scope == role) {
+            return Err(NotSignable::ChannelPaused(id));
+        }
+        let deposit = channel.pending.filter(|_| channel.state == ChannelState::Open);
+        Ok((channel.opened.clone(), deposit.ok_or(none)?))
+    }
+
     /// Whose money an event spends, by role.
     fn role_of(&self, event: &Event) -> Option<&Name> {
         let payment = match event {
@@ -225,6 +283,12 @@ impl TreasuryTask {
         | Event::Expired { payment, .. } = event
         {
             self.released.remove(payment);
+        }
+        // What was charged, or covered, is never voided any more.
+        if let Event::Channel(event) = event {
+            for turn in event.turns() {
+                self.released.remove(&turn.payment);
+            }
         }
     }
 

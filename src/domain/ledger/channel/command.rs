@@ -2,9 +2,9 @@
 
 use alloy::primitives::B256;
 
-use crate::domain::channel::ChannelId;
+use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::channel::state::{Deposit, Frozen, Opened};
+use crate::domain::ledger::channel::state::{Frozen, Opened};
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::hold::FinalBlock;
 use crate::domain::money::{Amount, Nano};

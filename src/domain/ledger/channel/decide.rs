@@ -1,12 +1,12 @@
 //! What may become of a payer's channels.
 
-use crate::domain::channel::ChannelId;
+use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::commitment::Scheme;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::channel::command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
 use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Seen};
 use crate::domain::ledger::channel::state::{
-    Channel, ChannelState, Deposit, Frozen, Opened, PORTIONS_MAX, Step, less, more,
+    Channel, ChannelState, Frozen, Opened, PORTIONS_MAX, Step, less, more,
 };
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::decide::{Decided, Refusal, Source, full};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use alloy::primitives::B256;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::channel::ChannelId;
+use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::channel::state::{ChannelState, Deposit, Frozen, Opened, Turn};
+use crate::domain::ledger::channel::state::{ChannelState, Frozen, Opened, Turn};
 use crate::domain::ledger::hold::{FinalBlock, Held, shared};
 use crate::domain::money::{Amount, Money};
 

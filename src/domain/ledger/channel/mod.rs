@@ -22,7 +22,7 @@ use crate::domain::money::Nano;
 
 pub use command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
 pub use event::{ChannelEvent, Drawn, Seen};
-pub use state::{Channel, ChannelState, Deposit, Frozen, Opened, Portion, Turn};
+pub use state::{Channel, ChannelState, Frozen, Opened, Portion, Turn};
 
 /// Every channel that was ever opened, and whose portion is where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

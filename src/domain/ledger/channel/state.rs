@@ -8,10 +8,9 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::B256;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::hold::{Held, shared};
 use crate::domain::money::{Amount, Nano};
@@ -33,21 +32,6 @@ pub struct Opened {
     pub role: Name,
     /// Whom it pays.
     pub provider: Name,
-}
-
-/// Money on its way into a channel: signed, and able to arrive once.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Deposit {
-    /// How much.
-    pub amount: Amount,
-    /// The same in the unit of account: what it counts in channel caps.
-    pub nano: Nano,
-    /// The nonce of its authorization on the rail.
-    pub nonce: B256,
-    /// What the nonce was made of, with the channel's name.
-    pub salt: B256,
-    /// It arrives strictly before, in seconds since the epoch by the chain's clock.
-    pub valid_before_s: u64,
 }
 
 /// Whether a channel is drawn on.

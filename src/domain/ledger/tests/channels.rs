@@ -6,13 +6,12 @@ use alloy::primitives::Address;
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
 use crate::domain::id::{PaymentId, WalletId};
 use crate::domain::ledger::audit::Audit;
 use crate::domain::ledger::channel::{
-    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, Deposit, DrawAsk, Frozen,
-    Opened,
+    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Frozen, Opened,
 };
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::{Bounds, Command, Event, Ledger, Rejection};

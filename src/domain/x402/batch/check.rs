@@ -3,17 +3,18 @@
 //! Source: x402 scheme `batch-settlement` on EVM, server rules 2 and 3, facilitator rules 1 to 11;
 //! threats.md E01 to E06.
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, Signature, U256};
 use alloy::sol_types::SolStruct;
 
+use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::commitment::Scheme;
-use crate::domain::money::Amount;
+use crate::domain::money::{Amount, Nano};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
 use crate::domain::x402::batch::read::{
-    BatchWord, DepositWord, authorizer_of, read_batch, voucher_digest,
+    BatchWord, DepositWord, authorizer_of, batch_separator, read_batch, voucher_digest,
 };
-use crate::domain::x402::batch::typed::{ERC3009_COLLECTOR, WITHDRAW_DELAY_S, batch_domain};
+use crate::domain::x402::batch::typed::{ERC3009_COLLECTOR, WITHDRAW_DELAY_S};
 use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, find_accepted};
 use crate::domain::x402::digest::signing_hash;
 use crate::domain::x402::error::PaymentError;
@@ -94,7 +95,14 @@ fn check_deposit(
     if !(earliest_s..=latest_s).contains(&deposit.valid_before_s) {
         return Err(PaymentError::Batch(BatchCode::DepositValidBefore));
     }
-    let digest = deposit_digest(requirement.token, word, deposit);
+    let signed = Deposit {
+        amount: deposit.amount,
+        nano: Nano::ZERO,
+        nonce: nonce_of(word.channel, deposit.salt),
+        salt: deposit.salt,
+        valid_before_s: deposit.valid_before_s,
+    };
+    let digest = deposit_digest(requirement.token, word.channel, word.terms.payer, &signed);
     if is_signed_by(word.terms.payer, digest, &deposit.signature) {
         Ok(())
     } else {
@@ -105,7 +113,7 @@ fn check_deposit(
 /// Whether the voucher is signed by the payer's authorizer. A contract is never asked: a channel whose
 /// payer is one needs an authorizer that is a key (threats.md E21).
 fn check_voucher(word: &BatchWord) -> Result<(), PaymentError> {
-    let separator = batch_domain(word.terms.asset.network).separator();
+    let separator = batch_separator(word.terms.asset.network);
     let digest = voucher_digest(separator, &word.voucher.ceiling);
     if is_signed_by(authorizer_of(&word.terms), digest, &word.voucher.signature) {
         Ok(())
@@ -115,21 +123,36 @@ fn check_voucher(word: &BatchWord) -> Result<(), PaymentError> {
 }
 
 /// What a payer signs for a deposit by EIP-3009, in the token's domain.
-pub fn deposit_digest(token: &TokenDomain, word: &BatchWord, deposit: &DepositWord) -> B256 {
+pub fn deposit_digest(
+    token: &TokenDomain,
+    channel: ChannelId,
+    payer: Address,
+    deposit: &Deposit,
+) -> B256 {
     let message = ReceiveWithAuthorization {
-        from: word.terms.payer,
+        from: payer,
         to: ERC3009_COLLECTOR,
         value: U256::from(deposit.amount.get()),
         validAfter: U256::ZERO,
         validBefore: U256::from(deposit.valid_before_s),
-        nonce: nonce_of(word, deposit.salt),
+        nonce: nonce_of(channel, deposit.salt),
     };
     signing_hash(token.separator(), message.eip712_hash_struct())
 }
 
 /// The nonce by which the rail knows a deposit.
-pub fn nonce_of(word: &BatchWord, salt: B256) -> B256 {
-    deposit_nonce(word.channel.0, U256::from_be_bytes(salt.0))
+pub fn nonce_of(channel: ChannelId, salt: B256) -> B256 {
+    deposit_nonce(channel.0, U256::from_be_bytes(salt.0))
+}
+
+/// A deposit that was signed, as it is sent.
+pub const fn deposit_word(deposit: &Deposit, signature: Signature) -> DepositWord {
+    DepositWord {
+        amount: deposit.amount,
+        valid_before_s: deposit.valid_before_s,
+        salt: deposit.salt,
+        signature,
+    }
 }
 
 /// What a payee knows of a channel: its memory, and the chain.

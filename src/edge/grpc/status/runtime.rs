@@ -66,7 +66,7 @@ impl From<&PayError> for Status {
             PayError::NoDirectory(_) | PayError::Draining => {
                 Told::new(Code::Unavailable, error, [])
             }
-            PayError::NoQuote { provider, .. } => {
+            PayError::NoQuote { provider, .. } | PayError::ChannelsBusy { provider } => {
                 Told::new(Code::Unavailable, error, [("provider", provider.to_string())])
             }
             PayError::TooDear { price, price_max } => {
@@ -126,7 +126,13 @@ fn not_signed(error: &SignerError) -> Told {
         )
         .state(&reason(error.code()), wallet, error),
         SignerError::NotSignable(NotSignable::Stopped) => Told::new(Code::DataLoss, error, []),
-        SignerError::NotSignable(NotSignable::NoHold(_) | NotSignable::Ended(_))
-        | SignerError::UnknownAsset(_) => Told::new(Code::Internal, error, []),
+        SignerError::NotSignable(NotSignable::ChannelPaused(_)) => {
+            Told::new(Code::FailedPrecondition, error, [])
+        }
+        SignerError::NotSignable(
+            NotSignable::NoHold(_) | NotSignable::Ended(_) | NotSignable::NoDeposit(_),
+        )
+        | SignerError::UnknownAsset(_)
+        | SignerError::UnknownToken(_) => Told::new(Code::Internal, error, []),
     }
 }

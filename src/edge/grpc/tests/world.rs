@@ -122,6 +122,7 @@ pub(in crate::edge::grpc) async fn build() -> World {
         connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
         signer: Arc::new(SeededSigner::new(Arc::new(treasury.clone()), &assets(), SEED)),
         limits: Arc::new(Limits::new(clock.clone())),
+        channels: None,
         clock: clock.clone(),
         settings: PayerSettings::default(),
     });

@@ -46,6 +46,7 @@ fn answer(len: usize) -> KeptAnswer {
         body: Some(Bytes::from(vec![7; len])),
         usage: Usage::default(),
         receipt: Some(SignedReceipt {
+            charge: None,
             receipt: Receipt {
                 payment: Some(samples::payment(1)),
                 provider: samples::name("scribe"),

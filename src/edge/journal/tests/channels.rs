@@ -7,12 +7,12 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::{open, place, samples};
-use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
 use crate::domain::id::{Fingerprint, PaymentId, WalletId};
 use crate::domain::ledger::channel::{
-    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, Deposit, DrawAsk, Drawn,
-    Frozen, Opened, Seen, Turn,
+    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Drawn, Frozen,
+    Opened, Seen, Turn,
 };
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;

@@ -1,0 +1,159 @@
+//! The keeper of the payer's channels: opens them, tops them up, and lends each to one call at a time.
+//!
+//! A channel carries one call at a time, so there is a pool of them for each wallet, role, provider and
+//! way to pay. What a call cost is remembered here until the channel's next call carries it into the
+//! ledger. It signs nothing that the ledger does not hold, and lends no channel whose last charge is
+//! not known.
+
+mod lease;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use tokio::sync::Notify;
+
+use crate::domain::asset::Asset;
+use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::commitment::ChannelOffer;
+use crate::domain::id::{Name, WalletId};
+use crate::domain::ledger::channel::{Channel, ChannelCaps, ChannelState, Charge};
+use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
+use crate::ports::signer::ChannelSigner;
+use crate::runtime::treasury::{Refused, Treasury};
+
+pub use lease::{Lease, NotLent};
+
+/// Channels of one pool at most: so many calls to one provider may run at once by channel.
+pub const POOL_MAX: usize = 64;
+
+/// How the keeper goes about it.
+#[derive(Copy, Clone, Debug)]
+pub struct KeeperSettings {
+    /// What may lie locked.
+    pub caps: ChannelCaps,
+    /// A deposit is for so many calls at the price of the first one.
+    pub calls_a_deposit: u64,
+    /// How long a call waits for a channel that is free.
+    pub wait_max: Duration,
+}
+
+/// Who pays whom on which terms: the channels of one pool are alike but for their salts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PoolKey {
+    /// Whose money.
+    pub wallet: WalletId,
+    /// Whose calls.
+    pub role: Name,
+    /// Who is paid.
+    pub provider: Name,
+    /// In what.
+    pub asset: Asset,
+    /// From which address.
+    pub payer: Address,
+    /// To which address.
+    pub receiver: Address,
+    /// On which terms.
+    pub offer: ChannelOffer,
+}
+
+/// One channel, as the keeper lends it.
+#[derive(Clone, Debug)]
+struct Slot {
+    id: ChannelId,
+    terms: ChannelTerms,
+    /// What may still be signed away.
+    room: Amount,
+    /// What its last call cost, where the ledger does not know it yet.
+    last: Option<Charge>,
+    lent: bool,
+    /// A deposit may be put in from then on.
+    fills_from: Timestamp,
+    /// A deposit was signed, and nobody said that it arrived: it goes along once more.
+    filling: bool,
+}
+
+/// The keeper. Clones are the same one.
+#[derive(Clone)]
+pub struct Keeper {
+    treasury: Treasury,
+    signer: Arc<dyn ChannelSigner>,
+    clock: Arc<dyn Clock>,
+    settings: KeeperSettings,
+    pools: Arc<Mutex<BTreeMap<PoolKey, Vec<Slot>>>>,
+    given_back: Arc<Notify>,
+}
+
+impl Keeper {
+    /// The keeper of this ledger's channels: those that are open and whose last charge is known.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn open(
+        treasury: Treasury,
+        signer: Arc<dyn ChannelSigner>,
+        clock: Arc<dyn Clock>,
+        settings: KeeperSettings,
+    ) -> Result<Self, Refused> {
+        let open = treasury.read(|ledger| {
+            let open = ledger.channels().filter(|channel| is_lendable(channel));
+            open.cloned().collect::<Vec<_>>()
+        });
+        let mut pools: BTreeMap<PoolKey, Vec<Slot>> = BTreeMap::new();
+        for channel in open.await? {
+            pools.entry(key_of(&channel)).or_default().push(Slot {
+                id: channel.opened.id,
+                terms: channel.opened.terms,
+                room: channel.room(),
+                last: None,
+                lent: false,
+                fills_from: Timestamp::ZERO,
+                filling: channel.pending.is_some(),
+            });
+        }
+        let (pools, given_back) = (Arc::new(Mutex::new(pools)), Arc::default());
+        Ok(Self { treasury, signer, clock, settings, pools, given_back })
+    }
+
+    /// Writes down what the last calls cost, for a process that ends: their channels carry no next
+    /// call.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn flush(&self) -> Result<(), Refused> {
+        let charges: Vec<(ChannelId, Charge)> = {
+            let mut pools = self.pools.lock().expect("no holder of the pools panics");
+            let slots = pools.values_mut().flatten().filter(|slot| !slot.lent);
+            slots.filter_map(|slot| Some((slot.id, slot.last.take()?))).collect()
+        };
+        for (channel, charge) in charges {
+            self.charge(channel, charge).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the next call may have it.
+fn is_lendable(channel: &Channel) -> bool {
+    channel.state == ChannelState::Open && channel.last.is_none()
+}
+
+fn key_of(channel: &Channel) -> PoolKey {
+    let opened = &channel.opened;
+    PoolKey {
+        wallet: opened.wallet,
+        role: opened.role.clone(),
+        provider: opened.provider.clone(),
+        asset: opened.terms.asset,
+        payer: opened.terms.payer,
+        receiver: opened.terms.receiver,
+        offer: ChannelOffer {
+            receiver_authorizer: opened.terms.receiver_authorizer,
+            withdraw_delay_s: opened.terms.withdraw_delay_s,
+            deposit_min: Amount::ZERO,
+        },
+    }
+}

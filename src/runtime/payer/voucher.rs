@@ -1,0 +1,168 @@
+//! A call that a channel pays: its voucher, and what the payee says that it cost.
+//!
+//! What a payee says here is checked against the channel and never believed beyond it. Says it that
+//! nothing was taken, then nothing was, and what was signed stays held until the next voucher covers
+//! it. Says it what cannot be, or nothing, then the channel is drawn on no more, and what was signed
+//! stays held until the chain shows what came of it.
+
+use crate::domain::channel::Ceiling;
+use crate::domain::ledger::channel::{Charge, Frozen};
+use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::x402::batch::word;
+use crate::domain::x402::payload::voucher_payload;
+use crate::domain::x402::wire::SettlementResponse;
+use crate::ports::archive::{AnswerKey, KeptCharge};
+use crate::ports::paid_service::ServiceError;
+use crate::runtime::channels::Lease;
+use crate::runtime::meters::Phase;
+use crate::runtime::payer::call::{Ended, Pieces, call_with};
+use crate::runtime::payer::pay::Standing;
+use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
+
+/// What became of a call, as far as its channel goes.
+pub(super) struct Settled {
+    /// How sure that is.
+    pub outcome: Outcome,
+    /// What it cost; for an open outcome what stays held.
+    pub charged: Amount,
+    /// The same in the unit of account.
+    pub nano: Nano,
+}
+
+impl Payer {
+    /// Signs the voucher, calls, and tells whoever listens.
+    pub(super) async fn carry_by_channel(&self, standing: Standing, lease: Lease, pieces: &Pieces) {
+        let payment = standing.payment;
+        let signed = self.time(Phase::Sign, lease.sign(payment)).await;
+        let (ceiling, signature) = match signed {
+            Ok(signed) => signed,
+            Err(error) => {
+                lease.void(payment, standing.candidate.amount).await;
+                let _ = pieces.send(Err(PayError::NotSigned { payment, error })).await;
+                return;
+            }
+        };
+        let payload = word::payload(&lease.terms, &ceiling, &signature, lease.deposit.as_ref());
+        let call = call_with(
+            &standing,
+            voucher_payload(
+                &standing.candidate.quote.quote.resource,
+                standing.candidate.requirement().to_wire(),
+                payload,
+                payment,
+            ),
+        );
+        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
+        let ended = tokio::select! {
+            biased;
+            ended = self.time(Phase::Call, self.call(&standing, call, pieces)) => ended,
+            () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
+                payment,
+                problem: "no answer in time".to_owned(),
+            }),
+        };
+        let settled = self.settle_by_channel(&standing, lease, ceiling, &ended).await;
+        self.finish_by_channel(&standing, ended, settled, pieces).await;
+    }
+
+    async fn finish_by_channel(
+        &self,
+        standing: &Standing,
+        ended: Ended,
+        settled: Settled,
+        pieces: &Pieces,
+    ) {
+        let (closing, mut kept) = match ended {
+            Ended::Whole { closing, kept } => (closing, kept),
+            Ended::Broken(error) => {
+                let _ = pieces.send(Err(error)).await;
+                return;
+            }
+        };
+        let provider = standing.candidate.quote.quote.provider.clone();
+        let charged = Money { amount: settled.charged, asset: standing.commitment.asset };
+        let nano = settled.nano;
+        kept.charge = Some(KeptCharge { provider: provider.clone(), charged, nano });
+        let at = self.parts.clock.now();
+        self.parts.archive.keep_answer(AnswerKey::Bought(standing.payment), *kept, at).await;
+        let bill = Bill {
+            payment: standing.payment,
+            provider,
+            outcome: settled.outcome,
+            charged,
+            nano,
+            usage: closing.usage,
+            receipt: None,
+            repeated: false,
+        };
+        let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
+    }
+
+    /// What the payee said that it cost, told to the channel's keeper.
+    async fn settle_by_channel(
+        &self,
+        standing: &Standing,
+        lease: Lease,
+        ceiling: Ceiling,
+        ended: &Ended,
+    ) -> Settled {
+        let (payment, most) = (standing.payment, standing.candidate.amount);
+        let base = ceiling.amount.checked_sub(most).unwrap_or(Amount::ZERO);
+        let open =
+            Settled { outcome: Outcome::Unknown, charged: most, nano: standing.candidate.nano };
+        match ended {
+            Ended::Whole { closing, .. } => {
+                let Some(amount) = said_charge(&closing.response, &ceiling, base, most) else {
+                    lease.freeze(Frozen::Lied).await;
+                    return open;
+                };
+                lease.charged(Charge { payment, amount }, most, true);
+                let nano = nano_of(standing.candidate.nano, amount, most);
+                Settled { outcome: Outcome::Captured, charged: amount, nano }
+            }
+            Ended::Broken(PayError::Provider { error, .. }) if is_untaken(error) => {
+                lease.charged(Charge { payment, amount: Amount::ZERO }, most, false);
+                Settled { outcome: Outcome::Captured, charged: Amount::ZERO, nano: Nano::ZERO }
+            }
+            // Nobody knows: the very same request may come again and find out.
+            Ended::Broken(_) => {
+                drop(lease);
+                open
+            }
+        }
+    }
+}
+
+/// What a response says that the call cost, where that can be: at most what was signed for it, and
+/// what was charged in all goes on where the channel was. Source: x402 scheme `batch-settlement`,
+/// client rules 1 to 4; threats.md E10.
+fn said_charge(
+    response: &SettlementResponse,
+    ceiling: &Ceiling,
+    base: Amount,
+    most: Amount,
+) -> Option<Amount> {
+    let said = word::read_response(response, ceiling)?;
+    let goes_on = base.checked_add(said.amount) == Some(said.cumulative);
+    (said.amount <= most && goes_on).then_some(said.amount)
+}
+
+/// Whether the payee says that it took nothing.
+const fn is_untaken(error: &ServiceError) -> bool {
+    match error {
+        ServiceError::PaymentRequired(_)
+        | ServiceError::SettlementFailed { .. }
+        | ServiceError::Malformed { .. }
+        | ServiceError::Bound
+        | ServiceError::RateLimited { .. }
+        | ServiceError::Unavailable(_)
+        | ServiceError::Engine(_) => true,
+        ServiceError::Due | ServiceError::Unknown(_) => false,
+    }
+}
+
+/// What a charge counts of what was held for the call, rounded up.
+fn nano_of(held: Nano, amount: Amount, most: Amount) -> Nano {
+    let share = u128::from(held.get()).saturating_mul(amount.get()).div_ceil(most.get().max(1));
+    Nano::new(u64::try_from(share).unwrap_or(u64::MAX)).min(held)
+}

@@ -1,0 +1,144 @@
+//! What the chain says of our channels: deposits that arrived or never will, claims, and what came
+//! back.
+//!
+//! Source: threats.md section 5.4, row "batch voucher"; E09, E13.
+
+use crate::domain::asset::Network;
+use crate::domain::channel::{ChannelId, Deposit};
+use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMethod};
+use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Opened};
+use crate::domain::ledger::hold::FinalBlock;
+use crate::domain::ledger::{Command, Ledger};
+use crate::domain::x402::batch::typed::ERC3009_COLLECTOR;
+use crate::ports::channel_rail::Depth;
+use crate::ports::rail::{Evidence, NonceState, RailError, Transfer};
+use crate::runtime::reconcile::{Reconciler, Round};
+use crate::runtime::treasury::Refused;
+
+/// Channels that one round looks at at most, in the order of their names.
+const CHANNELS_MAX: usize = 4096;
+
+/// A deposit that is on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Filling {
+    opened: Opened,
+    deposit: Deposit,
+}
+
+impl Filling {
+    /// The name of its authorization on the rail.
+    pub(super) const fn key(&self) -> AuthorizationKey {
+        let terms = &self.opened.terms;
+        AuthorizationKey { asset: terms.asset, payer: terms.payer, nonce: self.deposit.nonce }
+    }
+
+    /// What was signed, as far as the rail's nonces go.
+    fn commitment(&self) -> Commitment {
+        let terms = &self.opened.terms;
+        Commitment {
+            scheme: Scheme::Exact,
+            method: TransferMethod::Eip3009,
+            asset: terms.asset,
+            payer: terms.payer,
+            pay_to: ERC3009_COLLECTOR,
+            amount_max: self.deposit.amount,
+            valid_after_s: 0,
+            valid_before_s: self.deposit.valid_before_s,
+            nonce: self.deposit.nonce,
+        }
+    }
+}
+
+impl Reconciler {
+    /// The deposits that are on their way.
+    pub(super) async fn filling(&self, network: Network) -> Result<Vec<Filling>, Refused> {
+        let look = move |ledger: &Ledger| {
+            let filling = |channel: &Channel| {
+                let (opened, deposit) = (channel.opened.clone(), channel.pending?);
+                (opened.terms.asset.network == network).then_some(Filling { opened, deposit })
+            };
+            ledger.channels().filter_map(filling).collect()
+        };
+        self.treasury.read(look).await
+    }
+
+    /// Closes a deposit whose transfer was seen on a final block.
+    pub(super) async fn arrived(
+        &self,
+        rail: &dyn Evidence,
+        filling: &Filling,
+        transfer: &Transfer,
+    ) -> Result<(), Refused> {
+        // The round comes by again where the rail does not say which block that is.
+        let Ok(sighting) = rail.find_nonce(&filling.commitment()).await else { return Ok(()) };
+        let block = FinalBlock { hash: sighting.block, time_s: sighting.block_time_s };
+        let (channel, transaction) = (filling.opened.id, transfer.transaction);
+        self.tell(ChannelCommand::ConfirmDeposit { channel, transaction, block }).await
+    }
+
+    /// Looks at what the followed transfers do not say.
+    pub(super) async fn look_at_channels(
+        &self,
+        rail: &dyn Evidence,
+        round: &mut Round,
+    ) -> Result<Result<(), RailError>, Refused> {
+        let Some(witness) = rail.channels() else { return Ok(Ok(())) };
+        let network = rail.network();
+        let now_s = self.clock.now().as_secs();
+        for filling in self.filling(network).await? {
+            if now_s < filling.deposit.valid_before_s {
+                continue;
+            }
+            let sighting = match rail.find_nonce(&filling.commitment()).await {
+                Ok(sighting) => sighting,
+                Err(problem) => return Ok(Err(problem)),
+            };
+            let block = FinalBlock { hash: sighting.block, time_s: sighting.block_time_s };
+            let over = block.time_s >= filling.deposit.valid_before_s;
+            if over && matches!(sighting.nonce, NonceState::Unused | NonceState::Canceled { .. }) {
+                let channel = filling.opened.id;
+                self.tell(ChannelCommand::ExpireDeposit { channel, block }).await?;
+            }
+        }
+        let open = move |ledger: &Ledger| {
+            let here = |channel: &&Channel| {
+                channel.opened.terms.asset.network == network
+                    && channel.state != ChannelState::Closed
+                    && !channel.deposited.is_zero()
+            };
+            let open = ledger.channels().filter(here).take(CHANNELS_MAX);
+            open.map(|found| (found.opened.id, found.balance(), found.claimed)).collect::<Vec<_>>()
+        };
+        let open = self.treasury.read(open).await?;
+        if open.is_empty() {
+            return Ok(Ok(()));
+        }
+        let ids: Vec<ChannelId> = open.iter().map(|(channel, ..)| *channel).collect();
+        let sights = match witness.look(&ids, Depth::Final).await {
+            Ok(sights) => sights,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let block = FinalBlock { hash: sights.block, time_s: sights.block_time_s };
+        for ((channel, balance, claimed), sight) in open.into_iter().zip(sights.seen) {
+            // A deposit that has just arrived is counted by its transfer first.
+            if sight.balance > balance || (sight.balance, sight.claimed) == (balance, claimed) {
+                continue;
+            }
+            let (balance, claimed) = (sight.balance, sight.claimed);
+            self.tell(ChannelCommand::See { channel, balance, claimed, block }).await?;
+            round.closed = round.closed.saturating_add(1);
+        }
+        Ok(Ok(()))
+    }
+
+    async fn tell(&self, command: ChannelCommand) -> Result<(), Refused> {
+        match self.treasury.execute(Command::Channel(command)).await {
+            Err(refused @ Refused::Stopped { .. }) => Err(refused),
+            Err(refused @ Refused::Rejected(_)) => {
+                tracing::warn!(%refused, "channel not changed");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
