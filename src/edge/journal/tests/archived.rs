@@ -45,8 +45,8 @@ fn answer(len: usize) -> KeptAnswer {
         model: "bursar-scribe 0a1b".to_owned(),
         body: Some(Bytes::from(vec![7; len])),
         usage: Usage::default(),
+        charge: None,
         receipt: Some(SignedReceipt {
-            charge: None,
             receipt: Receipt {
                 payment: Some(samples::payment(1)),
                 provider: samples::name("scribe"),
