@@ -23,7 +23,7 @@ use crate::ports::entropy::Entropy;
 use crate::ports::journal::JournalError;
 use crate::ports::paid_service::Connector;
 use crate::ports::rail::Evidence;
-use crate::runtime::channels::Keeper;
+use crate::runtime::channels::{Keeper, KeeperSettings};
 use crate::runtime::directory::{Book, Registry};
 use crate::runtime::limits::Limits;
 use crate::runtime::operator::Operator;
@@ -135,13 +135,7 @@ impl PayerNode {
         let signer = LocalSigner::new(holds, keys, plan.secret, &plan.policy.assets);
         let signer = Arc::new(signer);
         let archive = Arc::new(store.clone());
-        let clock = Arc::clone(&plan.clock);
-        let channels = match plan.payer.channels {
-            Some(settings) => {
-                Some(Keeper::open(treasury.clone(), signer.clone(), clock, settings).await?)
-            }
-            None => None,
-        };
+        let channels = keeper(plan.payer.channels, &plan.clock, &treasury, &signer).await?;
         let payer = Payer::new(PayerParts {
             treasury: treasury.clone(),
             archive: archive.clone(),
@@ -238,6 +232,18 @@ impl PayerNode {
         end(self.writer).await;
         ended
     }
+}
+
+/// The keeper of channels, where the plan has one.
+async fn keeper(
+    settings: Option<KeeperSettings>,
+    clock: &Arc<dyn Clock>,
+    treasury: &Treasury,
+    signer: &Arc<LocalSigner>,
+) -> Result<Option<Keeper>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let (treasury, clock) = (treasury.clone(), Arc::clone(clock));
+    Ok(Some(Keeper::open(treasury, signer.clone(), clock, settings).await?))
 }
 
 /// Hands a new policy's assets to who signs in them and to who lists prices in them.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::OwnedRwLockReadGuard;
 
-use crate::domain::asset::Network;
+use crate::domain::asset::Asset;
 use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
@@ -41,7 +41,7 @@ impl Fault for NotSignable {
             Self::Paused(_) => "signer.paused",
             Self::Stopped => "signer.treasury_stopped",
             Self::NoDeposit(_) => "signer.no_deposit",
-            Self::ChannelPaused(_) => "signer.paused",
+            Self::ChannelPaused(_) => "signer.channel_paused",
         }
     }
 
@@ -83,8 +83,8 @@ pub struct Released {
 pub struct ReleasedVoucher {
     /// What is signed.
     pub ceiling: Ceiling,
-    /// On which network.
-    pub network: Network,
+    /// In which asset.
+    pub asset: Asset,
     /// Dropped once the signature is made, and not kept over any wait.
     pub permit: Permit,
 }

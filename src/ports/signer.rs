@@ -17,7 +17,7 @@ use crate::domain::ledger::claim::{Claim, ClaimState};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
-use crate::domain::x402::batch::read::{DepositWord, batch_separator, voucher_digest};
+use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
@@ -173,7 +173,9 @@ impl ChannelSigner for SeededSigner {
 
     async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
         let released = self.holds.release_voucher(payment).await?;
-        let digest = voucher_digest(batch_separator(released.network), &released.ceiling);
+        let channel = released.ceiling.channel;
+        let token = self.tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
+        let digest = voucher_digest(token.batch_separator(), &released.ceiling);
         Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))
     }
 

@@ -5,6 +5,7 @@ use alloy::primitives::{B256, b256, keccak256};
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::commitment::Commitment;
+use crate::domain::x402::batch::typed::batch_domain;
 use crate::domain::x402::digest::{Fields, signing_hash};
 
 /// Type hash of EIP-712's domain with name, version, chain id and contract.
@@ -21,6 +22,8 @@ pub struct TokenDomain {
     name: String,
     version: String,
     separator: B256,
+    /// That of the contract that holds channels, on the token's network.
+    batch_separator: B256,
 }
 
 impl TokenDomain {
@@ -37,6 +40,7 @@ impl TokenDomain {
             name: info.eip712_name.clone(),
             version: info.eip712_version.clone(),
             separator,
+            batch_separator: batch_domain(info.asset.network).separator(),
         }
     }
 
@@ -58,6 +62,11 @@ impl TokenDomain {
     /// The domain separator.
     pub const fn separator(&self) -> B256 {
         self.separator
+    }
+
+    /// The domain separator of the contract that holds channels.
+    pub const fn batch_separator(&self) -> B256 {
+        self.batch_separator
     }
 
     /// What a payer signs for `commitment`, which has to be of this token. Source: EIP-3009,

@@ -17,7 +17,7 @@ use crate::domain::listing::{Listing, SignedListing};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
-use crate::domain::x402::batch::read::{DepositWord, batch_separator, voucher_digest};
+use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{listing_digest, quote_hash, receipt_digest};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
@@ -107,8 +107,10 @@ impl ChannelSigner for LocalSigner {
 
     async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
         let released = self.holds.release_voucher(payment).await?;
-        let separator = batch_separator(released.network);
-        let digest = voucher_digest(separator, &released.ceiling);
+        let tokens = self.tokens.read().expect("no holder of the domains panics");
+        let channel = released.ceiling.channel;
+        let token = tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
+        let digest = voucher_digest(token.batch_separator(), &released.ceiling);
         Ok((released.ceiling, self.session.sign(digest)))
     }
 

@@ -11,8 +11,8 @@
 mod answer;
 mod caller;
 mod check;
-mod credit;
 mod claiming;
+mod credit;
 mod flights;
 mod free;
 mod pricing;
@@ -21,8 +21,8 @@ mod round;
 mod serve;
 mod settle;
 mod slots;
-mod usage;
 mod tabs;
+mod usage;
 mod work;
 
 use std::sync::Arc;
@@ -58,9 +58,9 @@ use crate::runtime::payee::slots::Slots;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
-pub use credit::ServeFirst;
 pub use free::FreeBounds;
 pub use claiming::Claimed;
+pub use credit::ServeFirst;
 pub use refund::Refunds;
 pub use round::Round;
 pub use tabs::{Channels, ClaimPolicy};

@@ -39,6 +39,7 @@ use crate::runtime::payee::Desk;
 use crate::runtime::payee::answer::{kept_answer, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Held};
 use crate::runtime::payee::slots::within;
+use crate::runtime::payee::usage::kept;
 use crate::runtime::payee::work::Next;
 
 /// How long the engine may work on one call.
@@ -341,7 +342,8 @@ impl Desk {
         answer: KeptAnswer,
     ) -> Result<Closing, ServiceError> {
         let BatchWord { terms, channel, voucher, .. } = job.word;
-        let metered = price_of_usage(&job.quote.terms, &delivery.usage);
+        let stored = kept(&job.quote, &job.work);
+        let metered = price_of_usage(&job.quote.terms, &delivery.usage, stored);
         let amount = metered.unwrap_or(job.price).min(job.price);
         let base = owed.tab.charged;
         let charged = Charged {

@@ -120,7 +120,7 @@ impl Payer {
         let rules = self.rules.current().await;
         let rules =
             rules.map_err(|refused| PayError::Refused { payment, refused: Box::new(refused) })?;
-        let offers = self.find_offers(&wish, &rules.policy.assets, agent.wallet_id()).await;
+        let offers = self.find_offers(&wish, agent.wallet_id(), &rules.policy.assets).await;
         let offers = offers.map_err(|error| in_doubt(&error.to_string()))?;
         let commitment = held.commitment;
         let same = offers.into_iter().find_map(|candidate| {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::{RwLock, mpsc, oneshot};
 
-use crate::domain::asset::Network;
+use crate::domain::asset::Asset;
 use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
@@ -105,7 +105,7 @@ enum Request {
     },
     ReleaseVoucher {
         payment: PaymentId,
-        answer: oneshot::Sender<Result<(Ceiling, Network), NotSignable>>,
+        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
     },
     ReleaseDeposit {
         channel: ChannelId,
@@ -235,8 +235,8 @@ impl Holds for Treasury {
         let (answer, answered) = oneshot::channel();
         let asked = self.ask(Request::ReleaseVoucher { payment, answer }).await;
         asked.map_err(|_| NotSignable::Stopped)?;
-        let (ceiling, network) = answered.await.map_err(|_| NotSignable::Stopped)??;
-        Ok(ReleasedVoucher { ceiling, network, permit: Permit::new(gate) })
+        let (ceiling, asset) = answered.await.map_err(|_| NotSignable::Stopped)??;
+        Ok(ReleasedVoucher { ceiling, asset, permit: Permit::new(gate) })
     }
 
     async fn release_deposit(&self, channel: ChannelId) -> Result<ReleasedDeposit, NotSignable> {

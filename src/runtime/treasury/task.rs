@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::domain::asset::Network;
+use crate::domain::asset::Asset;
 use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::id::{Name, PaymentId, WalletId};
@@ -55,7 +55,7 @@ enum Waiting {
     },
     ReleasedVoucher {
         payment: PaymentId,
-        answer: oneshot::Sender<Result<(Ceiling, Network), NotSignable>>,
+        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
     },
     ReleasedDeposit {
         channel: ChannelId,
@@ -240,7 +240,7 @@ impl TreasuryTask {
     }
 
     /// The same of a voucher. Only the newest of a channel may be signed, again as often as asked.
-    fn release_voucher(&mut self, payment: PaymentId) -> Result<(Ceiling, Network), NotSignable> {
+    fn release_voucher(&mut self, payment: PaymentId) -> Result<(Ceiling, Asset), NotSignable> {
         let (channel, held) = self.ledger.find_draw(payment).ok_or(NotSignable::NoHold(payment))?;
         if channel.last != Some(payment) || channel.state == ChannelState::Closed {
             return Err(NotSignable::Ended(payment));
@@ -249,9 +249,9 @@ impl TreasuryTask {
             return Err(NotSignable::Paused(payment));
         }
         let ceiling = Ceiling { channel: channel.opened.id, amount: channel.last_ceiling };
-        let network = channel.opened.terms.asset.network;
+        let asset = channel.opened.terms.asset;
         self.released.insert(payment);
-        Ok((ceiling, network))
+        Ok((ceiling, asset))
     }
 
     /// The same of a deposit.

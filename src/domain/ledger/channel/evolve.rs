@@ -28,6 +28,46 @@ impl Ledger {
                 let former = self.channels.kept.insert(opened.id, Channel::new(opened));
                 assert!(former.is_none(), "a channel is opened once");
             }
+            deposit @ (ChannelEvent::DepositHeld { .. }
+            | ChannelEvent::Deposited { .. }
+            | ChannelEvent::DepositExpired { .. }) => self.evolve_deposit(deposit),
+            ChannelEvent::Drawn(drawn) => self.draw(at, drawn),
+            ChannelEvent::Charged { channel, charged, turns, .. } => {
+                let step = Step { charged: *charged, covered: Amount::ZERO, most: NO_BOUND };
+                self.step(at, *channel, step, turns);
+                self.channel_mut(*channel).last = None;
+            }
+            ChannelEvent::DrawVoided { channel, payment, turn } => {
+                let found = self.channel_mut(*channel);
+                found.last = None;
+                found.calls = found.calls.saturating_sub(1);
+                found.ceiling = found.ceiling_before;
+                let portion =
+                    found.portions.iter().position(|portion| portion.held.payment == *payment);
+                let mut portion = found.portions.remove(portion.expect("a voided draw is held"));
+                let held = Arc::clone(&portion.held);
+                portion.to = portion.to.min(found.ceiling.max(portion.from));
+                portion.nano = portion.nano.saturating_sub(turn.freed_nano);
+                assert_eq!(
+                    portion.to == portion.from,
+                    turn.ended,
+                    "a void gives back what it says"
+                );
+                if !turn.ended {
+                    found.portions.push(portion);
+                }
+                self.apply(at, std::slice::from_ref(turn), std::slice::from_ref(&held));
+                self.requests.free(held.agent, held.request, held.attempt.saturating_add(1));
+            }
+            ChannelEvent::Seen(seen) => self.see(at, seen),
+            ChannelEvent::Frozen { channel, why } => {
+                self.channel_mut(*channel).state = ChannelState::Frozen(*why);
+            }
+        }
+    }
+
+    fn evolve_deposit(&mut self, event: &ChannelEvent) {
+        match event {
             ChannelEvent::DepositHeld { channel, deposit, money } => {
                 let found = self.channel_mut(*channel);
                 assert!(found.pending.is_none(), "one deposit is on its way at a time");
@@ -66,38 +106,7 @@ impl Ledger {
                     position.locked = minus(position.locked, less(money.amount, unclaimed.amount));
                 });
             }
-            ChannelEvent::Drawn(drawn) => self.draw(at, drawn),
-            ChannelEvent::Charged { channel, charged, turns, .. } => {
-                let step = Step { charged: *charged, covered: Amount::ZERO, most: NO_BOUND };
-                self.step(at, *channel, step, turns);
-                self.channel_mut(*channel).last = None;
-            }
-            ChannelEvent::DrawVoided { channel, payment, turn } => {
-                let found = self.channel_mut(*channel);
-                found.last = None;
-                found.calls = found.calls.saturating_sub(1);
-                found.ceiling = found.ceiling_before;
-                let portion =
-                    found.portions.iter().position(|portion| portion.held.payment == *payment);
-                let mut portion = found.portions.remove(portion.expect("a voided draw is held"));
-                let held = Arc::clone(&portion.held);
-                portion.to = portion.to.min(found.ceiling.max(portion.from));
-                portion.nano = portion.nano.saturating_sub(turn.freed_nano);
-                assert_eq!(
-                    portion.to == portion.from,
-                    turn.ended,
-                    "a void gives back what it says"
-                );
-                if !turn.ended {
-                    found.portions.push(portion);
-                }
-                self.apply(at, std::slice::from_ref(turn), std::slice::from_ref(&held));
-                self.requests.free(held.agent, held.request, held.attempt.saturating_add(1));
-            }
-            ChannelEvent::Seen(seen) => self.see(at, seen),
-            ChannelEvent::Frozen { channel, why } => {
-                self.channel_mut(*channel).state = ChannelState::Frozen(*why);
-            }
+            _ => unreachable!("evolve passes deposits' events only"),
         }
     }
 

@@ -1,29 +1,26 @@
 //! Channels: what was signed away stays held in the budgets of its call, whatever comes after it.
 
-use std::collections::BTreeMap;
-
 use alloy::primitives::Address;
-use proptest::prelude::*;
 
 use super::fixture::*;
 use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
 use crate::domain::id::{PaymentId, WalletId};
-use crate::domain::ledger::audit::Audit;
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Frozen, Opened,
 };
 use crate::domain::ledger::command::HoldAsk;
-use crate::domain::ledger::{Bounds, Command, Event, Ledger, Rejection};
+use crate::domain::ledger::{Command, Event, Rejection};
 use crate::domain::money::{Amount, Nano};
 
-const CAPS: ChannelCaps = ChannelCaps { provider: Nano::new(1_000), total: Nano::new(1_500) };
+pub(super) const CAPS: ChannelCaps =
+    ChannelCaps { provider: Nano::new(1_000), total: Nano::new(1_500) };
 
-fn id(n: u64) -> ChannelId {
+pub(super) fn id(n: u64) -> ChannelId {
     ChannelId(number(1_000 + n))
 }
 
-fn units(n: u64) -> Amount {
+pub(super) fn units(n: u64) -> Amount {
     Amount::new(n.into())
 }
 
@@ -47,13 +44,13 @@ fn opened(n: u64) -> Opened {
 
 /// A desk with one channel, and what may be asked of it in few words.
 #[derive(Clone)]
-struct Bench {
-    desk: Desk,
+pub(super) struct Bench {
+    pub desk: Desk,
     deposits: u64,
 }
 
 impl Bench {
-    fn new(budget: u64, deposit: u64) -> Self {
+    pub(super) fn new(budget: u64, deposit: u64) -> Self {
         let mut bench = Self { desk: Desk::new(vec![pool(budget)]), deposits: 0 };
         bench.open(1);
         if deposit > 0 {
@@ -62,18 +59,18 @@ impl Bench {
         bench
     }
 
-    fn ask(&mut self, command: ChannelCommand) -> Result<ChannelEvent, Rejection> {
+    pub(super) fn ask(&mut self, command: ChannelCommand) -> Result<ChannelEvent, Rejection> {
         match self.desk.execute(Command::Channel(command))? {
             Event::Channel(event) => Ok(event),
             other => panic!("a channel's command becomes its event, not {other:?}"),
         }
     }
 
-    fn open(&mut self, n: u64) {
+    pub(super) fn open(&mut self, n: u64) {
         self.ask(ChannelCommand::Open(Box::new(opened(n)))).unwrap();
     }
 
-    fn deposit(&mut self, n: u64, amount: u64) -> Result<ChannelEvent, Rejection> {
+    pub(super) fn deposit(&mut self, n: u64, amount: u64) -> Result<ChannelEvent, Rejection> {
         self.deposits += 1;
         let deposit = Deposit {
             amount: units(amount),
@@ -86,7 +83,7 @@ impl Bench {
         self.ask(ChannelCommand::Deposit { channel: id(n), deposit, caps: CAPS, policy_version })
     }
 
-    fn confirm(&mut self, n: u64) -> Result<ChannelEvent, Rejection> {
+    pub(super) fn confirm(&mut self, n: u64) -> Result<ChannelEvent, Rejection> {
         let (transaction, block) = (number(5), block(START_S));
         self.ask(ChannelCommand::ConfirmDeposit { channel: id(n), transaction, block })
     }
@@ -112,7 +109,7 @@ impl Bench {
         HoldAsk { commitment, ..ask }
     }
 
-    fn draw(
+    pub(super) fn draw(
         &mut self,
         n: u64,
         amount: u64,
@@ -125,7 +122,7 @@ impl Bench {
         Ok(payment)
     }
 
-    fn charge(
+    pub(super) fn charge(
         &mut self,
         n: u64,
         payment: PaymentId,
@@ -135,16 +132,21 @@ impl Bench {
         self.ask(ChannelCommand::Charge { channel: id(n), charge })
     }
 
-    fn see(&mut self, n: u64, balance: u64, claimed: u64) -> Result<ChannelEvent, Rejection> {
+    pub(super) fn see(
+        &mut self,
+        n: u64,
+        balance: u64,
+        claimed: u64,
+    ) -> Result<ChannelEvent, Rejection> {
         let (balance, claimed) = (units(balance), units(claimed));
         self.ask(ChannelCommand::See { channel: id(n), balance, claimed, block: block(START_S) })
     }
 
-    fn void(&mut self, n: u64, payment: PaymentId) -> Result<ChannelEvent, Rejection> {
+    pub(super) fn void(&mut self, n: u64, payment: PaymentId) -> Result<ChannelEvent, Rejection> {
         self.ask(ChannelCommand::Void { channel: id(n), payment, boot: BOOT })
     }
 
-    fn numbers(&self) -> (u64, u64) {
+    pub(super) fn numbers(&self) -> (u64, u64) {
         self.desk.numbers("pool")
     }
 
@@ -357,177 +359,4 @@ fn a_channel_serves_one_role_and_one_provider() {
     let payment = PaymentId::derive(eve, ask.request, 0);
     let role = HoldAsk { agent: eve, payment, ..ask };
     assert_eq!(code(bench.ask(command(role))), "ledger.other_channel");
-}
-
-/// One drawn step; numbers that do not fit are refused.
-#[derive(Clone, Debug)]
-enum Step {
-    Deposit(u64, u64),
-    Confirm(u64),
-    ExpireDeposit(u64),
-    Draw { channel: u64, units: u64, charge: u64 },
-    Charge(u64, u64),
-    Void(u64),
-    Claim { channel: u64, units: u64 },
-    GoBack { channel: u64, units: u64 },
-    Wait(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let channel = 1_u64..3;
-    prop_oneof![
-        2 => (channel.clone(), 1_u64..200).prop_map(|(c, n)| Step::Deposit(c, n)),
-        3 => channel.clone().prop_map(Step::Confirm),
-        1 => channel.clone().prop_map(Step::ExpireDeposit),
-        12 => (channel.clone(), 1_u64..60, 0_u64..60)
-            .prop_map(|(channel, units, charge)| Step::Draw { channel, units, charge }),
-        3 => (channel.clone(), 0_u64..60).prop_map(|(c, n)| Step::Charge(c, n)),
-        2 => channel.clone().prop_map(Step::Void),
-        2 => (channel.clone(), 0_u64..80).prop_map(|(channel, units)| Step::Claim { channel, units }),
-        1 => (channel, 0_u64..80).prop_map(|(channel, units)| Step::GoBack { channel, units }),
-        1 => (1_u64..200).prop_map(Step::Wait),
-    ]
-}
-
-/// What the contract and the payee's drawer hold: counted apart from the ledger.
-#[derive(Clone, Debug, Default)]
-struct Truth {
-    balance: u64,
-    claimed: u64,
-    pending: u64,
-    /// Every voucher that left.
-    signed: Vec<u64>,
-    /// Whether the last one may still be said not to have left.
-    last: Option<(PaymentId, u64)>,
-}
-
-impl Truth {
-    /// What the payee could still have, with what it has.
-    fn most(&self) -> u64 {
-        let highest = self.signed.iter().copied().max().unwrap_or(0);
-        highest.min(self.balance + self.pending).max(self.claimed)
-    }
-}
-
-fn check(bench: &Bench, truths: &BTreeMap<u64, Truth>) {
-    let ledger = &bench.desk.ledger;
-    let (mut held, mut reachable) = (0, 0);
-    for (n, truth) in truths {
-        let channel = ledger.find_channel(id(*n)).unwrap();
-        let mut spans: Vec<_> = channel.portions.iter().map(|p| (p.from, p.to)).collect();
-        spans.sort();
-        for pair in spans.windows(2) {
-            assert!(pair[0].1 <= pair[1].0, "portions overlap: {spans:?}");
-        }
-        let open: u128 = spans.iter().map(|(from, to)| to.get() - from.get()).sum();
-        assert!(channel.charged.get() + open >= u128::from(truth.most()), "{channel:?} {truth:?}");
-        held += channel.portions.iter().map(|portion| portion.nano.get()).sum::<u64>();
-        reachable += truth.most();
-        assert_eq!(channel.room().get(), u128::from(channel.locked.get()), "one for one");
-    }
-    let (spent, counted) = bench.numbers();
-    assert_eq!(counted, held, "what budgets hold is what portions say");
-    assert!(spent + counted >= reachable, "the payees can take {reachable} of {spent}+{counted}");
-    let mut audit = Audit::default();
-    let mut again = Ledger::new(Bounds::default());
-    for (at, event) in &bench.desk.log {
-        audit.see(*at, event);
-        again.evolve(*at, event);
-    }
-    assert!(again == *ledger, "the events give the ledger again");
-    assert_eq!(audit.over_limit(), Nano::ZERO);
-    let position = ledger.find_wallet_at(wallet_address("main")).unwrap().find(asset()).copied();
-    assert_eq!(audit.captured(asset()), position.unwrap().paid.get());
-    let rooms: u128 = ledger.channels().map(|channel| channel.room().get()).sum();
-    assert_eq!(position.unwrap().locked.get(), rooms);
-    assert!(ledger.books().balanced());
-    assert!(ledger.locked() <= CAPS.total);
-}
-
-fn run(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, step: &Step) {
-    match *step {
-        Step::Wait(secs) => bench.desk.wait(secs),
-        Step::Deposit(n, amount) => {
-            if bench.deposit(n, amount).is_ok() {
-                truths.entry(n).or_default().pending = amount;
-            }
-        }
-        Step::Confirm(n) => {
-            if bench.confirm(n).is_ok() {
-                let truth = truths.entry(n).or_default();
-                truth.balance += std::mem::take(&mut truth.pending);
-            }
-        }
-        Step::ExpireDeposit(n) => {
-            let block = block(bench.desk.now.as_secs());
-            if bench.ask(ChannelCommand::ExpireDeposit { channel: id(n), block }).is_ok() {
-                truths.entry(n).or_default().pending = 0;
-            }
-        }
-        Step::Draw { channel, units, charge } => {
-            let truth = truths.entry(channel).or_default();
-            let last = truth.last.map(|(payment, max)| (payment, charge.min(max)));
-            if let Ok(payment) = bench.draw(channel, units, last) {
-                let found = bench.desk.ledger.find_channel(id(channel)).unwrap();
-                truth.signed.push(u64::try_from(found.last_ceiling.get()).unwrap());
-                truth.last = Some((payment, units));
-            }
-        }
-        Step::Charge(n, amount) => {
-            let truth = truths.entry(n).or_default();
-            if let Some((payment, max)) = truth.last
-                && bench.charge(n, payment, amount.min(max)).is_ok()
-            {
-                truth.last = None;
-            }
-        }
-        Step::Void(n) => {
-            let truth = truths.entry(n).or_default();
-            if let Some((payment, _)) = truth.last
-                && bench.void(n, payment).is_ok()
-            {
-                truth.signed.pop();
-                truth.last = None;
-            }
-        }
-        Step::Claim { channel, units } => {
-            let truth = truths.entry(channel).or_default();
-            // Any voucher does, whatever was charged; of what has arrived only.
-            let highest = truth.signed.iter().copied().max().unwrap_or(0);
-            truth.claimed =
-                (truth.claimed + units).min(highest).min(truth.balance).max(truth.claimed);
-            let (balance, claimed) = (truth.balance, truth.claimed);
-            let _ = bench.see(channel, balance, claimed);
-        }
-        Step::GoBack { channel, units } => {
-            let truth = truths.entry(channel).or_default();
-            truth.balance -= units.min(truth.balance - truth.claimed);
-            let (balance, claimed) = (truth.balance, truth.claimed);
-            let _ = bench.see(channel, balance, claimed);
-        }
-    }
-    // A channel that ended asks nobody what its last call cost.
-    for (n, truth) in truths.iter_mut() {
-        let found = bench.desk.ledger.find_channel(id(*n)).unwrap();
-        if found.last.is_none() {
-            truth.last = None;
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-
-    /// I1, I10 and I11 of the payer: whatever payees claim and say, what they have and could still
-    /// take is counted in the budgets, and no cap is passed.
-    #[test]
-    fn what_payees_could_take_is_held_at_every_step(steps in prop::collection::vec(step(), 1..60)) {
-        let mut bench = Bench::new(300, 0);
-        bench.open(2);
-        let mut truths = BTreeMap::from([(1, Truth::default()), (2, Truth::default())]);
-        for step in &steps {
-            run(&mut bench, &mut truths, step);
-            check(&bench, &truths);
-        }
-    }
 }

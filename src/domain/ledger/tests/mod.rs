@@ -9,6 +9,7 @@
 )]
 
 mod channels;
+mod channels_drawn;
 mod claims;
 mod delegations;
 mod fixture;

@@ -12,7 +12,7 @@ use crate::domain::money::{Amount, Nano};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
 use crate::domain::x402::batch::read::{
-    BatchWord, DepositWord, authorizer_of, batch_separator, read_batch, voucher_digest,
+    BatchWord, DepositWord, authorizer_of, read_batch, voucher_digest,
 };
 use crate::domain::x402::batch::typed::{ERC3009_COLLECTOR, WITHDRAW_DELAY_S};
 use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, find_accepted};
@@ -54,7 +54,7 @@ pub fn check_batch<'a>(
     if let Some(deposit) = &word.deposit {
         check_deposit(&word, deposit, requirement, demand.now_s)?;
     }
-    check_voucher(&word)?;
+    check_voucher(&word, requirement.token)?;
     Ok(CheckedWord { word, requirement })
 }
 
@@ -112,9 +112,8 @@ fn check_deposit(
 
 /// Whether the voucher is signed by the payer's authorizer. A contract is never asked: a channel whose
 /// payer is one needs an authorizer that is a key (threats.md E21).
-fn check_voucher(word: &BatchWord) -> Result<(), PaymentError> {
-    let separator = batch_separator(word.terms.asset.network);
-    let digest = voucher_digest(separator, &word.voucher.ceiling);
+fn check_voucher(word: &BatchWord, token: &TokenDomain) -> Result<(), PaymentError> {
+    let digest = voucher_digest(token.batch_separator(), &word.voucher.ceiling);
     if is_signed_by(authorizer_of(&word.terms), digest, &word.voucher.signature) {
         Ok(())
     } else {

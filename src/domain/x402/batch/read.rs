@@ -2,9 +2,6 @@
 //!
 //! Source: x402 scheme `batch-settlement` on EVM, payloads of type `deposit`, `voucher` and `refund`.
 
-use std::collections::BTreeMap;
-use std::sync::RwLock;
-
 use alloy::primitives::{Address, B256, Signature};
 use alloy::sol_types::SolStruct;
 use serde_json::{Map, Value};
@@ -15,7 +12,7 @@ use crate::domain::money::Amount;
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::deposit::{Deposit, DepositAuthorization};
 use crate::domain::x402::batch::payload::{BatchPayload, Channel, SignedVoucher};
-use crate::domain::x402::batch::typed::{ChannelConfig, batch_domain, channel_id};
+use crate::domain::x402::batch::typed::{ChannelConfig, channel_id};
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::payload::{read_hash, read_time};
 use crate::domain::x402::requirements::read_address;
@@ -156,17 +153,6 @@ const fn field(field: &'static str) -> PaymentError {
 /// The address that a channel's vouchers are signed by; where the terms name none, the payer's.
 pub fn authorizer_of(terms: &ChannelTerms) -> Address {
     if terms.payer_authorizer.is_zero() { terms.payer } else { terms.payer_authorizer }
-}
-
-/// The contract's domain on `network`, hashed. Made once for each network that is used.
-pub fn batch_separator(network: Network) -> B256 {
-    static KNOWN: RwLock<BTreeMap<Network, B256>> = RwLock::new(BTreeMap::new());
-    if let Some(known) = KNOWN.read().expect("no holder of the domains panics").get(&network) {
-        return *known;
-    }
-    let separator = batch_domain(network).separator();
-    KNOWN.write().expect("no holder of the domains panics").insert(network, separator);
-    separator
 }
 
 /// What is signed for a voucher, in a domain that was hashed once.
