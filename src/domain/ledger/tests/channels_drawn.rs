@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::channels::{Bench, CAPS, id, units};
+use super::channels::{Bench, CAPS, id};
 use super::fixture::*;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::audit::Audit;
