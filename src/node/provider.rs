@@ -9,9 +9,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::commitment::Scheme;
 use crate::domain::id::Name;
 use crate::domain::ledger::{Bounds, Command};
 use crate::domain::listing::{Listing, Ware};
+use crate::domain::money::Amount;
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
 use crate::domain::quote::PayBy;
@@ -28,7 +30,9 @@ use crate::ports::directory::Directory;
 use crate::ports::engine::Engine;
 use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
-use crate::runtime::payee::{FreeBounds, OfferedWare, Offering, Parts, Payee, Refunds, ServeFirst};
+use crate::runtime::payee::{
+    Channels, ClaimPolicy, FreeBounds, OfferedWare, Offering, Parts, Payee, Refunds, ServeFirst,
+};
 use crate::runtime::treasury::{Settings, Treasury};
 
 /// Who is paid, and speaks through the service key.
@@ -153,6 +157,10 @@ const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
 /// Entries between two snapshots.
 const SNAPSHOT_EVERY: u64 = 100_000;
 
+/// When vouchers are claimed: after an hour, or a dollar of a six-digit coin.
+const CLAIMS: ClaimPolicy =
+    ClaimPolicy { age_max: Duration::from_secs(3600), amount_max: Amount::new(1_000_000) };
+
 /// A ware as its listing shows it.
 fn listed(ware: &OfferedWare) -> Ware {
     let OfferedWare { capability, model, terms, tiers } = ware.clone();
@@ -196,6 +204,9 @@ impl Provider {
             free: plan.free,
             serve_first: plan.serve_first,
         };
+        let by_channel = |way: &PayBy| matches!(way.scheme, Scheme::BatchSettlement(_));
+        let settles = plan.pay_by.iter().any(by_channel);
+        let channels = settles.then(|| Arc::clone(&plan.settler).channels()).flatten();
         let parts = Parts {
             treasury: treasury.clone(),
             engine: plan.engine,
@@ -209,6 +220,9 @@ impl Provider {
         if let (Some(after), PayTo::Key(key)) = (plan.refund_after, plan.pay_to) {
             let signer = Arc::new(LocalRefundSigner::new(key, &plan.assets));
             payee = payee.refunding(Refunds { signer, after });
+        }
+        if let Some(settler) = channels {
+            payee = payee.taking_channels(Channels { settler, claims: CLAIMS });
         }
         payee.round().await?;
 
@@ -266,6 +280,8 @@ impl Provider {
         .is_ok();
         end(self.reconciling).await;
         let _ = self.payee.round().await;
+        // What vouchers stand for is claimed before it closes; what is not, the next start claims.
+        let _ = self.payee.claim_round(true).await;
         let _ = self.store.catch_up().await;
         drop((self.payee, self.treasury));
         end(self.writer).await;

@@ -1,6 +1,8 @@
 //! Where value moves: who settles, and who bears witness. A remote facilitator settles but is no
 //! evidence.
 
+use std::sync::Arc;
+
 use alloy::primitives::{Address, B256};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
-use crate::ports::channel_rail::ChannelEvidence;
+use crate::ports::channel_rail::{ChannelEvidence, ChannelSettler};
 
 /// What the rail says of an authorization that was asked to settle.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -238,6 +240,11 @@ pub trait Settler: Send + Sync {
     /// are forgotten where nobody asks. A settler that pays no gas of its own has none.
     fn take_fees(&self) -> Vec<Fee> {
         Vec::new()
+    }
+
+    /// The same settler of channels, where it acts on them.
+    fn channels(self: Arc<Self>) -> Option<Arc<dyn ChannelSettler>> {
+        None
     }
 
     /// The network it settles on.

@@ -14,6 +14,7 @@ use crate::domain::asset::{Asset, AssetInfo, Network};
 use crate::domain::channel::ChannelId;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
+use crate::ports::channel_rail::ChannelEvidence;
 use crate::ports::rail::{Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers};
 
 use super::config::EvmConfig;
@@ -99,6 +100,10 @@ impl Evidence for Evm {
         let last = self.final_block().await?.number();
         let moved = transfers(&self.node, asset, holder, after, last).await;
         moved.map_err(self.trouble())
+    }
+
+    fn channels(&self) -> Option<&dyn ChannelEvidence> {
+        Some(self)
     }
 
     fn network(&self) -> Network {

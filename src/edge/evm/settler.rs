@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::time::Timestamp;
+use crate::ports::channel_rail::ChannelSettler;
 use crate::ports::clock::Clock;
 use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement, Settler};
 
@@ -238,6 +239,10 @@ impl Settler for EvmSettler {
 
     fn take_fees(&self) -> Vec<Fee> {
         self.fees.take()
+    }
+
+    fn channels(self: Arc<Self>) -> Option<Arc<dyn ChannelSettler>> {
+        Some(self)
     }
 
     fn network(&self) -> Network {

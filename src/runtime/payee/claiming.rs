@@ -8,14 +8,11 @@ use crate::domain::channel::ChannelId;
 use crate::domain::ledger::tab::{Tab, TabCommand, Voucher};
 use crate::domain::ledger::{Command, Ledger};
 use crate::domain::time::Timestamp;
-use crate::ports::channel_rail::{ClaimRow, Depth};
+use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ClaimRow, Depth};
 use crate::ports::rail::{RailError, Settlement};
 use crate::runtime::payee::tabs::{Channels, ClaimPolicy};
 use crate::runtime::payee::{Desk, Payee};
 use crate::runtime::treasury::Refused;
-
-/// Channels in one claim at most.
-const ROWS_MAX: usize = 100;
 
 /// Channels that one round looks at on the chain at most, those with the most to claim first.
 const WATCHED_MAX: usize = 1000;
@@ -44,7 +41,7 @@ impl Payee {
         let desk = self.desk.as_ref();
         let Some(channels) = &desk.channels else { return Ok(Claimed::default()) };
         let mut round = Claimed::default();
-        if let Some(problem) = desk.watch(channels).await? {
+        if let Some(problem) = desk.watch().await? {
             round.silent = Some(problem);
             return Ok(round);
         }
@@ -52,7 +49,7 @@ impl Payee {
         let due = move |ledger: &Ledger| -> Vec<Tab> {
             let due = |tab: &&Tab| all || is_due(tab, now, &policy);
             let open = ledger.tabs().filter(|tab| !tab.unclaimed().is_zero());
-            open.filter(due).take(ROWS_MAX).cloned().collect()
+            open.filter(due).take(CLAIM_ROWS_MAX).cloned().collect()
         };
         let due = desk.parts.treasury.read(due).await?;
         let rows: Vec<ClaimRow> = due.iter().filter_map(row_of).collect();
@@ -73,8 +70,9 @@ impl Payee {
                 return Ok(round);
             }
         }
-        let ids: Vec<ChannelId> = due.iter().map(|tab| tab.id).collect();
-        round.silent = desk.see_all(channels, &ids).await?;
+        let delay = |tab: &Tab| (tab.id, tab.terms.withdraw_delay_s);
+        let ids: Vec<(ChannelId, u64)> = due.iter().map(delay).collect();
+        round.silent = desk.see_all(&ids).await?;
         if let Some(first) = due.first() {
             round.silent = desk.sweep(channels, first.terms.asset).await.or(round.silent);
         }
@@ -84,41 +82,40 @@ impl Payee {
 
 impl Desk {
     /// Looks at the channels that something is owed on.
-    async fn watch(&self, channels: &Channels) -> Result<Option<RailError>, Refused> {
+    async fn watch(&self) -> Result<Option<RailError>, Refused> {
         let now_s = self.parts.clock.now().as_secs();
-        let open = |ledger: &Ledger| -> Vec<(ChannelId, Option<u64>)> {
+        let open = |ledger: &Ledger| -> Vec<(ChannelId, u64, Option<u64>)> {
             let open = ledger.tabs().filter(|tab| !tab.unclaimed().is_zero());
-            open.take(WATCHED_MAX).map(|tab| (tab.id, tab.withdrawable_at_s)).collect()
+            let facts = |tab: &Tab| (tab.id, tab.terms.withdraw_delay_s, tab.withdrawable_at_s);
+            open.take(WATCHED_MAX).map(facts).collect()
         };
         let open = self.parts.treasury.read(open).await?;
-        for (channel, until) in &open {
+        for (channel, _, until) in &open {
             let soon = now_s.saturating_add(WITHDRAWAL_ALARM.as_secs());
             if until.is_some_and(|until| until < soon) {
                 tracing::error!(%channel, "the payer may soon take out what is not claimed");
             }
         }
-        let ids: Vec<ChannelId> = open.into_iter().map(|(channel, _)| channel).collect();
-        self.see_all(channels, &ids).await
+        let ids: Vec<(ChannelId, u64)> =
+            open.into_iter().map(|(channel, delay_s, _)| (channel, delay_s)).collect();
+        self.see_all(&ids).await
     }
 
-    async fn see_all(
-        &self,
-        channels: &Channels,
-        ids: &[ChannelId],
-    ) -> Result<Option<RailError>, Refused> {
-        if ids.is_empty() {
+    async fn see_all(&self, ids: &[(ChannelId, u64)]) -> Result<Option<RailError>, Refused> {
+        let Some(witness) = self.channel_witness().filter(|_| !ids.is_empty()) else {
             return Ok(None);
-        }
-        let sights = match channels.evidence.look(ids, Depth::Newest).await {
+        };
+        let names: Vec<ChannelId> = ids.iter().map(|(channel, _)| *channel).collect();
+        let sights = match witness.look(&names, Depth::Newest).await {
             Ok(sights) => sights,
             Err(problem) => return Ok(Some(problem)),
         };
-        for (channel, sight) in ids.iter().zip(sights.seen) {
+        for ((channel, delay_s), sight) in ids.iter().zip(sights.seen) {
             let see = Command::Tab(TabCommand::See {
                 channel: *channel,
                 balance: sight.balance,
                 claimed: sight.claimed,
-                withdrawable_at_s: sight.withdrawable_at_s,
+                withdrawable_at_s: sight.withdrawable_at_s(*delay_s),
                 transaction: None,
             });
             match self.parts.treasury.execute(see).await {

@@ -58,9 +58,9 @@ use crate::runtime::payee::slots::Slots;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
-pub use free::FreeBounds;
 pub use claiming::Claimed;
 pub use credit::ServeFirst;
+pub use free::FreeBounds;
 pub use refund::Refunds;
 pub use round::Round;
 pub use tabs::{Channels, ClaimPolicy};

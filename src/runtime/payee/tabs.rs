@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alloy::primitives::keccak256;
 
-use crate::domain::channel::ChannelId;
+use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::claim::Delivery;
@@ -53,8 +53,6 @@ const DEPOSIT_WAIT_MAX: Duration = Duration::from_secs(60);
 pub struct Channels {
     /// Puts deposits in, claims and sweeps.
     pub settler: Arc<dyn ChannelSettler>,
-    /// What the chain shows of channels.
-    pub evidence: Arc<dyn ChannelEvidence>,
     /// When vouchers are claimed.
     pub claims: ClaimPolicy,
 }
@@ -183,13 +181,13 @@ impl Desk {
             // Nothing is known of it: it may have a history on the chain all the same.
             let terms = job.word.terms;
             self.tell_tab(TabCommand::Open { channel, terms }).await?;
-            self.look_at(channels, channel).await?;
+            self.look_at(&job.word.terms, channel).await?;
             tab = self.find_tab(channel).await?;
         }
         let known = known(tab.as_ref(), job.word.deposit.as_ref());
         let mut summed = check_sum(job.word.voucher.ceiling.amount, job.price, &known);
         if summed == Err(PaymentError::Batch(BatchCode::ExceedsBalance)) {
-            self.look_at(channels, channel).await?;
+            self.look_at(&job.word.terms, channel).await?;
             tab = self.find_tab(channel).await?;
             let known = self::known(tab.as_ref(), job.word.deposit.as_ref());
             summed = check_sum(job.word.voucher.ceiling.amount, job.price, &known);
@@ -231,21 +229,29 @@ impl Desk {
     /// Counts what the chain's newest block shows of a channel.
     pub(super) async fn look_at(
         &self,
-        channels: &Channels,
+        terms: &ChannelTerms,
         channel: ChannelId,
     ) -> Result<(), ServiceError> {
         let code = PaymentError::Batch(BatchCode::StateUnavailable);
-        let looked = channels.evidence.look(&[channel], Depth::Newest).await;
+        let Some(witness) = self.channel_witness() else {
+            return Err(unavailable(&code.to_string()));
+        };
+        let looked = witness.look(&[channel], Depth::Newest).await;
         let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
         let Some(sight) = sights.seen.first() else { return Err(unavailable("nothing was seen")) };
         self.tell_tab(TabCommand::See {
             channel,
             balance: sight.balance,
             claimed: sight.claimed,
-            withdrawable_at_s: sight.withdrawable_at_s,
+            withdrawable_at_s: sight.withdrawable_at_s(terms.withdraw_delay_s),
             transaction: None,
         })
         .await
+    }
+
+    /// Who bears witness to channels.
+    pub(super) fn channel_witness(&self) -> Option<&dyn ChannelEvidence> {
+        self.parts.evidence.as_deref()?.channels()
     }
 
     async fn deposit(
@@ -262,7 +268,7 @@ impl Desk {
         let depositing = within(clock, DEPOSIT_WAIT_MAX, channels.settler.deposit(&signed));
         match self.time(Phase::Settle, depositing).await {
             Some(Ok(Settlement::Settled { transaction, .. })) => {
-                self.look_at(channels, job.word.channel).await?;
+                self.look_at(&terms, job.word.channel).await?;
                 Ok(transaction)
             }
             Some(Ok(Settlement::Refused(RefusedBy::InsufficientFunds))) => {
