@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use bursar::domain::id::Name;
 use bursar::domain::money::Amount;
 use bursar::domain::order::Units;
@@ -117,21 +117,29 @@ async fn start(
         terms: settings.price.terms,
         tiers: settings.price.tiers,
     };
-    let timeout_s = settings.authorization_life.as_secs();
-    let (asset, account) = (settings.asset, pay_to.address());
+    let exact = PayBy {
+        scheme: Scheme::Exact,
+        method: TransferMethod::Eip3009,
+        asset: settings.asset,
+        pay_to: pay_to.address(),
+        timeout_s: settings.authorization_life.as_secs(),
+    };
+    // A channel first: one deposit, then no chain in the call.
+    let channel = settings.withdraw_delay.map(|delay| PayBy {
+        scheme: Scheme::BatchSettlement(ChannelOffer {
+            receiver_authorizer: settler.account(),
+            withdraw_delay_s: delay.as_secs(),
+            deposit_min: Amount::ZERO,
+        }),
+        ..exact
+    });
     let provider = Provider::start(ProviderPlan {
         ledger: config.ledger.path.with_extension(format!("{name}.db")),
         name,
         journal: Options::default(),
         wares: vec![ware],
         engine: engine(&settings.engine)?,
-        pay_by: vec![PayBy {
-            scheme: Scheme::Exact,
-            method: TransferMethod::Eip3009,
-            asset,
-            pay_to: account,
-            timeout_s,
-        }],
+        pay_by: channel.into_iter().chain([exact]).collect(),
         pay_to,
         service_key: service,
         assets: config.policy.assets.clone(),

@@ -9,10 +9,13 @@ use alloy::primitives::{Address as Account, B256};
 use bursar::domain::asset::AssetRegistry;
 use bursar::domain::id::Name;
 use bursar::domain::ledger::Bounds;
+use bursar::domain::ledger::channel::ChannelCaps;
 use bursar::domain::money::Amount;
 use bursar::domain::policy::PolicyDocument;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
-use bursar::edge::config::{Config, Finality, Listen, NetworkSettings, default_sandbox_file};
+use bursar::edge::config::{
+    ChannelSettings, Config, Finality, Listen, NetworkSettings, default_sandbox_file,
+};
 use bursar::edge::evm;
 use bursar::edge::grpc::node::{Fund, ReadPolicy};
 use bursar::edge::grpc::{Address, GrpcConnector, GrpcDirectory, Listener, Reach, connect_one};
@@ -22,6 +25,7 @@ use bursar::node::{NodePlan, PayerNode, RailPlan, SandboxChain, StartError, conn
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::rail::Evidence;
+use bursar::runtime::channels::KeeperSettings;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::payer::PayerSettings;
 use serde::Serialize;
@@ -122,7 +126,11 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
         operator_token: secrets.operator.hash(),
         read_policy: read_policy(),
         fund: chains.fund(),
-        payer: PayerSettings { negotiation: config.negotiation, ..PayerSettings::default() },
+        payer: PayerSettings {
+            negotiation: config.negotiation,
+            channels: config.channels.map(keeper),
+            ..PayerSettings::default()
+        },
         reconcile_every: RECONCILE_EVERY,
         clock,
         entropy: Arc::new(SystemEntropy),
@@ -321,6 +329,17 @@ pub fn address(listen: &Listen) -> Address {
 }
 
 /// A policy that comes over the wire is a whole `bursar.toml`, checked as one.
+/// How long a call waits for a channel that is free.
+const CHANNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+
+fn keeper(settings: ChannelSettings) -> KeeperSettings {
+    KeeperSettings {
+        caps: ChannelCaps { provider: settings.per_provider, total: settings.total },
+        calls_a_deposit: settings.calls_per_deposit,
+        wait_max: CHANNEL_WAIT_MAX,
+    }
+}
+
 fn read_policy() -> ReadPolicy {
     Arc::new(|text, file| -> Result<PolicyDocument, Vec<String>> {
         Config::load(Path::new(file), text)

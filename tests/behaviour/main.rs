@@ -12,6 +12,7 @@
 mod bypass;
 mod chain;
 mod channel_rail;
+mod channels;
 mod command_line;
 mod contracts;
 mod evm;

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bursar::domain::asset::{Asset, Network};
-use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use bursar::domain::id::{Name, RequestId};
 use bursar::domain::ledger::Bounds;
 use bursar::domain::ledger::agent::{Principal, Token};
 use bursar::domain::ledger::audit::Audit;
+use bursar::domain::ledger::channel::ChannelCaps;
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use bursar::domain::order::{Order, Units, Usage};
@@ -35,6 +36,7 @@ use bursar::ports::engine::{Engine, EngineError, Step, Work};
 use bursar::ports::entropy::Entropy;
 use bursar::ports::journal::Journal;
 use bursar::ports::rail::Evidence;
+use bursar::runtime::channels::KeeperSettings;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
 use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
@@ -73,7 +75,7 @@ window = "lifetime"
 per_call_max = "0.005 USD"
 can_delegate = true
 allow_any = true
-allow = { capabilities = ["echo"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact"] }
+allow = { capabilities = ["echo"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact", "batch-settlement"] }
 
 [role.idle]
 per_call_max = "0.005 USD"
@@ -125,6 +127,22 @@ impl Engine for Echo {
     }
 }
 
+/// How the market's node keeps its channels.
+const KEEPER: KeeperSettings = KeeperSettings {
+    caps: ChannelCaps { provider: Nano::new(2_000_000_000), total: Nano::new(2_000_000_000) },
+    calls_a_deposit: 10,
+    wait_max: Duration::from_secs(20),
+};
+
+/// How the market's provider takes channels: its gas account claims.
+pub fn channel_scheme() -> Scheme {
+    Scheme::BatchSettlement(ChannelOffer {
+        receiver_authorizer: key("gas").address(),
+        withdraw_delay_s: 900,
+        deposit_min: Amount::ZERO,
+    })
+}
+
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -156,12 +174,14 @@ pub struct Shop {
     pub tiers: Tiers,
     pub free: Option<FreeBounds>,
     pub serve_first: Option<ServeFirst>,
+    /// Whether channels are taken, and liked better than `exact`.
+    pub by_channel: bool,
 }
 
 impl Default for Shop {
     fn default() -> Self {
         let terms = PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() };
-        Self { terms, tiers: Tiers::default(), free: None, serve_first: None }
+        Self { terms, tiers: Tiers::default(), free: None, serve_first: None, by_channel: false }
     }
 }
 
@@ -219,7 +239,7 @@ impl Market {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rail = RailPlan::sandbox(self.chain.url());
         let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
-        let Shop { terms: flat, tiers, free, serve_first } = self.shop.clone();
+        let Shop { terms: flat, tiers, free, serve_first, by_channel } = self.shop.clone();
         let volume_discount = VolumeDiscount::default();
         let terms = PayeeTerms { list: flat, floor: flat, volume_discount, rounds_max: 1 };
         let pay_by = PayBy {
@@ -229,6 +249,7 @@ impl Market {
             pay_to: key("payee").address(),
             timeout_s: 60,
         };
+        let channel = by_channel.then(|| PayBy { scheme: channel_scheme(), ..pay_by });
         let plan = ProviderPlan {
             name: name("echo"),
             ledger: self.folder.path().join("provider.db"),
@@ -240,7 +261,7 @@ impl Market {
                 tiers,
             }],
             engine: self.engine.clone(),
-            pay_by: vec![pay_by],
+            pay_by: channel.into_iter().chain([pay_by]).collect(),
             pay_to: PayTo::Key(key("payee")),
             service_key: key("service"),
             assets: sandbox_assets(),
@@ -283,7 +304,10 @@ impl Market {
             operator_token: operator.hash(),
             read_policy: Arc::new(|_, _| Err(vec!["not in this test".to_owned()])),
             fund: None,
-            payer: PayerSettings::default(),
+            payer: PayerSettings {
+                channels: self.shop.by_channel.then_some(KEEPER),
+                ..PayerSettings::default()
+            },
             reconcile_every: Duration::from_millis(200),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),

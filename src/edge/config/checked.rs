@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::id::Name;
+use crate::domain::money::Nano;
 use crate::domain::negotiation::PayerStrategy;
 use crate::domain::policy::PolicyDocument;
 use crate::edge::config::network::NetworkSettings;
@@ -41,12 +42,25 @@ pub struct Config {
     pub directory: DirectorySettings,
     /// How quotes are answered; `None` takes the list price.
     pub negotiation: Option<PayerStrategy>,
+    /// How channels are kept; `None` keeps none.
+    pub channels: Option<ChannelSettings>,
     /// What may be found.
     pub discovery: Discovery,
     /// Logs.
     pub telemetry: Telemetry,
     /// What is legal, and wider than most people mean.
     pub warnings: Vec<Problem>,
+}
+
+/// What may lie locked in channels, and how they are filled.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSettings {
+    /// At one provider at most.
+    pub per_provider: Nano,
+    /// In all at most.
+    pub total: Nano,
+    /// A deposit is for so many calls like the first.
+    pub calls_per_deposit: u64,
 }
 
 /// Where something listens.

@@ -24,8 +24,8 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    Access, Config, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile, Listen,
-    LogFormat, Server, Telemetry, WalletSettings,
+    Access, ChannelSettings, Config, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile,
+    Listen, LogFormat, Server, Telemetry, WalletSettings,
 };
 pub use known::{Known, SANDBOX_USDC};
 pub use money::{parse_money, parse_span};
@@ -88,6 +88,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
     let providers = provider::read_providers(root, &facts);
     let negotiation = provider::read_negotiation(&root.section("negotiation"));
     let directory = node::read_directory(&root.section("directory"));
+    let channels = node::read_channels(&root.section("channels"), &money);
     let discovery = node::read_discovery(&root.section("discovery"));
     let telemetry = node::read_telemetry(&root.section("telemetry"));
     root.end();
@@ -104,6 +105,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
         providers,
         directory: directory?,
         negotiation,
+        channels,
         discovery,
         telemetry: telemetry?,
         warnings: Vec::new(),

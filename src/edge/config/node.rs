@@ -10,10 +10,10 @@ use tracing_subscriber::EnvFilter;
 use crate::domain::id::Name;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::edge::config::checked::{
-    Access, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile, Listen, LogFormat,
-    Server, Telemetry, WalletSettings,
+    Access, ChannelSettings, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile, Listen,
+    LogFormat, Server, Telemetry, WalletSettings,
 };
-use crate::edge::config::money::span_within;
+use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::Networks;
 use crate::edge::config::problem::Kind;
 use crate::edge::config::reader::{Item, Section, Source};
@@ -176,6 +176,22 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
         serve: serve.unwrap_or(Some(true))?,
         connect: connect.unwrap_or_default(),
         lease,
+    })
+}
+
+/// `[channels]`: without it nobody is paid by channel.
+pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<ChannelSettings> {
+    if !section.is_there() {
+        return None;
+    }
+    let per_provider = money.required(section, "per_provider");
+    let total = money.required(section, "total");
+    let calls = section.find("calls_per_deposit").map(|item| item.integer_within(1, 1_000_000));
+    section.end();
+    Some(ChannelSettings {
+        per_provider: per_provider?,
+        total: total?,
+        calls_per_deposit: calls.unwrap_or(Some(50))?,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::id::Name;
 use crate::domain::negotiation::{PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::policy::Rates;
+use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
@@ -60,6 +61,8 @@ pub struct ProviderSettings {
     pub authorization_life: Duration,
     /// How long a paid call may wait to be served before it is paid back; `None` where it never is.
     pub refund_after: Option<Duration>,
+    /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
+    pub withdraw_delay: Option<Duration>,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -149,6 +152,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let bounds = (Duration::from_secs(10), Duration::from_secs(600));
     let life = span_within(section, "authorization_life", Duration::from_secs(60), bounds);
     let refund_after = read_refund_after(section);
+    let withdraw_delay = read_withdraw_delay(section);
     Some(ProviderSettings {
         listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
         engine: engine?,
@@ -165,7 +169,17 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         quote_life,
         authorization_life: life,
         refund_after,
+        withdraw_delay,
     })
+}
+
+/// `withdraw_delay = "15m"`: from a quarter of an hour to thirty days. Where there is none, no channels
+/// are taken. Source: x402 scheme `batch-settlement` on EVM.
+fn read_withdraw_delay(section: &Section<'_>) -> Option<Duration> {
+    section.find("withdraw_delay")?;
+    let least = Duration::from_secs(*WITHDRAW_DELAY_S.start());
+    let bounds = (least, Duration::from_secs(*WITHDRAW_DELAY_S.end()));
+    Some(span_within(section, "withdraw_delay", least, bounds))
 }
 
 fn read_asset(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<AssetInfo> {

@@ -57,6 +57,21 @@ impl From<Refused> for NotLent {
     }
 }
 
+/// What a call needs a channel for.
+#[derive(Copy, Clone, Debug)]
+pub struct Need {
+    /// The call.
+    pub payment: PaymentId,
+    /// Its worst case.
+    pub amount: Amount,
+    /// The same in the unit of account.
+    pub nano: Nano,
+    /// How long an authorization may live by the offer, in seconds.
+    pub timeout_s: u64,
+    /// The policy that allowed it.
+    pub policy_version: u32,
+}
+
 /// A channel that one call has. Given back by one of its endings; dropped without one, it is lent no
 /// more until the process starts again, because nobody knows what the call cost.
 pub struct Lease {
@@ -76,24 +91,17 @@ pub struct Lease {
 
 impl Keeper {
     /// Lends a channel with room for `amount`; one that has to be opened or topped up first gets a
-    /// deposit, durably held and signed, that goes with the call. `nano` is what `amount` counts.
+    /// deposit, durably held and signed, that goes with the call.
     ///
     /// # Errors
     /// [`NotLent`].
-    pub async fn lend(
-        &self,
-        key: &PoolKey,
-        payment: PaymentId,
-        (amount, nano): (Amount, Nano),
-        policy_version: u32,
-    ) -> Result<Lease, NotLent> {
+    pub async fn lend(&self, key: &PoolKey, need: &Need) -> Result<Lease, NotLent> {
         let until = self.clock.now().after(self.settings.wait_max);
         loop {
             let given_back = self.given_back.notified();
-            match self.take(key, payment, amount) {
+            match self.take(key, need) {
                 Some(mut lease) => {
-                    let lent = self.ready(&mut lease, payment, (amount, nano), policy_version);
-                    return match lent.await {
+                    return match self.ready(&mut lease, need).await {
                         Ok(()) => Ok(lease),
                         Err(NotLent::Refused(refused)) if is_filling(&refused) => {
                             lease.give_back_filling();
@@ -128,19 +136,19 @@ impl Keeper {
     }
 
     /// A free channel with room; else one to top up; else a new one.
-    fn take(&self, key: &PoolKey, payment: PaymentId, amount: Amount) -> Option<Lease> {
+    fn take(&self, key: &PoolKey, need: &Need) -> Option<Lease> {
         let now = self.clock.now();
         let mut pools = self.pools.lock().expect("no holder of the pools panics");
         let pool = pools.entry(key.clone()).or_default();
         let free = |slot: &Slot| !slot.lent;
         let place = pool
             .iter()
-            .position(|slot| free(slot) && slot.room >= amount)
+            .position(|slot| free(slot) && slot.room >= need.amount)
             .or_else(|| pool.iter().position(|slot| free(slot) && slot.fills_from <= now));
         let place = match place {
             Some(place) => place,
             None if pool.len() < POOL_MAX => {
-                let terms = self.new_terms(key, payment);
+                let terms = self.new_terms(key, need.payment);
                 let (id, room) = (id_of(&terms), Amount::ZERO);
                 let fills_from = Timestamp::ZERO;
                 pool.push(Slot {
@@ -177,13 +185,7 @@ impl Keeper {
     }
 
     /// Opens and tops up, where that is needed.
-    async fn ready(
-        &self,
-        lease: &mut Lease,
-        payment: PaymentId,
-        (amount, nano): (Amount, Nano),
-        policy_version: u32,
-    ) -> Result<(), NotLent> {
+    async fn ready(&self, lease: &mut Lease, need: &Need) -> Result<(), NotLent> {
         let channel = lease.channel;
         let opened = Opened {
             id: channel,
@@ -192,7 +194,7 @@ impl Keeper {
             role: lease.key.role.clone(),
             provider: lease.key.provider.clone(),
         };
-        if lease.room >= amount {
+        if lease.room >= need.amount {
             if lease.filling {
                 lease.deposit = self.sign_again(channel).await?;
             }
@@ -203,8 +205,8 @@ impl Keeper {
             Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => {}
             Err(refused) => return Err(refused.into()),
         }
-        let deposit = self.size(lease, payment, (amount, nano));
-        let caps = self.settings.caps;
+        let deposit = self.size(lease, need);
+        let (caps, policy_version) = (self.settings.caps, need.policy_version);
         self.tell(ChannelCommand::Deposit { channel, deposit, caps, policy_version }).await?;
         lease.filling = true;
         lease.deposit = Some(self.signer.sign_deposit(channel).await?);
@@ -222,7 +224,8 @@ impl Keeper {
     }
 
     /// For so many calls like this one, at least as much as the payee asks for.
-    fn size(&self, lease: &Lease, payment: PaymentId, (amount, nano): (Amount, Nano)) -> Deposit {
+    fn size(&self, lease: &Lease, need: &Need) -> Deposit {
+        let Need { payment, amount, nano, timeout_s, .. } = *need;
         let calls = self.settings.calls_a_deposit.max(1);
         let wanted = amount.checked_mul(u128::from(calls)).unwrap_or(amount);
         let amount_of = wanted.max(lease.key.offer.deposit_min);
@@ -235,7 +238,11 @@ impl Keeper {
             nano: Nano::new(u64::try_from(nano_of).unwrap_or(u64::MAX)),
             nonce: nonce_of(lease.channel, salt),
             salt,
-            valid_before_s: self.clock.now().as_secs().saturating_add(DEPOSIT_LIFE_S),
+            valid_before_s: self
+                .clock
+                .now()
+                .as_secs()
+                .saturating_add(timeout_s.min(DEPOSIT_LIFE_MAX_S)),
         }
     }
 
@@ -291,8 +298,8 @@ fn is_filling(refused: &Refused) -> bool {
     matches!(refused.rejection(), Some(Rejection::ChannelBusy { .. }))
 }
 
-/// How long a deposit may take to arrive, in seconds: the life of its authorization.
-const DEPOSIT_LIFE_S: u64 = 300;
+/// How long a deposit may take to arrive at most, in seconds, whatever a payee asks for.
+const DEPOSIT_LIFE_MAX_S: u64 = 600;
 
 impl Lease {
     /// Holds the call's worst case in its budgets, with what the channel's last call cost.

@@ -19,7 +19,7 @@ use crate::domain::quote::PayBy;
 use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Lease, NotLent, PoolKey};
+use crate::runtime::channels::{Lease, Need, NotLent, PoolKey};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::free::Free;
@@ -270,8 +270,14 @@ impl Payer {
     ) -> Result<Option<Lease>, NotLent> {
         let Some(channels) = &self.parts.channels else { return Ok(None) };
         let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
-        let price = (candidate.amount, candidate.nano);
-        channels.lend(&key, prepared.payment, price, rules.version).await.map(Some)
+        let need = Need {
+            payment: prepared.payment,
+            amount: candidate.amount,
+            nano: candidate.nano,
+            timeout_s: candidate.pay_by.timeout_s,
+            policy_version: rules.version,
+        };
+        channels.lend(&key, &need).await.map(Some)
     }
 
     /// Whose channels could pay, where the candidate is paid by channel.
