@@ -19,7 +19,7 @@ use super::show::or_from_journal;
 const PAGE_SIZE: u32 = 100;
 
 /// The states that can be asked for.
-const STATES: [(&str, pb::PaymentState); 7] = [
+const STATES: [(&str, pb::PaymentState); 8] = [
     ("signable", pb::PaymentState::Held),
     ("unknown", pb::PaymentState::Unknown),
     ("captured", pb::PaymentState::Captured),
@@ -27,6 +27,7 @@ const STATES: [(&str, pb::PaymentState); 7] = [
     ("void", pb::PaymentState::Void),
     ("expired", pb::PaymentState::Expired),
     ("reversed", pb::PaymentState::Reversed),
+    ("charged", pb::PaymentState::Charged),
 ];
 
 #[derive(Serialize)]

@@ -117,29 +117,14 @@ async fn start(
         terms: settings.price.terms,
         tiers: settings.price.tiers,
     };
-    let exact = PayBy {
-        scheme: Scheme::Exact,
-        method: TransferMethod::Eip3009,
-        asset: settings.asset,
-        pay_to: pay_to.address(),
-        timeout_s: settings.authorization_life.as_secs(),
-    };
-    // A channel first: one deposit, then no chain in the call.
-    let channel = settings.withdraw_delay.map(|delay| PayBy {
-        scheme: Scheme::BatchSettlement(ChannelOffer {
-            receiver_authorizer: settler.account(),
-            withdraw_delay_s: delay.as_secs(),
-            deposit_min: Amount::ZERO,
-        }),
-        ..exact
-    });
+    let pay_by = ways(&settings, pay_to.address(), settler.account());
     let provider = Provider::start(ProviderPlan {
         ledger: config.ledger.path.with_extension(format!("{name}.db")),
         name,
         journal: Options::default(),
         wares: vec![ware],
         engine: engine(&settings.engine)?,
-        pay_by: channel.into_iter().chain([exact]).collect(),
+        pay_by,
         pay_to,
         service_key: service,
         assets: config.policy.assets.clone(),
@@ -165,6 +150,30 @@ async fn start(
         clock,
     });
     provider.await.map_err(|error| Failure::of(&error))
+}
+
+/// How it may be paid: by channel first, where it takes them, because no chain is in such a call.
+fn ways(
+    settings: &ProviderSettings,
+    pay_to: alloy::primitives::Address,
+    claims: alloy::primitives::Address,
+) -> Vec<PayBy> {
+    let exact = PayBy {
+        scheme: Scheme::Exact,
+        method: TransferMethod::Eip3009,
+        asset: settings.asset,
+        pay_to,
+        timeout_s: settings.authorization_life.as_secs(),
+    };
+    let channel = settings.withdraw_delay.map(|delay| PayBy {
+        scheme: Scheme::BatchSettlement(ChannelOffer {
+            receiver_authorizer: claims,
+            withdraw_delay_s: delay.as_secs(),
+            deposit_min: Amount::ZERO,
+        }),
+        ..exact
+    });
+    channel.into_iter().chain([exact]).collect()
 }
 
 /// How what is given away is bounded, where anything is.

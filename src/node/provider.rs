@@ -25,6 +25,7 @@ use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalRefundSigner, LocalServiceSigner, SigningKey};
 use crate::node::payer::{end, wait};
 use crate::node::{StartError, unless_unchanged};
+use crate::ports::channel_rail::ChannelSettler;
 use crate::ports::clock::Clock;
 use crate::ports::directory::Directory;
 use crate::ports::engine::Engine;
@@ -161,6 +162,13 @@ const SNAPSHOT_EVERY: u64 = 100_000;
 const CLAIMS: ClaimPolicy =
     ClaimPolicy { age_max: Duration::from_secs(3600), amount_max: Amount::new(1_000_000) };
 
+/// Who acts on channels for the provider, where its offer takes them.
+fn channel_settler(plan: &ProviderPlan) -> Option<Arc<dyn ChannelSettler>> {
+    let by_channel = |way: &PayBy| matches!(way.scheme, Scheme::BatchSettlement(_));
+    let takes = plan.pay_by.iter().any(by_channel);
+    takes.then(|| Arc::clone(&plan.settler).channels()).flatten()
+}
+
 /// A ware as its listing shows it.
 fn listed(ware: &OfferedWare) -> Ware {
     let OfferedWare { capability, model, terms, tiers } = ware.clone();
@@ -174,6 +182,7 @@ impl Provider {
     /// # Errors
     /// [`StartError`], and then nothing runs.
     pub async fn start(plan: ProviderPlan) -> Result<Self, StartError> {
+        let channels = channel_settler(&plan);
         let store = Store::open(&plan.ledger, plan.journal.clone())?;
         let settings = Settings {
             bounds: Bounds::default(),
@@ -204,9 +213,6 @@ impl Provider {
             free: plan.free,
             serve_first: plan.serve_first,
         };
-        let by_channel = |way: &PayBy| matches!(way.scheme, Scheme::BatchSettlement(_));
-        let settles = plan.pay_by.iter().any(by_channel);
-        let channels = settles.then(|| Arc::clone(&plan.settler).channels()).flatten();
         let parts = Parts {
             treasury: treasury.clone(),
             engine: plan.engine,

@@ -32,6 +32,8 @@ pub enum PaymentState {
     Expired,
     /// Taken on the payee's word, and given back because the chain showed that nothing moved.
     Reversed,
+    /// Charged by voucher: its channel says what is claimed.
+    Charged,
 }
 
 /// One payment, as the journal's events tell it.

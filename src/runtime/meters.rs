@@ -167,6 +167,10 @@ impl Meters {
                     spend(&mut counts.spent, role, less(moved, captured));
                     spend(&mut counts.reversed, role, less(captured, moved));
                 }
+                (Event::Channel(event), Some(role)) => {
+                    let taken = event.turns().iter().map(|turn| turn.taken_nano).sum();
+                    spend(&mut counts.spent, role, taken);
+                }
                 _ => {}
             }
         });

@@ -8,8 +8,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Functions that may be longer: up to how many lines, and why.
 const LONGER: [(&str, &str, usize, &str); 3] = [
     ("src/domain/ledger/evolve/mod.rs", "evolve", 75, "one arm for each event"),
-    ("src/node/payer.rs", "start", 85, "wires one part after another, in an order that matters"),
-    ("src/node/provider.rs", "start", 90, "wires one part after another, in an order that matters"),
+    ("src/node/payer.rs", "start", 90, "wires one part after another, in an order that matters"),
+    ("src/node/provider.rs", "start", 95, "wires one part after another, in an order that matters"),
 ];
 
 fn rust() -> Vec<Source> {

@@ -82,6 +82,7 @@ const fn word(state: PaymentState) -> &'static str {
         PaymentState::Void => "void",
         PaymentState::Expired => "expired",
         PaymentState::Reversed => "reversed",
+        PaymentState::Charged => "charged",
     }
 }
 
@@ -94,6 +95,7 @@ fn state(text: &str) -> Option<PaymentState> {
         PaymentState::Void,
         PaymentState::Expired,
         PaymentState::Reversed,
+        PaymentState::Charged,
     ];
     all.into_iter().find(|state| word(*state) == text)
 }

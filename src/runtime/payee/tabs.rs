@@ -436,7 +436,9 @@ fn state_of(tab: &Tab) -> ChannelState {
         channel_id: tab.id.to_string(),
         balance: tab.balance.to_string(),
         total_claimed: tab.claimed.to_string(),
-        withdraw_requested_at: tab.withdrawable_at_s.unwrap_or(0),
+        withdraw_requested_at: tab
+            .withdrawable_at_s
+            .map_or(0, |at| at.saturating_sub(tab.terms.withdraw_delay_s)),
         refund_nonce: "0".to_owned(),
         charged_cumulative_amount: Some(tab.charged.to_string()),
     }

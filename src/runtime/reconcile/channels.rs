@@ -3,6 +3,8 @@
 //!
 //! Source: threats.md section 5.4, row "batch voucher"; E09, E13.
 
+use std::collections::BTreeSet;
+
 use crate::domain::asset::Network;
 use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMethod};
@@ -58,6 +60,18 @@ impl Reconciler {
                 (opened.terms.asset.network == network).then_some(Filling { opened, deposit })
             };
             ledger.channels().filter_map(filling).collect()
+        };
+        self.treasury.read(look).await
+    }
+
+    /// The channels of ours.
+    pub(super) async fn channels_of(
+        &self,
+        network: Network,
+    ) -> Result<BTreeSet<ChannelId>, Refused> {
+        let look = move |ledger: &Ledger| {
+            let here = |channel: &&Channel| channel.opened.terms.asset.network == network;
+            ledger.channels().filter(here).map(|channel| channel.opened.id).collect()
         };
         self.treasury.read(look).await
     }

@@ -83,6 +83,7 @@ impl Reconciler {
         }
         let open = self.open_payments(rail.network()).await?;
         let filling = self.filling(rail.network()).await?;
+        let channels = self.channels_of(rail.network()).await?;
         let mut moved = Moved {
             after: Some(after),
             entered: Amount::ZERO,
@@ -92,7 +93,9 @@ impl Reconciler {
         let mut ours: Vec<(Open, Transfer)> = Vec::new();
         let mut arrived: Vec<(Filling, Transfer)> = Vec::new();
         for transfer in found.moved {
-            if transfer.to == place.address {
+            // What comes back from a channel was the wallet's all along: the channel says how much.
+            let back = transfer.channel.is_some_and(|channel| channels.contains(&channel));
+            if transfer.to == place.address && !back {
                 moved.entered = sum(moved.entered, transfer.amount);
             }
             // Only the payer's own wallet closes a payment: where the payee is a wallet of ours too, the

@@ -268,6 +268,9 @@ impl TreasuryTask {
 
     /// Whose money an event spends, by role.
     fn role_of(&self, event: &Event) -> Option<&Name> {
+        if let Event::Channel(event) = event {
+            return Some(&self.ledger.find_channel(event.channel())?.opened.role);
+        }
         let payment = match event {
             Event::Captured { payment, .. } | Event::CaptureReversed { payment, .. } => *payment,
             Event::PaymentClosed(closed) => closed.payment,

@@ -147,6 +147,21 @@ impl ChannelEvent {
         }
     }
 
+    /// Whose it is.
+    pub const fn channel(&self) -> ChannelId {
+        match self {
+            Self::Opened(opened) => opened.id,
+            Self::Drawn(drawn) => drawn.channel,
+            Self::Seen(seen) => seen.channel,
+            Self::DepositHeld { channel, .. }
+            | Self::Deposited { channel, .. }
+            | Self::DepositExpired { channel, .. }
+            | Self::Charged { channel, .. }
+            | Self::DrawVoided { channel, .. }
+            | Self::Frozen { channel, .. } => *channel,
+        }
+    }
+
     /// What became of payments by it.
     pub fn turns(&self) -> &[Turn] {
         match self {

@@ -12,7 +12,7 @@ use crate::domain::money::Amount;
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::deposit::{Deposit, DepositAuthorization};
 use crate::domain::x402::batch::payload::{BatchPayload, Channel, SignedVoucher};
-use crate::domain::x402::batch::typed::{ChannelConfig, channel_id};
+use crate::domain::x402::batch::typed::id_of;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::payload::{read_hash, read_time};
 use crate::domain::x402::requirements::read_address;
@@ -51,24 +51,6 @@ pub struct BatchWord {
     pub voucher: VoucherWord,
     /// What comes in first, where something does.
     pub deposit: Option<DepositWord>,
-}
-
-/// The channel's name that follows from its terms.
-pub fn id_of(terms: &ChannelTerms) -> ChannelId {
-    ChannelId(channel_id(&config_of(terms), terms.asset.network))
-}
-
-/// The terms as the contract has them.
-pub fn config_of(terms: &ChannelTerms) -> ChannelConfig {
-    ChannelConfig {
-        payer: terms.payer,
-        payerAuthorizer: terms.payer_authorizer,
-        receiver: terms.receiver,
-        receiverAuthorizer: terms.receiver_authorizer,
-        token: terms.asset.contract,
-        withdrawDelay: alloy::primitives::aliases::U40::saturating_from(terms.withdraw_delay_s),
-        salt: terms.salt,
-    }
 }
 
 /// The word in a payload of type `deposit` or `voucher`, on `network`.

@@ -176,6 +176,7 @@ const fn state_to_pb(state: PaymentState) -> pb::PaymentState {
         PaymentState::Void => pb::PaymentState::Void,
         PaymentState::Expired => pb::PaymentState::Expired,
         PaymentState::Reversed => pb::PaymentState::Reversed,
+        PaymentState::Charged => pb::PaymentState::Charged,
     }
 }
 
@@ -189,6 +190,7 @@ pub(super) fn state_from_pb(state: pb::PaymentState) -> Option<PaymentState> {
         pb::PaymentState::Void => Some(PaymentState::Void),
         pb::PaymentState::Expired => Some(PaymentState::Expired),
         pb::PaymentState::Reversed => Some(PaymentState::Reversed),
+        pb::PaymentState::Charged => Some(PaymentState::Charged),
         pb::PaymentState::Refused | pb::PaymentState::Unspecified => None,
     }
 }
