@@ -111,13 +111,13 @@ async fn start(
     let at = address(&settings.listen);
     let bound = Listener::bind(&at, "listen in its [provider] section");
     let listener = bound.await.map_err(|error| Failure::of(&error))?;
+    let pay_by = ways(&settings, pay_to.address(), settler.account());
     let ware = OfferedWare {
         capability: settings.capability,
         model: settings.model,
         terms: settings.price.terms,
         tiers: settings.price.tiers,
     };
-    let pay_by = ways(&settings, pay_to.address(), settler.account());
     let provider = Provider::start(ProviderPlan {
         ledger: config.ledger.path.with_extension(format!("{name}.db")),
         name,

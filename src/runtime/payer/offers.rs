@@ -136,7 +136,7 @@ impl Payer {
     /// Whether this payer can pay in that way at all.
     fn is_payable(&self, way: &PayBy) -> bool {
         match way.scheme {
-            Scheme::Exact => true,
+            Scheme::Exact | Scheme::Upto { .. } => true,
             Scheme::BatchSettlement(_) => self.parts.channels.is_some(),
         }
     }
