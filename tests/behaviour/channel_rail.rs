@@ -160,7 +160,6 @@ async fn a_deposit_arrives_once_though_it_is_asked_for_many_times(chain: &Chain)
     let transaction = settled(answers[0], 1_000);
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     assert_eq!(sent(chain).await, 1);
-
     let settler = anew(chain, &evm, Arc::into_inner(settler).unwrap()).await;
     assert_eq!(settled(settler.deposit(&first).await.unwrap(), 1_000), transaction);
     assert_eq!(sight(&evm, &terms).await, state(1_000, 0));
@@ -332,7 +331,6 @@ async fn a_withdrawal_ends_after_its_delay_and_spares_what_was_claimed(chain: &C
     assert_eq!(settler.begin(&terms).await.unwrap(), refused);
     let early = Settlement::Refused(RefusedBy::NotYetValid);
     assert_eq!(theirs.finish(&terms).await.unwrap(), early);
-
     let begun = settled(theirs.begin(&terms).await.unwrap(), 1_000);
     assert_eq!(settled(theirs.begin(&terms).await.unwrap(), 1_000), begun);
     let seen = sight(&evm, &terms).await;
@@ -342,7 +340,6 @@ async fn a_withdrawal_ends_after_its_delay_and_spares_what_was_claimed(chain: &C
     assert_eq!(theirs.finish(&terms).await.unwrap(), early);
     // Meanwhile the payee takes what is its own.
     assert_eq!(settler.claim(&[row(terms, 300, 300)]).await.unwrap().claimed, [0]);
-
     chain.pass(DELAY_S + SLACK_S).await;
     let out = settled(theirs.finish(&terms).await.unwrap(), 700);
     assert_eq!(settled(theirs.finish(&terms).await.unwrap(), 700), out);
@@ -388,7 +385,6 @@ async fn money_that_comes_back_is_told_with_its_channel_and_a_deposit_with_its_a
     settled(theirs.begin(&second.terms).await.unwrap(), 50);
     chain.pass(DELAY_S + SLACK_S).await;
     settled(theirs.finish(&second.terms).await.unwrap(), 50);
-
     let payer = payer().address();
     let key = |deposit: &SignedDeposit| {
         let salt = U256::from_be_bytes(deposit.salt.0);
