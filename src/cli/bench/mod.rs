@@ -17,7 +17,7 @@ use serde::Serialize;
 use self::durable::{Desk, RECORD_LEN, RawLog};
 use self::holds::{World, budget, bytes_a_wallet, four_levels, name};
 use self::measure::{Round, permille, shown};
-use self::settled::Market;
+use self::settled::{Market, Way};
 use super::args::{BenchArgs, Measurement};
 use super::exit::Exit;
 use super::failure::Failure;
@@ -156,7 +156,9 @@ pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
         rows.extend(runtime.block_on(bench.many())?);
     }
     if wanted(Measurement::Settled) {
-        output.note("settled: payments on the sandbox beside the same for nothing");
+        output.note(
+            "settled: payments on the sandbox, exact and by channel, beside the same for nothing",
+        );
         rows.extend(runtime.block_on(bench.settled())?);
     }
     output.show(&rows, || {
@@ -344,8 +346,15 @@ impl Bench {
     }
 
     async fn settled(&self) -> Result<Vec<Row>, Failure> {
-        let place = self.place("settled")?;
-        let opened = Market::open(Path::new(&place)).await;
+        let mut rows = self.beside(Way::Exact, "exact").await?;
+        rows.extend(self.beside(Way::Channel, "by channel").await?);
+        Ok(rows)
+    }
+
+    /// Paid in one way, beside the same for nothing.
+    async fn beside(&self, way: Way, called: &str) -> Result<Vec<Row>, Failure> {
+        let place = self.place(&format!("settled {called}"))?;
+        let opened = Market::open(Path::new(&place), way).await;
         let market = opened.map_err(|error| Failure::of(&error))?;
         // The first payment asks for the quote that the others go by.
         market.paid(1, Duration::ZERO).await;
@@ -357,8 +366,8 @@ impl Bench {
                 unpaid.add(market.unpaid(callers, self.span).await);
                 paid.add(market.paid(callers, self.span).await);
             }
-            let with = |what: &str| format!("{what}, {callers} at once");
-            rows.push(Row::new("settled", with("paid and settled"), paid.rate(), "per_second"));
+            let with = |what: &str| format!("{what}, {called}, {callers} at once");
+            rows.push(Row::new("settled", with("paid"), paid.rate(), "per_second"));
             rows.push(Row::new("settled", with("p50 paid"), paid.at_permille(500), "us"));
             rows.push(Row::new("settled", with("p99 paid"), paid.at_permille(990), "us"));
             rows.push(Row::new("settled", with("p50 unpaid"), unpaid.at_permille(500), "us"));

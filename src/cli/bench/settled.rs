@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use bursar::domain::id::{AgentId, RequestId};
 use bursar::domain::ledger::Bounds;
 use bursar::domain::ledger::agent::{Principal, Token};
-use bursar::domain::money::Amount;
+use bursar::domain::ledger::channel::ChannelCaps;
+use bursar::domain::money::{Amount, Nano};
 use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use bursar::domain::order::{Order, Units};
 use bursar::domain::policy::Rates;
@@ -32,6 +33,7 @@ use bursar::ports::paid_service::{
     Answer, Ask, Closing, Connector, PaidCall, PaidService, Piece, Quoted, ServiceError,
 };
 use bursar::ports::rail::Evidence;
+use bursar::runtime::channels::KeeperSettings;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
 use bursar::runtime::payee::OfferedWare;
@@ -69,6 +71,24 @@ window = "lifetime"
 /// Tokens that each inference writes.
 const TOKENS: u64 = 16;
 
+/// How the calls are paid.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Each by a transaction of its own.
+    Exact,
+    /// By vouchers, on deposits that last for the whole measurement.
+    Channel,
+}
+
+const KEEPER: KeeperSettings = KeeperSettings {
+    caps: ChannelCaps {
+        provider: Nano::new(1_000_000_000_000_000),
+        total: Nano::new(1_000_000_000_000_000),
+    },
+    calls_a_deposit: 100_000,
+    wait_max: Duration::from_secs(20),
+};
+
 /// Calls at once at most.
 const CALLS_MAX: u32 = 1024;
 
@@ -89,7 +109,7 @@ impl Market {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn open(folder: &Path) -> Result<Self, StartError> {
+    pub async fn open(folder: &Path, way: Way) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let chain_file = folder.join("chain.db");
         let chain = SandboxChain::start(Some(&chain_file), loopback(), Arc::clone(&clock)).await?;
@@ -104,6 +124,15 @@ impl Market {
         let price = PriceTerms { flat: Amount::new(100), ..PriceTerms::default() };
         let (none, volume_discount) = (Rates::default(), VolumeDiscount::default());
         let evidence: Arc<dyn Evidence> = evm.clone();
+        let settler = settler.expect("a rail with a gas account settles");
+        let scheme = match way {
+            Way::Exact => Scheme::Exact,
+            Way::Channel => Scheme::BatchSettlement(ChannelOffer {
+                receiver_authorizer: settler.account(),
+                withdraw_delay_s: 900,
+                deposit_min: Amount::ZERO,
+            }),
+        };
         let provider = Provider::start(ProviderPlan {
             name: name("scribe"),
             ledger: folder.join("scribe.db"),
@@ -116,7 +145,7 @@ impl Market {
             }],
             engine: Arc::clone(&engine),
             pay_by: vec![PayBy {
-                scheme: Scheme::Exact,
+                scheme,
                 method: TransferMethod::Eip3009,
                 asset: usdc(),
                 pay_to: pay_to.address(),
@@ -125,7 +154,7 @@ impl Market {
             pay_to: PayTo::Key(pay_to),
             service_key: key(),
             assets: sandbox_assets(),
-            settler: settler.expect("a rail with a gas account settles"),
+            settler,
             genesis: evm.genesis(),
             evidence: evm.clone(),
             input_max: Units(64),
@@ -267,7 +296,7 @@ async fn start_node(
         operator_token: token,
         read_policy: Arc::new(|_, name| Err(vec![format!("{name} is not read here")])),
         fund: None,
-        payer: PayerSettings::default(),
+        payer: PayerSettings { channels: Some(KEEPER), ..PayerSettings::default() },
         reconcile_every: Duration::from_secs(1),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
