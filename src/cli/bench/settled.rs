@@ -80,6 +80,19 @@ pub enum Way {
     Channel,
 }
 
+impl Way {
+    const fn scheme(self, claims: alloy::primitives::Address) -> Scheme {
+        match self {
+            Self::Exact => Scheme::Exact,
+            Self::Channel => Scheme::BatchSettlement(ChannelOffer {
+                receiver_authorizer: claims,
+                withdraw_delay_s: 900,
+                deposit_min: Amount::ZERO,
+            }),
+        }
+    }
+}
+
 const KEEPER: KeeperSettings = KeeperSettings {
     caps: ChannelCaps {
         provider: Nano::new(1_000_000_000_000_000),
@@ -125,14 +138,7 @@ impl Market {
         let (none, volume_discount) = (Rates::default(), VolumeDiscount::default());
         let evidence: Arc<dyn Evidence> = evm.clone();
         let settler = settler.expect("a rail with a gas account settles");
-        let scheme = match way {
-            Way::Exact => Scheme::Exact,
-            Way::Channel => Scheme::BatchSettlement(ChannelOffer {
-                receiver_authorizer: settler.account(),
-                withdraw_delay_s: 900,
-                deposit_min: Amount::ZERO,
-            }),
-        };
+        let scheme = way.scheme(settler.account());
         let provider = Provider::start(ProviderPlan {
             name: name("scribe"),
             ledger: folder.join("scribe.db"),
