@@ -100,12 +100,20 @@ pub struct AssetInfo {
     pub symbol: String,
     /// Decimals between atomic units and the symbol's unit.
     pub decimals: u8,
-    /// The token's own EIP-712 domain name.
+    /// The token's own EIP-712 domain name; empty where it has no domain, so that only Permit2 moves it,
+    /// by the holder's own approval.
     pub eip712_name: String,
     /// The token's own EIP-712 domain version.
     pub eip712_version: String,
     /// How it counts in budgets.
     pub rate: Rate,
+}
+
+impl AssetInfo {
+    /// Whether messages may be signed for the token itself.
+    pub const fn has_domain(&self) -> bool {
+        !self.eip712_name.is_empty()
+    }
 }
 
 /// The assets that may be paid with. An asset that is not here is refused.

@@ -88,7 +88,10 @@ impl MemoryRail {
     /// Somebody else broadcasts an authorization. Whether it moved money.
     pub fn broadcast(&self, authorization: &Authorization) -> bool {
         let now_s = self.clock.now().as_secs();
-        self.with(|state| matches!(state.settle(authorization, now_s), Settlement::Settled { .. }))
+        let amount = authorization.commitment.amount_max;
+        self.with(|state| {
+            matches!(state.settle(authorization, amount, now_s), Settlement::Settled { .. })
+        })
     }
 
     /// How many settlements moved money.
@@ -133,7 +136,7 @@ impl MemoryRail {
         self.with(|state| {
             let Commitment { asset, pay_to, amount_max, .. } = authorization.commitment;
             let before = state.settled;
-            let settlement = state.settle(authorization, now_s);
+            let settlement = state.settle(authorization, amount_max, now_s);
             let is_new = state.settled > before;
             if is_new {
                 state.transfer(asset, pay_to, to, amount_max, None);
@@ -232,7 +235,7 @@ impl State {
     }
 
     /// Moves the money, or says what stands against it. The same again gives the first outcome.
-    fn settle(&mut self, authorization: &Authorization, now_s: u64) -> Settlement {
+    fn settle(&mut self, authorization: &Authorization, amount: Amount, now_s: u64) -> Settlement {
         let commitment = &authorization.commitment;
         let key = commitment.key();
         if let Some(NonceState::Used { transaction, amount, moved_at_s, .. }) =
@@ -243,7 +246,13 @@ impl State {
         if let Err(refused) = self.check(authorization, now_s) {
             return Settlement::Refused(refused);
         }
-        let Commitment { asset, payer, pay_to, amount_max: amount, .. } = *commitment;
+        if amount > commitment.amount_max {
+            return Settlement::Refused(RefusedBy::ExceedsAuthorized);
+        }
+        if amount.is_zero() {
+            return Settlement::Refused(RefusedBy::Reverted);
+        }
+        let Commitment { asset, payer, pay_to, .. } = *commitment;
         let transaction = self.transfer(asset, payer, pay_to, amount, Some(key));
         let block = self.height;
         let moved_at_s = now_s;
@@ -264,11 +273,15 @@ impl Settler for MemoryRail {
         Ok(self.with(|state| state.check(authorization, now_s)))
     }
 
-    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
+    async fn settle_for(
+        &self,
+        authorization: &Authorization,
+        amount: Amount,
+    ) -> Result<Settlement, RailError> {
         self.check_answers()?;
         let now_s = self.clock.now().as_secs();
         let fault = self.with(|state| state.faults.pop_front());
-        let settle = || self.with(|state| state.settle(authorization, now_s));
+        let settle = || self.with(|state| state.settle(authorization, amount, now_s));
         match fault {
             None => Ok(settle()),
             Some(RailFault::MovedButUnknown) => {

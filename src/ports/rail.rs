@@ -55,6 +55,10 @@ pub enum RefusedBy {
     BadSignature,
     /// The contract reverted for another reason (paused, blacklisted).
     Reverted,
+    /// Permit2 may not move so much of the payer's, and no permit that came with it changes that.
+    AllowanceRequired,
+    /// More than was authorized is asked of it.
+    ExceedsAuthorized,
 }
 
 impl RefusedBy {
@@ -68,6 +72,8 @@ impl RefusedBy {
             Self::NotYetValid => PaymentCode::ValidAfter,
             Self::BadSignature => PaymentCode::Signature,
             Self::Reverted => PaymentCode::TransactionState,
+            Self::AllowanceRequired => PaymentCode::AllowanceRequired,
+            Self::ExceedsAuthorized => PaymentCode::ExceedsAuthorized,
         }
     }
 }
@@ -222,13 +228,31 @@ pub trait Settler: Send + Sync {
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError>;
 
-    /// Moves the value. Settling the same authorization again gives the first outcome and never a
-    /// second transfer. After something may have been sent the answer is never an error but
+    /// Moves `amount` of what was authorized: all of it, but for schemes with a maximum. Nothing is never
+    /// handed in. Settling the same authorization again gives the first outcome and never a second
+    /// transfer. After something may have been sent the answer is never an error but
     /// [`Settlement::Unknown`].
     ///
     /// # Errors
     /// [`RailError`] only where nothing was sent.
-    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError>;
+    async fn settle_for(
+        &self,
+        authorization: &Authorization,
+        amount: Amount,
+    ) -> Result<Settlement, RailError>;
+
+    /// Moves all that was authorized.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
+        self.settle_for(authorization, authorization.commitment.amount_max).await
+    }
+
+    /// Who sends its settlements, where an authorization may name who alone may settle it.
+    fn facilitator(&self) -> Option<Address> {
+        None
+    }
 
     /// Whether settlements can be paid for: a payee stops quoting when this fails.
     ///
@@ -284,6 +308,28 @@ pub trait Evidence: Send + Sync {
 
     /// The network it watches.
     fn network(&self) -> Network;
+}
+
+/// Tells what Permit2 may move of somebody's.
+#[async_trait]
+pub trait Allowances: Send + Sync {
+    /// What Permit2 may move of `owner`'s `asset` now.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn allowance(&self, asset: Asset, owner: Address) -> Result<Allowance, RailError>;
+
+    /// The network it looks at.
+    fn network(&self) -> Network;
+}
+
+/// What Permit2 may move.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Allowance {
+    /// How much; what is above any amount counts as the largest.
+    pub amount: Amount,
+    /// The owner's next nonce for a permit at the token itself; `None` where the token takes none.
+    pub permit_nonce: Option<u64>,
 }
 
 /// What somebody owns as of one final block.

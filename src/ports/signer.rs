@@ -10,17 +10,17 @@ use async_trait::async_trait;
 
 use crate::domain::asset::AssetRegistry;
 use crate::domain::channel::{Ceiling, ChannelId};
-use crate::domain::commitment::{Authorization, Commitment};
+use crate::domain::commitment::{Authorization, Commitment, TokenPermit, TransferMethod};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::claim::{Claim, ClaimState};
 use crate::domain::quote::{Quote, SignedQuote};
-use crate::domain::x402::TokenDomains;
 use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
 use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
+use crate::domain::x402::{TokenDomain, TokenDomains};
 use crate::ports::holds::{Holds, NotSignable, Released};
 
 /// Why nothing was signed.
@@ -60,7 +60,8 @@ impl Fault for SignerError {
 /// Signs authorizations for wallets.
 #[async_trait]
 pub trait Signer: Send + Sync {
-    /// The signature over what the durable hold of `payment` commits to. Deterministic (RFC 6979):
+    /// The signature over what the durable hold of `payment` commits to, which comes with it; a permit at
+    /// the token that goes with it is signed in it. Deterministic (RFC 6979):
     /// the same hold gives the same bytes, so that nothing needs storing.
     ///
     /// # Errors
@@ -200,7 +201,7 @@ impl Signer for SeededSigner {
         }
         let domain = self.tokens.find(commitment.asset);
         let domain = domain.ok_or(SignerError::UnknownAsset(payment))?;
-        Ok((commitment, sign(&key, domain.transfer_digest(&commitment))))
+        Ok(authorize(commitment, domain, |digest| sign(&key, digest)))
     }
 
     fn address(&self, wallet: WalletId) -> Option<Address> {
@@ -266,6 +267,22 @@ impl ServiceSigner for SeededServiceSigner {
         let signature = self.sign(receipt_digest(&receipt));
         SignedReceipt { receipt, service_key: self.0.address(), signature }
     }
+}
+
+/// The commitment as it leaves, and its signature: where a permit at the token goes with it, that is
+/// signed as well.
+pub fn authorize(
+    mut commitment: Commitment,
+    token: &TokenDomain,
+    sign: impl Fn(B256) -> Signature,
+) -> (Commitment, Signature) {
+    let signature = sign(token.authorization_digest(&commitment));
+    if let TransferMethod::Permit2By(permit) = commitment.method {
+        let signed = sign(token.permit_digest(&commitment, &permit));
+        let permit = TokenPermit { signature: Some(signed), ..permit };
+        commitment.method = TransferMethod::Permit2By(permit);
+    }
+    (commitment, signature)
 }
 
 fn seeded_key(seed: u64, whose: &[u8]) -> Secp256k1Signer {

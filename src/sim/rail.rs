@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::memory_rail::{MemoryRail, RailFault};
@@ -137,7 +138,11 @@ impl Settler for SimRail {
         self.rail.verify(authorization).await
     }
 
-    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
+    async fn settle_for(
+        &self,
+        authorization: &Authorization,
+        amount: Amount,
+    ) -> Result<Settlement, RailError> {
         self.answer().await?;
         let seen = self.rail.find_nonce(&authorization.commitment).await?;
         if seen.nonce == NonceState::Unused {
@@ -145,7 +150,7 @@ impl Settler for SimRail {
         }
         // Scripted and taken in one breath: no other settlement can come in between.
         self.rail.script(self.fault());
-        self.rail.settle(authorization).await
+        self.rail.settle_for(authorization, amount).await
     }
 
     async fn check_ready(&self) -> Result<(), RailError> {

@@ -23,4 +23,5 @@ mod node_commands;
 mod observability;
 mod paid_method;
 mod paying;
+mod permit2;
 mod terms;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Signature, keccak256};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMethod};
 use crate::domain::id::{Fingerprint, Name, PaymentId};
 use crate::domain::money::Amount;
 use crate::domain::order::Usage;
@@ -48,7 +48,8 @@ impl Accepted {
     }
 
     /// What pays it back: the same amount the other way, before `valid_before_s`. Its nonce follows
-    /// from the claim's name, so that however often it is signed it moves at most once.
+    /// from the claim's name, so that however often it is signed it moves at most once. What came by
+    /// Permit2 goes back by it, which the payee has to have approved for that.
     pub fn refund(&self, valid_before_s: u64) -> Commitment {
         let AuthorizationKey { asset, payer, nonce } = self.key();
         let name = [
@@ -58,7 +59,15 @@ impl Accepted {
             payer.as_slice(),
             nonce.as_slice(),
         ];
+        let method = match self.commitment.method {
+            TransferMethod::Eip3009 => TransferMethod::Eip3009,
+            TransferMethod::Permit2
+            | TransferMethod::Permit2Sponsored
+            | TransferMethod::Permit2By(_) => TransferMethod::Permit2,
+        };
         Commitment {
+            scheme: Scheme::Exact,
+            method,
             payer: self.commitment.pay_to,
             pay_to: payer,
             amount_max: self.amount,

@@ -1,8 +1,8 @@
-//! Every check of an `exact` payment by EIP-3009 that needs no chain, cheapest first.
+//! Every check of a payment by `exact` or `upto` that needs no chain, cheapest first.
 
-use crate::domain::commitment::Authorization;
+use crate::domain::commitment::{Authorization, Commitment, TokenPermit, TransferMethod};
 use crate::domain::x402::error::PaymentError;
-use crate::domain::x402::payload::read_exact;
+use crate::domain::x402::payload::read_paid;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::signature::recover;
 use crate::domain::x402::wire::{PaymentPayload, X402_VERSION};
@@ -46,7 +46,7 @@ pub fn check_payment(
     if payload.resource.as_ref().is_some_and(|resource| resource.url != demand.resource) {
         return Err(PaymentError::Resource);
     }
-    let authorization = read_exact(&payload.payload, &requirement.pay_by)?;
+    let authorization = read_paid(payload, &requirement.pay_by)?;
     check_authorization(&authorization, requirement, demand.now_s)?;
     Ok(authorization)
 }
@@ -64,7 +64,7 @@ pub fn check_authorization(
 ) -> Result<(), PaymentError> {
     let signed = &authorization.commitment;
     let asked = &requirement.pay_by;
-    if signed.asset != asked.asset || signed.method != asked.method {
+    if signed.asset != asked.asset || !signed.method.pays(asked.method) {
         return Err(PaymentError::NotOffered);
     }
     if signed.pay_to != asked.pay_to {
@@ -85,11 +85,38 @@ pub fn check_authorization(
     if valid_before_s > latest_s {
         return Err(PaymentError::TooLong { valid_before_s, latest_s });
     }
-    // The contract wants `now > validAfter`: equal is early. Source: EIP-3009.
-    if signed.valid_after_s >= now_s {
+    // The token wants `now > validAfter`: equal is early; x402's spenders take it. Source: EIP-3009.
+    let early = match signed.method.is_permit2() {
+        true => signed.valid_after_s > now_s,
+        false => signed.valid_after_s >= now_s,
+    };
+    if early {
         return Err(PaymentError::Early { valid_after_s: signed.valid_after_s, now_s });
     }
-    let recovered = recover(requirement.token.transfer_digest(signed), &authorization.signature);
+    let digest = requirement.token.authorization_digest(signed);
+    let recovered = recover(digest, &authorization.signature);
+    if recovered != Some(signed.payer) {
+        return Err(PaymentError::Signature { from: signed.payer, recovered });
+    }
+    match &signed.method {
+        TransferMethod::Permit2By(permit) => check_permit(signed, permit, requirement, now_s),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the payer's permit at the token is its own, and good for as long as a settlement takes.
+fn check_permit(
+    signed: &Commitment,
+    permit: &TokenPermit,
+    requirement: &Requirement<'_>,
+    now_s: u64,
+) -> Result<(), PaymentError> {
+    if permit.deadline_s < now_s.saturating_add(SETTLE_MARGIN_S) {
+        let valid_before_s = permit.deadline_s.saturating_add(1);
+        return Err(PaymentError::Expired { valid_before_s, now_s });
+    }
+    let digest = requirement.token.permit_digest(signed, permit);
+    let recovered = permit.signature.and_then(|signature| recover(digest, &signature));
     if recovered == Some(signed.payer) {
         Ok(())
     } else {

@@ -41,6 +41,12 @@ pub enum PaymentCode {
     TransactionState,
     /// The payer has not allowed Permit2 to move the token.
     AllowanceRequired,
+    /// More than was authorized was to be settled.
+    ExceedsAuthorized,
+    /// Signed for another spender than the scheme's.
+    Spender,
+    /// Signed for another facilitator than was offered.
+    Facilitator,
     /// The facilitator failed while it verified.
     VerifyFailed,
     /// The facilitator failed while it settled: the outcome is open.
@@ -51,7 +57,7 @@ pub enum PaymentCode {
 
 /// Every code with its name in the specification and its names elsewhere. Where the specification has
 /// none, the name that its authors' own programs use comes first.
-const NAMES: [(PaymentCode, &str, &[&str]); 18] = {
+const NAMES: [(PaymentCode, &str, &[&str]); 21] = {
     use PaymentCode::*;
     [
         (Payload, "invalid_payload", &["invalid_format", "unsupported_payload_type"]),
@@ -77,7 +83,11 @@ const NAMES: [(PaymentCode, &str, &[&str]); 18] = {
         (
             Recipient,
             "invalid_exact_evm_payload_recipient_mismatch",
-            &["invalid_exact_evm_recipient_mismatch", "recipient_mismatch"],
+            &[
+                "invalid_exact_evm_recipient_mismatch",
+                "invalid_permit2_recipient_mismatch",
+                "recipient_mismatch",
+            ],
         ),
         (
             Value,
@@ -86,25 +96,35 @@ const NAMES: [(PaymentCode, &str, &[&str]); 18] = {
                 "invalid_exact_evm_authorization_value",
                 "invalid_exact_evm_payload_authorization_value",
                 "invalid_payment_amount",
+                "permit2_amount_mismatch",
+                "permit2_invalid_amount",
             ],
         ),
         (
             ValidAfter,
             "invalid_exact_evm_payload_authorization_valid_after",
-            &["invalid_payment_early"],
+            &["invalid_payment_early", "permit2_not_yet_valid"],
         ),
         (
             ValidBefore,
             "invalid_exact_evm_payload_authorization_valid_before",
-            &["invalid_payment_expired"],
+            &["invalid_payment_expired", "permit2_deadline_expired"],
         ),
         (
             Signature,
             "invalid_exact_evm_payload_signature",
-            &["invalid_exact_evm_signature", "invalid_signature"],
+            &["invalid_exact_evm_signature", "invalid_permit2_signature", "invalid_signature"],
         ),
-        (InsufficientFunds, "insufficient_funds", &["invalid_exact_evm_insufficient_balance"]),
-        (NonceUsed, "invalid_exact_evm_nonce_already_used", &["nonce_already_used"]),
+        (
+            InsufficientFunds,
+            "insufficient_funds",
+            &["invalid_exact_evm_insufficient_balance", "permit2_insufficient_balance"],
+        ),
+        (
+            NonceUsed,
+            "invalid_exact_evm_nonce_already_used",
+            &["nonce_already_used", "permit2_invalid_nonce"],
+        ),
         (Duplicate, "duplicate_settlement", &[]),
         (Pending, "settlement_pending", &[]),
         (
@@ -113,6 +133,9 @@ const NAMES: [(PaymentCode, &str, &[&str]); 18] = {
             &["transaction_simulation", "invalid_exact_evm_transaction_failed"],
         ),
         (AllowanceRequired, "permit2_allowance_required", &["PERMIT2_ALLOWANCE_REQUIRED"]),
+        (ExceedsAuthorized, "invalid_upto_evm_payload_settlement_exceeds_amount", &[]),
+        (Spender, "invalid_permit2_spender", &[]),
+        (Facilitator, "upto_facilitator_mismatch", &["upto_unauthorized_facilitator"]),
         (VerifyFailed, "unexpected_verify_error", &[]),
         (SettleFailed, "unexpected_settle_error", &["unexpected_error"]),
     ]
@@ -178,6 +201,9 @@ impl PaymentCode {
             | Self::ValidBefore
             | Self::Signature
             | Self::AllowanceRequired
+            | Self::ExceedsAuthorized
+            | Self::Spender
+            | Self::Facilitator
             | Self::Batch(_) => Class::Final,
         }
     }

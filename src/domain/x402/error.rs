@@ -159,6 +159,22 @@ pub enum PaymentError {
     /// Something about a channel.
     #[error("channel: {}", .0.as_str())]
     Batch(BatchCode),
+    /// Signed for a spender that is not the scheme's.
+    #[error("the spender is {found}, not {expected}")]
+    Spender {
+        /// The scheme's.
+        expected: Address,
+        /// As signed.
+        found: Address,
+    },
+    /// Signed for a facilitator that was not offered: nobody here could settle it.
+    #[error("{found} alone may settle, not {expected}")]
+    Facilitator {
+        /// As offered.
+        expected: Address,
+        /// As signed.
+        found: Address,
+    },
     /// The other side says so.
     #[error("refused: {}", .0.as_str())]
     Refused(PaymentCode),
@@ -197,6 +213,8 @@ impl PaymentError {
             Self::Expired { .. } | Self::TooLong { .. } => PaymentCode::ValidBefore,
             Self::Signature { .. } => PaymentCode::Signature,
             Self::Batch(code) => PaymentCode::Batch(*code),
+            Self::Spender { .. } => PaymentCode::Spender,
+            Self::Facilitator { .. } => PaymentCode::Facilitator,
             Self::Refused(code) => *code,
         }
     }
@@ -242,6 +260,8 @@ impl Fault for PaymentError {
             Self::Timeout { .. } => "x402.timeout",
             Self::Signature { .. } => "x402.signature",
             Self::Batch(_) => "x402.batch",
+            Self::Spender { .. } => "x402.spender",
+            Self::Facilitator { .. } => "x402.facilitator",
             Self::Refused(_) => "x402.refused",
         }
     }
@@ -271,6 +291,8 @@ impl Fault for PaymentError {
             | Self::Expired { .. }
             | Self::TooLong { .. }
             | Self::Timeout { .. }
+            | Self::Spender { .. }
+            | Self::Facilitator { .. }
             | Self::Signature { .. } => Class::Final,
         }
     }

@@ -1,8 +1,10 @@
 //! The payer's side of an offer: which of the ways to pay it names may be signed for.
 
+use crate::domain::commitment::TransferMethod;
 use crate::domain::money::Amount;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::requirements::{Requirement, read_requirements};
+use crate::domain::x402::sponsoring;
 use crate::domain::x402::token::{TokenDomain, TokenDomains};
 use crate::domain::x402::wire::{PaymentRequired, PaymentRequirements, X402_VERSION};
 
@@ -46,10 +48,17 @@ pub fn check_offer<'a>(
     if offer.resource.url != asked.resource {
         return Err(PaymentError::Resource);
     }
+    let extensions = offer.extensions.as_ref();
+    let sponsored = extensions.is_some_and(|all| all.contains_key(sponsoring::KEY));
     let (mut payable, mut first) = (Vec::new(), None);
     for (index, wire) in offer.accepts.iter().enumerate() {
         match check_way(wire, asked, tokens) {
-            Ok(requirement) => payable.push(Payable { requirement, index }),
+            Ok(mut requirement) => {
+                if sponsored && requirement.pay_by.method == TransferMethod::Permit2 {
+                    requirement.pay_by.method = TransferMethod::Permit2Sponsored;
+                }
+                payable.push(Payable { requirement, index });
+            }
             Err(error) => first = first.or(Some(error)),
         }
     }
@@ -67,7 +76,7 @@ fn check_way<'a>(
 ) -> Result<Requirement<'a>, PaymentError> {
     let (mut pay_by, amount) = read_requirements(wire, Message::Required)?;
     let token = tokens.find(pay_by.asset).ok_or(PaymentError::UnknownAsset(pay_by.asset))?;
-    check_domain(wire, token)?;
+    check_domain(wire, token, pay_by.method)?;
     if let Some(expected) = asked.amount.filter(|expected| *expected != amount) {
         return Err(PaymentError::Value { expected, found: amount });
     }
@@ -77,9 +86,20 @@ fn check_way<'a>(
 
 /// A payer signs in the pinned domain in any case; one that the payee names otherwise could only make
 /// a signature that is worth nothing here and something elsewhere.
-fn check_domain(wire: &PaymentRequirements, token: &TokenDomain) -> Result<(), PaymentError> {
+fn check_domain(
+    wire: &PaymentRequirements,
+    token: &TokenDomain,
+    method: TransferMethod,
+) -> Result<(), PaymentError> {
     let said = |key: &str| wire.extra.as_ref().and_then(|extra| extra.get(key)?.as_str());
-    if said("name") == Some(token.name()) && said("version") == Some(token.version()) {
+    // Permit2 has a domain of its own, so that a token without one need not be told of.
+    if method.is_permit2() && (!token.is_named() || said("name").is_none()) {
+        return Ok(());
+    }
+    if token.is_named()
+        && said("name") == Some(token.name())
+        && said("version") == Some(token.version())
+    {
         Ok(())
     } else {
         Err(PaymentError::TokenDomain(token.asset()))

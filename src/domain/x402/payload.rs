@@ -1,16 +1,18 @@
-//! The payload of scheme `exact` by EIP-3009: its JSON and the typed authorization.
+//! The payload of a payment: its JSON and the typed authorization. That of EIP-3009 is read here.
 
 use alloy::primitives::{Address, B256, hex};
 use serde_json::{Map, Value, json};
 
-use crate::domain::commitment::{Authorization, Commitment};
+use crate::domain::commitment::{Authorization, Commitment, Scheme, TransferMethod};
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Amount, AmountError};
 use crate::domain::quote::PayBy;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::identifier;
+use crate::domain::x402::permitted;
 use crate::domain::x402::requirements::{GRPC_MIME_TYPE, read_address, read_requirements};
 use crate::domain::x402::signature;
+use crate::domain::x402::sponsoring;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequirements, Resource, X402_VERSION};
 
 /// The authorization in a payment, for the network and the asset that it says it accepted.
@@ -20,14 +22,24 @@ use crate::domain::x402::wire::{PaymentPayload, PaymentRequirements, Resource, X
 /// is missing, not in its one spelling, or unknown, [`PaymentError::ValueTooLarge`].
 pub fn read_authorization(payload: &PaymentPayload) -> Result<Authorization, PaymentError> {
     let (way, _) = read_requirements(&payload.accepted, Message::Payload)?;
-    read_exact(&payload.payload, &way)
+    read_paid(payload, &way)
 }
 
 /// The same, where `accepted` was already found to be `way`.
-pub(super) fn read_exact(
-    payload: &Map<String, Value>,
+pub(super) fn read_paid(
+    payload: &PaymentPayload,
     way: &PayBy,
 ) -> Result<Authorization, PaymentError> {
+    match (way.scheme, way.method.is_permit2()) {
+        (Scheme::Exact | Scheme::Upto { .. }, true) => permitted::read_permit2(payload, way),
+        (Scheme::Exact, false) => read_exact(&payload.payload, way),
+        // Only Permit2 moves less than was signed, and channels have payloads of their own.
+        (Scheme::Upto { .. }, false) | (Scheme::BatchSettlement(_), _) => Err(PaymentError::Scheme),
+    }
+}
+
+/// By EIP-3009.
+fn read_exact(payload: &Map<String, Value>, way: &PayBy) -> Result<Authorization, PaymentError> {
     let wrong = |field| PaymentError::Field { message: Message::Payload, field };
     let fields = match payload.get("authorization") {
         // What nobody here reads could mean something to another reader of the same payment.
@@ -75,22 +87,21 @@ pub fn payment_payload(
     extensions: Option<Map<String, Value>>,
     payment: Option<PaymentId>,
 ) -> PaymentPayload {
-    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
-        authorization.commitment;
+    let commitment = &authorization.commitment;
+    let (key, signed) = match commitment.method.is_permit2() {
+        true => (permitted::KEY, permitted::write_permit2(commitment)),
+        false => ("authorization", write_exact(commitment)),
+    };
     let payload = Map::from_iter([
         ("signature".to_owned(), Value::from(signature::to_text(&authorization.signature))),
-        (
-            "authorization".to_owned(),
-            json!({
-                "from": payer.to_string(),
-                "to": pay_to.to_string(),
-                "value": amount_max.to_string(),
-                "validAfter": valid_after_s.to_string(),
-                "validBefore": valid_before_s.to_string(),
-                "nonce": nonce.to_string(),
-            }),
-        ),
+        (key.to_owned(), signed),
     ]);
+    let extensions = match commitment.method {
+        TransferMethod::Permit2By(permit) => {
+            Some(sponsoring::with_permit(extensions.unwrap_or_default(), commitment, &permit))
+        }
+        _ => extensions,
+    };
     let extensions = match payment {
         Some(payment) => Some(identifier::with_payment(extensions.unwrap_or_default(), payment)),
         None => extensions,
@@ -114,6 +125,19 @@ pub fn voucher_payload(
     }
 }
 
+fn write_exact(commitment: &Commitment) -> Value {
+    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
+        commitment;
+    json!({
+        "from": payer.to_string(),
+        "to": pay_to.to_string(),
+        "value": amount_max.to_string(),
+        "validAfter": valid_after_s.to_string(),
+        "validBefore": valid_before_s.to_string(),
+        "nonce": nonce.to_string(),
+    })
+}
+
 /// A gRPC method as a resource.
 pub fn grpc_resource(url: &str) -> Resource {
     Resource { url: url.to_owned(), description: None, mime_type: Some(GRPC_MIME_TYPE.to_owned()) }
@@ -121,7 +145,9 @@ pub fn grpc_resource(url: &str) -> Resource {
 
 /// Who pays, by a payment that may not have been checked: for rate limits, never for money.
 pub fn find_payer(payload: &PaymentPayload) -> Option<Address> {
-    read_address(payload.payload.get("authorization")?.get("from")?.as_str()?)
+    let signed = payload.payload.get("authorization");
+    let signed = signed.or_else(|| payload.payload.get(permitted::KEY));
+    read_address(signed?.get("from")?.as_str()?)
 }
 
 /// Seconds since the epoch in their one spelling.

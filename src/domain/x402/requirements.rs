@@ -13,6 +13,7 @@ use crate::domain::quote::{PayBy, Quote};
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::identifier;
+use crate::domain::x402::sponsoring;
 use crate::domain::x402::token::{TokenDomain, TokenDomains};
 use crate::domain::x402::wire::{PaymentRequired, PaymentRequirements, Resource, X402_VERSION};
 
@@ -54,10 +55,22 @@ impl<'a> Requirement<'a> {
 
     /// Its form on the wire. Source: x402 v2 section 5.1.2; scheme `exact` on EVM section 1.
     pub fn to_wire(&self) -> PaymentRequirements {
-        let mut extra = Map::from_iter([
-            ("name".to_owned(), Value::from(self.token.name())),
-            ("version".to_owned(), Value::from(self.token.version())),
-        ]);
+        let mut extra = Map::new();
+        if self.token.is_named() {
+            extra.insert("name".to_owned(), Value::from(self.token.name()));
+            extra.insert("version".to_owned(), Value::from(self.token.version()));
+        }
+        match self.pay_by.scheme {
+            Scheme::Upto { facilitator } => {
+                let facilitator = Value::from(facilitator.to_string());
+                extra.insert(FACILITATOR_KEY.to_owned(), facilitator);
+            }
+            Scheme::Exact | Scheme::BatchSettlement(_) if self.pay_by.method.is_permit2() => {
+                let method = Value::from(self.pay_by.method.as_str());
+                extra.insert(METHOD_KEY.to_owned(), method);
+            }
+            Scheme::Exact | Scheme::BatchSettlement(_) => {}
+        }
         if let Scheme::BatchSettlement(offer) = self.pay_by.scheme {
             let authorizer = offer.receiver_authorizer.to_string();
             extra.insert(AUTHORIZER_KEY.to_owned(), Value::from(authorizer));
@@ -90,9 +103,10 @@ impl<'a> Requirement<'a> {
 
     fn is_own_domain(&self, extra: &Map<String, Value>) -> bool {
         let is = |key: &str, text: &str| extra.get(key).and_then(Value::as_str) == Some(text);
-        is("name", self.token.name())
-            && is("version", self.token.version())
-            && method(extra) == Some(self.pay_by.method)
+        let is_named = is("name", self.token.name()) && is("version", self.token.version());
+        let said = method(extra, self.pay_by.scheme.as_str());
+        (is_named || !self.token.is_named())
+            && said.is_some_and(|said| said.as_str() == self.pay_by.method.as_str())
             && match self.pay_by.scheme {
                 Scheme::Exact => true,
                 Scheme::Upto { facilitator } => find_facilitator(extra) == Some(facilitator),
@@ -118,7 +132,11 @@ pub fn payment_required(
         description: Some(format!("{} by {}", quote.capability, quote.model)),
         mime_type: Some(GRPC_MIME_TYPE.to_owned()),
     };
-    let extensions = Map::from_iter([(identifier::KEY.to_owned(), identifier::declared(false))]);
+    let mut extensions =
+        Map::from_iter([(identifier::KEY.to_owned(), identifier::declared(false))]);
+    if ways.iter().any(|way| way.pay_by.method == TransferMethod::Permit2Sponsored) {
+        extensions.insert(sponsoring::KEY.to_owned(), sponsoring::declared());
+    }
     Some(PaymentRequired {
         x402_version: X402_VERSION,
         error: error.map(|code| code.as_str().to_owned()),
@@ -141,6 +159,10 @@ pub fn read_requirements(
     let field = |field| PaymentError::Field { message, field };
     let scheme = match wire.scheme.as_str() {
         "exact" => Scheme::Exact,
+        "upto" => {
+            let facilitator = wire.extra.as_ref().and_then(find_facilitator);
+            Scheme::Upto { facilitator: facilitator.ok_or(field("extra"))? }
+        }
         "batch-settlement" => {
             let offer = wire.extra.as_ref().and_then(channel_offer).ok_or(field("extra"))?;
             Scheme::BatchSettlement(offer)
@@ -148,7 +170,8 @@ pub fn read_requirements(
         _ => return Err(PaymentError::Scheme),
     };
     let network = wire.network.parse().map_err(|_| PaymentError::Network)?;
-    let method = wire.extra.as_ref().map_or(Some(TransferMethod::Eip3009), method);
+    let none = Map::new();
+    let method = method(wire.extra.as_ref().unwrap_or(&none), &wire.scheme);
     let method = method.ok_or(PaymentError::Scheme)?;
     let amount: Amount = wire.amount.parse().map_err(|_| field("amount"))?;
     let contract = read_address(&wire.asset).ok_or(field("asset"))?;
@@ -181,15 +204,17 @@ fn channel_offer(extra: &Map<String, Value>) -> Option<ChannelOffer> {
     })
 }
 
-/// How the asset is moved, by what `extra` says; by EIP-3009 where it says nothing.
-fn method(extra: &Map<String, Value>) -> Option<TransferMethod> {
-    match extra.get(METHOD_KEY) {
-        None => Some(TransferMethod::Eip3009),
-        Some(Value::String(text)) if text == TransferMethod::Eip3009.as_str() => {
-            Some(TransferMethod::Eip3009)
-        }
-        Some(_) => None,
-    }
+/// How the asset is moved, by what `extra` says; where it says nothing `upto` goes by Permit2, which alone
+/// moves less than was signed, and the others by EIP-3009.
+fn method(extra: &Map<String, Value>, scheme: &str) -> Option<TransferMethod> {
+    let own = if scheme == "upto" { TransferMethod::Permit2 } else { TransferMethod::Eip3009 };
+    let said = match extra.get(METHOD_KEY) {
+        None => own,
+        Some(Value::String(text)) if text == "eip3009" => TransferMethod::Eip3009,
+        Some(Value::String(text)) if text == "permit2" => TransferMethod::Permit2,
+        Some(_) => return None,
+    };
+    (scheme != "upto" || said == own).then_some(said)
 }
 
 /// An address by its text, in either case: `0x` and 40 hexadecimal digits.

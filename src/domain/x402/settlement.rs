@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 
 use crate::domain::asset::Network;
-use crate::domain::commitment::Commitment;
+use crate::domain::commitment::{Commitment, Scheme};
 use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::{Message, PaymentError};
@@ -14,7 +14,7 @@ use crate::domain::x402::wire::SettlementResponse;
 /// A transfer, as the payee says it was made. Its word, and no evidence.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// In which transaction.
+    /// In which transaction; zeros where nothing was charged, and nothing sent.
     pub transaction: B256,
     /// How much.
     pub amount: Amount,
@@ -26,7 +26,11 @@ pub fn settled(commitment: &Commitment, settled: &Settled) -> SettlementResponse
         success: true,
         error_reason: None,
         payer: Some(commitment.payer.to_string()),
-        transaction: settled.transaction.to_string(),
+        // Nothing is not handed in. Source: x402 scheme `upto` on EVM, zero settlement.
+        transaction: match settled.amount.is_zero() {
+            true => String::new(),
+            false => settled.transaction.to_string(),
+        },
         network: commitment.asset.network.to_string(),
         amount: Some(settled.amount.to_string()),
         extra: None,
@@ -77,12 +81,19 @@ pub fn read_settlement(
     {
         return Err(field("payer"));
     }
-    let transaction = read_hash(&response.transaction).ok_or(field("transaction"))?;
     // Where it says no amount, it is the one that was signed: `exact` moves nothing else.
     let expected = commitment.amount_max;
     let said = response.amount.as_deref().map(str::parse::<Amount>).transpose();
     let amount = said.map_err(|_| field("amount"))?.unwrap_or(expected);
-    if amount != expected {
+    let transaction = match amount.is_zero() && response.transaction.is_empty() {
+        true => B256::ZERO,
+        false => read_hash(&response.transaction).ok_or(field("transaction"))?,
+    };
+    let fits = match commitment.scheme {
+        Scheme::Upto { .. } => amount <= expected,
+        Scheme::Exact | Scheme::BatchSettlement(_) => amount == expected,
+    };
+    if !fits {
         return Err(PaymentError::Value { expected, found: amount });
     }
     Ok(Settled { transaction, amount })

@@ -4,9 +4,10 @@
 use alloy::primitives::{B256, b256, keccak256};
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
-use crate::domain::commitment::Commitment;
+use crate::domain::commitment::{Commitment, TokenPermit, TransferMethod};
 use crate::domain::x402::batch::typed::batch_domain;
 use crate::domain::x402::digest::{Fields, signing_hash};
+use crate::domain::x402::permit;
 
 /// Type hash of EIP-712's domain with name, version, chain id and contract.
 const DOMAIN_TYPE: B256 = b256!("8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f");
@@ -24,6 +25,8 @@ pub struct TokenDomain {
     separator: B256,
     /// That of the contract that holds channels, on the token's network.
     batch_separator: B256,
+    /// Permit2's domain on the same network.
+    permit2: B256,
 }
 
 impl TokenDomain {
@@ -41,6 +44,7 @@ impl TokenDomain {
             version: info.eip712_version.clone(),
             separator,
             batch_separator: batch_domain(info.asset.network).separator(),
+            permit2: permit::permit2_separator(info.asset.network),
         }
     }
 
@@ -59,6 +63,11 @@ impl TokenDomain {
         &self.version
     }
 
+    /// Whether the token has a domain at all: what has none is moved by Permit2 only.
+    pub fn is_named(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// The domain separator.
     pub const fn separator(&self) -> B256 {
         self.separator
@@ -69,8 +78,23 @@ impl TokenDomain {
         self.batch_separator
     }
 
-    /// What a payer signs for `commitment`, which has to be of this token. Source: EIP-3009,
-    /// `TransferWithAuthorization`.
+    /// What a payer signs for `commitment`, which has to be of this token, by its own method.
+    pub fn authorization_digest(&self, commitment: &Commitment) -> B256 {
+        match commitment.method {
+            TransferMethod::Eip3009 => self.transfer_digest(commitment),
+            TransferMethod::Permit2
+            | TransferMethod::Permit2Sponsored
+            | TransferMethod::Permit2By(_) => permit::transfer_digest(self.permit2, commitment),
+        }
+    }
+
+    /// What a payer signs at this token for Permit2's allowance. Source: EIP-2612, `Permit`.
+    pub fn permit_digest(&self, commitment: &Commitment, permit: &TokenPermit) -> B256 {
+        permit::permit_digest(self.separator, commitment, permit)
+    }
+
+    /// What a payer signs for a `commitment` by EIP-3009, which has to be of this token. Source:
+    /// EIP-3009, `TransferWithAuthorization`.
     pub fn transfer_digest(&self, commitment: &Commitment) -> B256 {
         // On every paid call: seven words on the stack, two hashes, no allocation.
         let mut words = [0; 7 * 32];

@@ -13,6 +13,8 @@ alloy::sol! {
     event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
 
     function balanceOf(address holder) external view returns (uint256);
+    function allowance(address owner, address spender) external view returns (uint256);
+    function nonces(address owner) external view returns (uint256);
     function decimals() external view returns (uint8);
     function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
     function DOMAIN_SEPARATOR() external view returns (bytes32);

@@ -15,11 +15,14 @@ use crate::domain::channel::ChannelId;
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
 use crate::ports::channel_rail::ChannelEvidence;
-use crate::ports::rail::{Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers};
+use crate::ports::rail::{
+    Allowance, Allowances, Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers,
+};
 
 use super::config::EvmConfig;
 use super::contracts::BatchSettlement;
 use super::node::{Head, Node, Trouble};
+use super::permit2::{self, End};
 use super::read::{self, Sought, Trace, amount, decode};
 use super::{abi, search};
 
@@ -111,6 +114,19 @@ impl Evidence for Evm {
     }
 }
 
+#[async_trait]
+impl Allowances for Evm {
+    async fn allowance(&self, asset: Asset, owner: Address) -> Result<Allowance, RailError> {
+        let block = self.newest_block().await?;
+        let allowance = self.node.permit2_allowance(asset, owner, block.hash).await;
+        allowance.map_err(self.trouble())
+    }
+
+    fn network(&self) -> Network {
+        self.node.network()
+    }
+}
+
 /// Whether the contract is the token that is pinned: a token that changed its domain or its
 /// decimals is not what the registry says it is.
 async fn check_asset(node: &Node, info: &AssetInfo, block: B256) -> Result<(), RailError> {
@@ -121,10 +137,14 @@ async fn check_asset(node: &Node, info: &AssetInfo, block: B256) -> Result<(), R
         chain_id: info.asset.network.chain_id(),
         verifying_contract: contract,
     };
-    let found = tokio::try_join!(
-        node.view(contract, abi::DOMAIN_SEPARATORCall {}, block),
-        node.view(contract, abi::decimalsCall {}, block),
-    );
+    let domain = async {
+        // What has no domain of its own is moved by Permit2 only.
+        match info.has_domain() {
+            true => node.view(contract, abi::DOMAIN_SEPARATORCall {}, block).await,
+            false => Ok(pinned.separator()),
+        }
+    };
+    let found = tokio::try_join!(domain, node.view(contract, abi::decimalsCall {}, block));
     match found {
         Ok(found) if found == (pinned.separator(), info.decimals) => Ok(()),
         // A contract that has no such views is not the token either.
@@ -142,6 +162,9 @@ pub(super) async fn nonce_at(
     block: &Head,
 ) -> Result<NonceState, Trouble> {
     let key = &sought.key;
+    if sought.by_permit2 {
+        return permit2_nonce_at(node, sought, block).await;
+    }
     if !node.is_spent(key, block.hash).await? {
         return Ok(NonceState::Unused);
     }
@@ -163,6 +186,30 @@ pub(super) async fn nonce_at(
         }
         Trace::Canceled => NonceState::Canceled { transaction },
         Trace::None => NonceState::UsedWithoutTrace,
+    })
+}
+
+/// The same of a nonce at Permit2.
+async fn permit2_nonce_at(
+    node: &Node,
+    sought: &Sought,
+    block: &Head,
+) -> Result<NonceState, Trouble> {
+    if !node.is_spent_at_permit2(&sought.key, block.hash).await? {
+        return Ok(NonceState::Unused);
+    }
+    let Some(End { trace, transaction, block, receipt }) =
+        permit2::find_end(node, sought, block).await?
+    else {
+        return Ok(NonceState::UsedWithoutTrace);
+    };
+    Ok(match (trace, receipt) {
+        (Trace::Used(amount), Some(receipt)) => {
+            let moved_at_s = node.moved_at_s(&receipt).await?;
+            NonceState::Used { transaction, amount, block, moved_at_s }
+        }
+        (Trace::Canceled, _) => NonceState::Canceled { transaction },
+        (Trace::Used(_) | Trace::None, _) => NonceState::UsedWithoutTrace,
     })
 }
 
@@ -222,8 +269,29 @@ async fn causes(
             .buffered(RECEIPTS_AT_ONCE)
             .try_collect()
             .await?;
-    let receipts = receipts.into_iter().flatten();
-    Ok(receipts.flat_map(|receipt| causes_in(&receipt, asset)).collect())
+    let mut causes = BTreeMap::new();
+    for receipt in receipts.into_iter().flatten() {
+        causes.extend(causes_in(&receipt, asset));
+        causes.extend(causes_at_permit2(node, &receipt, asset).await?);
+    }
+    Ok(causes)
+}
+
+/// What moved by Permit2 in a receipt's transaction.
+async fn causes_at_permit2(
+    node: &Node,
+    receipt: &TransactionReceipt,
+    asset: Asset,
+) -> Result<Vec<(Place, Cause)>, Trouble> {
+    let Some(sent) = node.sent(receipt).await? else { return Ok(Vec::new()) };
+    let spent = permit2::spent(receipt, &sent).into_iter();
+    let causes = spent.filter_map(|one| {
+        let (position, payer, nonce) = one.cause(asset.contract)?;
+        let log = receipt.logs().get(position)?;
+        let key = Some(AuthorizationKey { asset, payer, nonce });
+        Some(((log.block_number, log.log_index), Cause { key, channel: None }))
+    });
+    Ok(causes.collect())
 }
 
 /// The same for one receipt. The event that names a nonce comes before its transfer; what was paid out may

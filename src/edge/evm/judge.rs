@@ -2,7 +2,6 @@
 
 use crate::ports::rail::{NonceState, RefusedBy, Settlement};
 
-use super::abi;
 use super::evidence::nonce_at;
 use super::moves::Move;
 use super::node::{Head, Node, Trouble};
@@ -42,12 +41,15 @@ pub(super) async fn judge(
     } else if block.time_s().max(now_s) >= wanted.valid_before_s {
         RefusedBy::Expired
     } else {
-        let (domain, balance) = tokio::try_join!(
-            node.view(key.asset.contract, abi::DOMAIN_SEPARATORCall {}, block.hash),
+        let (signer, allowed, balance) = tokio::try_join!(
+            wanted.find_signer(node, block.hash),
+            wanted.is_allowed(node, block.hash),
             node.balance_of(key.asset, key.payer, block.hash),
         )?;
-        if wanted.find_signer(domain) != Some(key.payer) {
+        if signer != Some(key.payer) {
             RefusedBy::BadSignature
+        } else if !allowed {
+            RefusedBy::AllowanceRequired
         } else if balance < wanted.amount {
             RefusedBy::InsufficientFunds
         } else {

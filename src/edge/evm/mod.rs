@@ -1,4 +1,4 @@
-//! The `evm` rail: pays by EIP-3009 on a token of an EVM chain, over Ethereum's JSON-RPC, and reads
+//! The `evm` rail: pays by EIP-3009 or Permit2 on a token of an EVM chain, over Ethereum's JSON-RPC, and reads
 //! what the chain shows. The sandbox is one more chain to it.
 //!
 //! - A node is never trusted to be the right one: chain id and genesis are checked at start and
@@ -21,6 +21,7 @@ mod fees;
 mod judge;
 mod moves;
 mod node;
+mod permit2;
 mod read;
 mod search;
 mod sender;

@@ -6,17 +6,19 @@ use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolCall, SolStruct, SolValue};
 
 use crate::domain::channel::ChannelId;
-use crate::domain::commitment::AuthorizationKey;
+use crate::domain::commitment::{AuthorizationKey, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
 use crate::domain::x402::batch::typed::{BATCH_SETTLEMENT, ERC3009_COLLECTOR, config_of, id_of};
+use crate::domain::x402::permit::permit2_digest;
 use crate::ports::channel_rail::SignedDeposit;
 use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement};
 
 use super::abi;
 use super::contracts::{BatchSettlement, erc3009_collector_data};
 use super::judge::{Verdict, judge};
-use super::node::Trouble;
+use super::node::{Node, Trouble};
+use super::permit2;
 use super::read::{self, Sought, Trace};
 use super::sender::{Call, Outcome, Sender, is_revert};
 
@@ -32,37 +34,85 @@ pub(super) struct Move {
     pub(super) valid_before_s: u64,
     /// Hands it in.
     pub(super) call: Call,
-    /// What was signed, without its domain.
-    content: B256,
+    /// The payer's nonce at the token of the permit that is handed in with it.
+    permit_nonce: Option<u64>,
+    /// What was signed.
+    signed: Signed,
     signature: Signature,
 }
 
+/// What a payer signed.
+#[derive(Copy, Clone, Debug)]
+enum Signed {
+    /// This, in the token's domain.
+    AtToken(B256),
+    /// This, with its domain.
+    AtPermit2(B256),
+}
+
 impl Move {
-    /// Who signed it, for a token with this domain.
-    pub(super) fn find_signer(&self, domain_separator: B256) -> Option<Address> {
-        let digest = keccak256(("\x19\x01", domain_separator, self.content).abi_encode_packed());
-        self.signature.recover_address_from_prehash(&digest).ok()
+    /// Who signed it, by what the token says of its domain on `block`.
+    pub(super) async fn find_signer(
+        &self,
+        node: &Node,
+        block: B256,
+    ) -> Result<Option<Address>, Trouble> {
+        let digest = match self.signed {
+            Signed::AtPermit2(digest) => digest,
+            Signed::AtToken(content) => {
+                let token = self.sought.key.asset.contract;
+                let domain = node.view(token, abi::DOMAIN_SEPARATORCall {}, block).await?;
+                keccak256(("\x19\x01", domain, content).abi_encode_packed())
+            }
+        };
+        Ok(self.signature.recover_address_from_prehash(&digest).ok())
+    }
+
+    /// Whether Permit2 may move it, by its allowance or by a permit that is still good.
+    pub(super) async fn is_allowed(&self, node: &Node, block: B256) -> Result<bool, Trouble> {
+        if !self.sought.by_permit2 {
+            return Ok(true);
+        }
+        let AuthorizationKey { asset, payer, .. } = self.sought.key;
+        let allowance = node.permit2_allowance(asset, payer, block).await?;
+        let by_permit = self.permit_nonce.is_some() && allowance.permit_nonce == self.permit_nonce;
+        Ok(by_permit || allowance.amount >= self.amount)
+    }
+
+    /// `amount` of what was authorized.
+    pub(super) fn of(authorization: &Authorization, amount: Amount) -> Self {
+        let Authorization { commitment, signature } = authorization;
+        let sought = Sought::from(commitment);
+        let name = name_of(&sought.key);
+        let (to, input, valid_after_s, signed) = if sought.by_permit2 {
+            let (to, input) = permit2::settle_call(authorization, amount);
+            // The spender's is inclusive.
+            let valid_after_s = commitment.valid_after_s.saturating_sub(1);
+            (to, input, valid_after_s, Signed::AtPermit2(permit2_digest(commitment)))
+        } else {
+            let signed = Signed::AtToken(abi::content(commitment));
+            let input = abi::settle_call(authorization);
+            (commitment.asset.contract, input, commitment.valid_after_s, signed)
+        };
+        Self {
+            sought,
+            amount,
+            valid_after_s,
+            valid_before_s: commitment.valid_before_s,
+            call: Call { name, to, input },
+            permit_nonce: match commitment.method {
+                TransferMethod::Permit2By(permit) => Some(permit.nonce),
+                _ => None,
+            },
+            signed,
+            signature: *signature,
+        }
     }
 }
 
 impl From<&Authorization> for Move {
     fn from(authorization: &Authorization) -> Self {
-        let Authorization { commitment, signature } = authorization;
-        let sought = Sought { key: commitment.key(), to: commitment.pay_to, channel: None };
-        let call = Call {
-            name: name_of(&sought.key),
-            to: commitment.asset.contract,
-            input: abi::settle_call(authorization),
-        };
-        Self {
-            sought,
-            amount: commitment.amount_max,
-            valid_after_s: commitment.valid_after_s,
-            valid_before_s: commitment.valid_before_s,
-            call,
-            content: abi::content(commitment),
-            signature: *signature,
-        }
+        Self::of(authorization, authorization.commitment.amount_max)
     }
 }
 
@@ -73,7 +123,8 @@ impl From<&SignedDeposit> for Move {
         let salt = U256::from_be_bytes(salt.0);
         let nonce = deposit_nonce(channel.0, salt);
         let key = AuthorizationKey { asset: terms.asset, payer: terms.payer, nonce };
-        let sought = Sought { key, to: ERC3009_COLLECTOR, channel: Some(channel) };
+        let channel = Some(channel);
+        let sought = Sought { key, to: ERC3009_COLLECTOR, channel, by_permit2: false };
         let valid_before = U256::from(*valid_before_s);
         let signed = Bytes::from(signature.as_bytes());
         let input = BatchSettlement::depositCall {
@@ -97,7 +148,8 @@ impl From<&SignedDeposit> for Move {
             valid_after_s: 0,
             valid_before_s: *valid_before_s,
             call: Call { name, to: BATCH_SETTLEMENT, input },
-            content: content.eip712_hash_struct(),
+            permit_nonce: None,
+            signed: Signed::AtToken(content.eip712_hash_struct()),
             signature: *signature,
         }
     }
@@ -153,7 +205,11 @@ impl Sender {
             Outcome::Mined(receipt) => receipt,
             Outcome::Unseen(transaction) => return Settlement::Unknown { transaction },
         };
-        if let Trace::Used(amount) = read::trace(&receipt, &wanted.sought)
+        let trace = match wanted.sought.by_permit2 {
+            false => Ok(read::trace(&receipt, &wanted.sought)),
+            true => self.node.trace_at_permit2(&receipt, &wanted.sought).await,
+        };
+        if let Ok(Trace::Used(amount)) = trace
             && amount == wanted.amount
         {
             return self.settled(&receipt, amount).await;

@@ -101,11 +101,14 @@ pub(super) struct Sought {
     pub(super) to: Address,
     /// The channel that it had to fill, where it had to.
     pub(super) channel: Option<ChannelId>,
+    /// Whether it is a nonce of Permit2's, and not of the token's.
+    pub(super) by_permit2: bool,
 }
 
 impl From<&Commitment> for Sought {
     fn from(commitment: &Commitment) -> Self {
-        Self { key: commitment.key(), to: commitment.pay_to, channel: None }
+        let by_permit2 = commitment.method.is_permit2();
+        Self { key: commitment.key(), to: commitment.pay_to, channel: None, by_permit2 }
     }
 }
 
@@ -120,12 +123,12 @@ pub(super) enum Trace {
     None,
 }
 
-/// Reads `receipt` for the events of a nonce.
+/// Reads `receipt` for the events of a nonce at the token.
 pub(super) fn trace(receipt: &TransactionReceipt, sought: &Sought) -> Trace {
     if !receipt.status() {
         return Trace::None;
     }
-    let Sought { key, to, channel } = sought;
+    let Sought { key, to, channel, .. } = sought;
     let mut logs =
         receipt.logs().iter().map(|log| &log.inner).filter(|log| log.address == key.asset.contract);
     for log in logs.by_ref() {

@@ -43,22 +43,54 @@ pub(super) async fn find_newest(
     filter: &Filter,
     up_to: u64,
 ) -> Result<Option<Log>, Trouble> {
-    let (mut last, mut span) = (up_to, SPAN_FIRST);
-    for _ in 0..QUERIES_MAX {
-        let first = last.saturating_sub(span.saturating_sub(1));
-        match logs(node, filter, first, last).await {
-            Ok(mut found) => {
-                if let Some(log) = found.pop() {
-                    return Ok(Some(log));
-                }
-                let Some(next) = first.checked_sub(1) else { return Ok(None) };
-                last = next;
-                span = span.saturating_mul(10).min(SPAN_MAX);
-            }
-            Err(trouble) => span = halve(span, trouble)?,
+    let mut back = Backwards::from(up_to);
+    while let Some(mut found) = back.next(node, filter).await? {
+        if let Some(log) = found.pop() {
+            return Ok(Some(log));
         }
     }
     Ok(None)
+}
+
+/// A search from the newest block back to the first, range by range.
+pub(super) struct Backwards {
+    /// The last block of the next range; none once the first block was looked at.
+    last: Option<u64>,
+    span: u64,
+    queries: u32,
+}
+
+impl Backwards {
+    /// From block `up_to` on.
+    pub(super) const fn from(up_to: u64) -> Self {
+        Self { last: Some(up_to), span: SPAN_FIRST, queries: 0 }
+    }
+
+    /// The logs of the next range, in their order; nothing at the end of the chain or of the search.
+    pub(super) async fn next(
+        &mut self,
+        node: &Node,
+        filter: &Filter,
+    ) -> Result<Option<Vec<Log>>, Trouble> {
+        while let Some(last) = self.last.filter(|_| self.queries < QUERIES_MAX) {
+            self.queries = self.queries.saturating_add(1);
+            let first = last.saturating_sub(self.span.saturating_sub(1));
+            match logs(node, filter, first, last).await {
+                Ok(found) => {
+                    self.last = first.checked_sub(1);
+                    self.span = self.span.saturating_mul(10).min(SPAN_MAX);
+                    return Ok(Some(found));
+                }
+                Err(trouble) => self.span = halve(self.span, trouble)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the whole chain was looked at.
+    pub(super) const fn is_done(&self) -> bool {
+        self.last.is_none()
+    }
 }
 
 /// Logs in order, and the last block that was looked at.

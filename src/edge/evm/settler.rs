@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::domain::asset::{Asset, Network};
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::channel_rail::ChannelSettler;
 use crate::ports::clock::Clock;
 use crate::ports::rail::{Authorization, Fee, RailError, RefusedBy, Settlement, Settler};
 
-use super::abi;
 use super::config::SettlerConfig;
 use super::evidence::Evm;
 use super::fees::{Fees, FeesPaid};
@@ -32,8 +32,8 @@ pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
 /// How many settlements may wait in line; whoever comes next waits for a place in it.
 const LINE_MAX: usize = 1024;
 
-/// What one settlement may use, in gas: more than any EIP-3009 token was seen to.
-const SETTLEMENT_GAS: u128 = 120_000;
+/// What one settlement may use, in gas: more than any was seen to, by Permit2 with a permit as well.
+const SETTLEMENT_GAS: u128 = 180_000;
 
 /// How long a look at the gas account holds.
 const GAUGE_FRESH: Duration = Duration::from_secs(5);
@@ -185,10 +185,11 @@ impl Settler for EvmSettler {
     ) -> Result<Result<(), RefusedBy>, RailError> {
         self.check_network(authorization.commitment.asset)?;
         let network = self.node.network();
+        let wanted = Move::from(authorization);
         let request = TransactionRequest::default()
             .from(self.account)
-            .to(authorization.commitment.asset.contract)
-            .input(abi::settle_call(authorization).into());
+            .to(wanted.call.to)
+            .input(wanted.call.input.clone().into());
         let refused = match self.node.ask::<_, Bytes>("eth_call", (request, "latest")).await {
             Ok(_) => return Ok(Ok(())),
             Err(refused @ Trouble::Refused(_)) => refused,
@@ -197,7 +198,6 @@ impl Settler for EvmSettler {
         let reverted =
             matches!(&refused, Trouble::Refused(error) if super::sender::is_revert(error));
         let head = self.node.latest().await.map_err(|it| it.on(network))?;
-        let wanted = Move::from(authorization);
         let verdict = judge(&self.node, &wanted, &head, self.clock.now().as_secs()).await;
         match verdict.map_err(|it| it.on(network))? {
             // Settled by somebody else already: settling it now says so.
@@ -211,12 +211,27 @@ impl Settler for EvmSettler {
         }
     }
 
-    async fn settle(&self, authorization: &Authorization) -> Result<Settlement, RailError> {
+    async fn settle_for(
+        &self,
+        authorization: &Authorization,
+        amount: Amount,
+    ) -> Result<Settlement, RailError> {
         self.check_network(authorization.commitment.asset)?;
-        let wanted = Move::from(authorization);
+        if amount > authorization.commitment.amount_max {
+            return Ok(Settlement::Refused(RefusedBy::ExceedsAuthorized));
+        }
+        // The spender refuses nothing, and there is nothing to move.
+        if amount.is_zero() {
+            return Ok(Settlement::Refused(RefusedBy::Reverted));
+        }
+        let wanted = Move::of(authorization, amount);
         let unknown = Settlement::Unknown { transaction: None };
         self.in_line(unknown, move |sender| Box::pin(async move { sender.settle(&wanted).await }))
             .await
+    }
+
+    fn facilitator(&self) -> Option<Address> {
+        Some(self.account)
     }
 
     async fn check_ready(&self) -> Result<(), RailError> {

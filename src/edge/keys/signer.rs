@@ -25,7 +25,7 @@ use crate::edge::keys::key::SigningKey;
 use crate::edge::keys::nonce::NonceSecret;
 use crate::ports::holds::{Holds, Released};
 use crate::ports::signer::{
-    ChannelSigner, RefundSigner, ServiceSigner, Signer, SignerError, refund_of,
+    ChannelSigner, RefundSigner, ServiceSigner, Signer, SignerError, authorize, refund_of,
 };
 
 /// Signs authorizations with keys in this process.
@@ -55,12 +55,6 @@ impl LocalSigner {
     pub fn replace_assets(&self, assets: &AssetRegistry) {
         *self.tokens.write().expect("no holder of the domains panics") = TokenDomains::new(assets);
     }
-
-    fn digest(&self, payment: PaymentId, commitment: &Commitment) -> Result<B256, SignerError> {
-        let tokens = self.tokens.read().expect("no holder of the domains panics");
-        let domain = tokens.find(commitment.asset).ok_or(SignerError::UnknownAsset(payment))?;
-        Ok(domain.transfer_digest(commitment))
-    }
 }
 
 #[async_trait]
@@ -70,7 +64,9 @@ impl Signer for LocalSigner {
         let Released { wallet, commitment, permit: _permit } = self.holds.release(payment).await?;
         let key = self.keys.get(&wallet).filter(|key| key.address() == commitment.payer);
         let key = key.ok_or(SignerError::NoKey(wallet))?;
-        Ok((commitment, key.sign(self.digest(payment, &commitment)?)))
+        let tokens = self.tokens.read().expect("no holder of the domains panics");
+        let token = tokens.find(commitment.asset).ok_or(SignerError::UnknownAsset(payment))?;
+        Ok(authorize(commitment, token, |digest| key.sign(digest)))
     }
 
     fn address(&self, wallet: WalletId) -> Option<Address> {
@@ -150,7 +146,7 @@ impl RefundSigner for LocalRefundSigner {
     fn sign_refund(&self, claim: &Claim, valid_before_s: u64) -> Option<Authorization> {
         let commitment = refund_of(claim, self.key.address(), valid_before_s)?;
         let token = self.tokens.find(commitment.asset)?;
-        let signature = self.key.sign(token.transfer_digest(&commitment));
+        let signature = self.key.sign(token.authorization_digest(&commitment));
         Some(Authorization { commitment, signature })
     }
 }

@@ -176,7 +176,11 @@ pub(super) const fn can_never_settle(by: RefusedBy) -> bool {
         | RefusedBy::NonceUsed
         | RefusedBy::Expired
         | RefusedBy::BadSignature => true,
-        RefusedBy::InsufficientFunds | RefusedBy::NotYetValid | RefusedBy::Reverted => false,
+        RefusedBy::InsufficientFunds
+        | RefusedBy::NotYetValid
+        | RefusedBy::Reverted
+        | RefusedBy::AllowanceRequired
+        | RefusedBy::ExceedsAuthorized => false,
     }
 }
 
@@ -189,5 +193,7 @@ pub(super) const fn code_of(by: RefusedBy) -> PaymentCode {
         RefusedBy::NotYetValid => PaymentCode::ValidAfter,
         RefusedBy::BadSignature => PaymentCode::Signature,
         RefusedBy::Canceled | RefusedBy::Reverted => PaymentCode::TransactionState,
+        RefusedBy::AllowanceRequired => PaymentCode::AllowanceRequired,
+        RefusedBy::ExceedsAuthorized => PaymentCode::ExceedsAuthorized,
     }
 }

@@ -7,6 +7,6 @@ mod gas;
 mod interface;
 mod model;
 mod permit2;
-mod scene;
+pub(crate) mod scene;
 mod spenders;
 mod ways_out;

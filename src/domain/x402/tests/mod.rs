@@ -10,6 +10,7 @@
 mod check;
 mod digest;
 mod payer;
+mod permitted;
 mod read;
 mod schemes;
 mod signed;

@@ -42,10 +42,12 @@ fn what_cannot_be_paid_is_skipped_and_what_is_odd_is_refused() {
     assert_eq!(check_offer(&foreign, &asked(), &TOKENS).unwrap()[0].index, 1);
 
     type Edit = fn(&mut PaymentRequired);
-    let edits: [(Edit, &str); 16] = [
+    let edits: [(Edit, &str); 17] = [
         (|o| o.x402_version = 1, "x402.version"),
         (|o| o.resource.url.push('s'), "x402.resource"),
-        (|o| o.accepts[0].scheme = "upto".to_owned(), "x402.scheme"),
+        (|o| o.accepts[0].scheme = "upfront".to_owned(), "x402.scheme"),
+        // Nobody is named who may settle.
+        (|o| o.accepts[0].scheme = "upto".to_owned(), "x402.field"),
         (|o| o.accepts[0].network = "base".to_owned(), "x402.network"),
         (|o| o.accepts[0].network = "eip155:8453".to_owned(), "x402.unknown_asset"),
         (|o| o.accepts[0].asset = PAYER.to_string(), "x402.unknown_asset"),
