@@ -158,9 +158,13 @@ const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
 /// Entries between two snapshots.
 const SNAPSHOT_EVERY: u64 = 100_000;
 
-/// When vouchers are claimed: after an hour, or a dollar of a six-digit coin.
-const CLAIMS: ClaimPolicy =
-    ClaimPolicy { age_max: Duration::from_secs(3600), amount_max: Amount::new(1_000_000) };
+/// When vouchers are claimed: after an hour, or a dollar of a six-digit coin. After a day without a
+/// call a channel's rest goes back.
+const CLAIMS: ClaimPolicy = ClaimPolicy {
+    age_max: Duration::from_secs(3600),
+    amount_max: Amount::new(1_000_000),
+    idle_max: Duration::from_secs(24 * 3600),
+};
 
 /// Who acts on channels for the provider, where its offer takes them.
 fn channel_settler(plan: &ProviderPlan) -> Option<Arc<dyn ChannelSettler>> {

@@ -134,6 +134,35 @@ async fn the_books_of_both_sides_go_on_where_they_were_after_a_restart() {
     assert_eq!(states.await.unwrap(), [ChannelState::Open], "the channel is used again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_charged_comes_back_and_the_wallet_has_all_but_what_it_spent() {
+    let market = open().await;
+    let client = market.client("worker").await;
+    for number in 0..3 {
+        client.buy(echo(&format!("call {number}"))).await.unwrap();
+    }
+    market.node().payer.drain().await;
+    let payee = &market.provider.as_ref().unwrap().payee;
+    assert_eq!(payee.give_back_idle(Duration::ZERO).await.unwrap(), 1);
+    market.node().reconciler.round().await.unwrap();
+    let (states, position) = market
+        .node()
+        .treasury
+        .read(|ledger| {
+            let states = ledger.channels().map(|channel| channel.state).collect::<Vec<_>>();
+            (states, ledger.wallets()[0].find(usdc()).copied().unwrap())
+        })
+        .await
+        .unwrap();
+    assert_eq!(states, [ChannelState::Closed]);
+    assert_eq!(position.locked, Amount::ZERO);
+    let holder = crate::market::key("main").address();
+    let owned = market.evidence.balance(usdc(), holder).await.unwrap().amount;
+    assert_eq!(position.available(), owned, "the books say what the chain says");
+    assert_eq!(owned.get(), 10_000_000 - 3 * PRICE);
+    assert_eq!(market.earned_on_chain().await, 3 * PRICE);
+}
+
 /// A payer that keeps no rules: it says whatever it is told to say.
 struct Stranger {
     key: PrivateKeySigner,

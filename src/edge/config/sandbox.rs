@@ -18,6 +18,10 @@ passphrase_file = "keys/passphrase"   # made too: fit for a sandbox, not for mon
 [discovery]
 allow_private = true          # the sandbox's providers are on this machine
 
+[channels]                    # what may lie locked at providers that are paid by voucher
+per_provider = "1 USD"
+total = "5 USD"
+
 [budget.fleet-day]            # all agents together, each day
 applies_to = "*"
 limit = "5 USD"
@@ -27,6 +31,6 @@ window = { calendar = "day" }
 per_call_max = "0.05 USD"
 rates = { calls_per_minute = 600, concurrency = 16 }
 allow_any = true              # any capability, model, provider and payee is meant
-allow = { capabilities = ["*"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact"] }
+allow = { capabilities = ["*"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact", "batch-settlement"] }
 "#
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
+use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::tab::{Tab, TabCommand, Voucher};
 use crate::domain::ledger::{Command, Ledger};
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ClaimRow, Depth};
 use crate::ports::rail::{RailError, Settlement};
@@ -16,6 +18,9 @@ use crate::runtime::treasury::Refused;
 
 /// Channels that one round looks at on the chain at most, those with the most to claim first.
 const WATCHED_MAX: usize = 1000;
+
+/// Idle channels that one round gives back at most.
+const GIVEN_BACK_MAX: usize = 16;
 
 /// How long before a payer may take its money out an unclaimed channel wakes somebody.
 const WITHDRAWAL_ALARM: Duration = Duration::from_secs(300);
@@ -77,6 +82,39 @@ impl Payee {
             round.silent = desk.sweep(channels, first.terms.asset).await.or(round.silent);
         }
         Ok(round)
+    }
+}
+
+impl Payee {
+    /// Gives back what lies in channels that were not used for `idle`: after claiming what is owed, in
+    /// one transaction each. A payer has its money without asking, and without waiting for its delay.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn give_back_idle(&self, idle: Duration) -> Result<u64, Refused> {
+        let desk = self.desk.as_ref();
+        let Some(channels) = &desk.channels else { return Ok(0) };
+        let now = desk.parts.clock.now();
+        let unused = move |ledger: &Ledger| -> Vec<Tab> {
+            let unused = |tab: &&Tab| tab.balance > tab.claimed && now.since(tab.used_at) >= idle;
+            ledger.tabs().filter(unused).take(GIVEN_BACK_MAX).cloned().collect()
+        };
+        let mut given_back = 0_u64;
+        for tab in desk.parts.treasury.read(unused).await? {
+            // A call that is being served is not taken its channel from.
+            let Ok(_flight) = desk.flights.take(key_of(&tab)) else { continue };
+            let row = row_of(&tab).filter(|_| !tab.unclaimed().is_zero());
+            let rest = tab.balance.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
+            let given = channels.settler.give_back(&tab.terms, row.as_ref(), rest).await;
+            if matches!(given, Ok(Settlement::Settled { .. })) {
+                given_back = given_back.saturating_add(1);
+            }
+            desk.see_all(&[(tab.id, tab.terms.withdraw_delay_s)]).await?;
+            if row.is_some() {
+                desk.sweep(channels, tab.terms.asset).await;
+            }
+        }
+        Ok(given_back)
     }
 }
 
@@ -145,6 +183,11 @@ fn is_due(tab: &Tab, now: Timestamp, policy: &ClaimPolicy) -> bool {
     tab.withdrawable_at_s.is_some()
         || tab.unclaimed() >= policy.amount_max
         || tab.unclaimed_since.is_some_and(|since| now.since(since) >= policy.age_max)
+}
+
+/// The channel's place among what is worked on.
+const fn key_of(tab: &Tab) -> AuthorizationKey {
+    AuthorizationKey { asset: tab.terms.asset, payer: tab.terms.payer, nonce: tab.id.0 }
 }
 
 fn row_of(tab: &Tab) -> Option<ClaimRow> {

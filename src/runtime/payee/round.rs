@@ -81,6 +81,9 @@ impl Payee {
         loop {
             let round = self.round().await?;
             let claimed = self.claim_round(false).await?;
+            if let Some(channels) = &self.desk.channels {
+                self.give_back_idle(channels.claims.idle_max).await?;
+            }
             if let Some(problem) = round.silent.or(claimed.silent) {
                 tracing::warn!(%problem, "rail silent");
             }

@@ -65,6 +65,8 @@ pub struct ClaimPolicy {
     pub age_max: Duration,
     /// So much unclaimed, in atomic units.
     pub amount_max: Amount,
+    /// Not used for so long: then it is claimed, and what is left goes back to its payer.
+    pub idle_max: Duration,
 }
 
 /// One call that a channel pays.

@@ -89,7 +89,7 @@ impl Ledger {
     pub(in crate::domain::ledger) fn evolve_tab(&mut self, at: Timestamp, event: &TabEvent) {
         match event {
             TabEvent::Opened { channel, terms } => {
-                let former = self.tabs.insert(*channel, Tab::new(*channel, *terms));
+                let former = self.tabs.insert(*channel, Tab::new(*channel, *terms, at));
                 assert!(former.is_none(), "a tab is opened once");
             }
             TabEvent::Charged(charged) => {
@@ -105,6 +105,7 @@ impl Ledger {
                 let (fingerprint, payment) = (*fingerprint, *payment);
                 tab.last = Some(LastCharge { base, amount, fingerprint, payment });
                 tab.unclaimed_since = tab.unclaimed_since.or(Some(at));
+                tab.used_at = at;
                 tab.calls = tab.calls.saturating_add(1);
             }
             TabEvent::Seen(seen) => {

@@ -53,12 +53,14 @@ pub struct Tab {
     pub withdrawable_at_s: Option<u64>,
     /// When it was charged first since the last claim.
     pub unclaimed_since: Option<Timestamp>,
+    /// When it paid a call last, or was opened.
+    pub used_at: Timestamp,
     /// How many calls it paid.
     pub calls: u64,
 }
 
 impl Tab {
-    pub(super) const fn new(id: ChannelId, terms: ChannelTerms) -> Self {
+    pub(super) const fn new(id: ChannelId, terms: ChannelTerms, used_at: Timestamp) -> Self {
         let zero = Amount::ZERO;
         Self {
             id,
@@ -71,6 +73,7 @@ impl Tab {
             last: None,
             withdrawable_at_s: None,
             unclaimed_since: None,
+            used_at,
             calls: 0,
         }
     }
