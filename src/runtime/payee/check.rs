@@ -100,6 +100,11 @@ impl Desk {
         payment: &PaymentPayload,
     ) -> Result<Presented, ServiceError> {
         let read = || {
+            let mut ways = self.offering.pay_by.iter();
+            // Its terms are of no interest where the scheme itself is not taken.
+            if !ways.any(|way| way.scheme.as_str() == payment.accepted.scheme) {
+                return Err(PaymentError::Scheme);
+            }
             let authorization = read_authorization(payment)?;
             Ok((authorization, identifier::find_payment(payment)?))
         };
