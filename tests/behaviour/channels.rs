@@ -141,7 +141,6 @@ async fn what_was_not_charged_comes_back_and_the_wallet_has_all_but_what_it_spen
     for number in 0..3 {
         client.buy(echo(&format!("call {number}"))).await.unwrap();
     }
-    market.node().payer.drain().await;
     let payee = &market.provider.as_ref().unwrap().payee;
     assert_eq!(payee.give_back_idle(Duration::ZERO).await.unwrap(), 1);
     market.node().reconciler.round().await.unwrap();
@@ -161,6 +160,9 @@ async fn what_was_not_charged_comes_back_and_the_wallet_has_all_but_what_it_spen
     assert_eq!(position.available(), owned, "the books say what the chain says");
     assert_eq!(owned.get(), 10_000_000 - 3 * PRICE);
     assert_eq!(market.earned_on_chain().await, 3 * PRICE);
+    // The next call finds that the channel has ended, and opens another.
+    client.buy(echo("after")).await.unwrap();
+    assert_eq!(charged(&market).await, 4 * PRICE);
 }
 
 /// A payer that keeps no rules: it says whatever it is told to say.

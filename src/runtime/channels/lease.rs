@@ -86,6 +86,8 @@ pub struct Lease {
     room: Amount,
     filling: bool,
     fills_from: Timestamp,
+    /// Nothing more is signed for it.
+    ended: bool,
     /// What has to go with the call.
     pub deposit: Option<DepositWord>,
 }
@@ -106,6 +108,11 @@ impl Keeper {
                         Ok(()) => Ok(lease),
                         Err(NotLent::Refused(refused)) if is_filling(&refused) => {
                             lease.give_back_filling();
+                            continue;
+                        }
+                        Err(NotLent::Refused(refused)) if has_ended(&refused) => {
+                            lease.ended = true;
+                            lease.give_back_unused();
                             continue;
                         }
                         Err(error) => {
@@ -133,7 +140,8 @@ impl Keeper {
     ) -> Lease {
         let (keeper, key) = (self.clone(), key.clone());
         let (last, deposit, fills_from) = (None, None, Timestamp::ZERO);
-        Lease { keeper, key, channel, terms, last, room, filling: false, fills_from, deposit }
+        let (filling, ended) = (false, false);
+        Lease { keeper, key, channel, terms, last, room, filling, fills_from, ended, deposit }
     }
 
     /// A free channel with room; else one to top up; else a new one.
@@ -170,7 +178,8 @@ impl Keeper {
         let (channel, terms, room, filling) = (slot.id, slot.terms, slot.room, slot.filling);
         let (last, fills_from, deposit) = (slot.last.take(), slot.fills_from, None);
         let (keeper, key) = (self.clone(), key.clone());
-        Some(Lease { keeper, key, channel, terms, last, room, filling, fills_from, deposit })
+        let ended = false;
+        Some(Lease { keeper, key, channel, terms, last, room, filling, fills_from, ended, deposit })
     }
 
     fn new_terms(&self, key: &PoolKey, payment: PaymentId) -> ChannelTerms {
@@ -299,6 +308,17 @@ fn is_filling(refused: &Refused) -> bool {
     matches!(refused.rejection(), Some(Rejection::ChannelBusy { .. }))
 }
 
+/// Whether the ledger said that the channel is drawn on no more.
+fn has_ended(refused: &Refused) -> bool {
+    matches!(refused.rejection(), Some(Rejection::ChannelFrozen { .. }))
+}
+
+/// Whether another channel may do where this one did not: the chain has shown that it has ended, or
+/// that less lies in it.
+pub fn is_unfit(refused: &Refused) -> bool {
+    has_ended(refused) || matches!(refused.rejection(), Some(Rejection::ChannelEmpty { .. }))
+}
+
 /// How long a deposit may take to arrive at most, in seconds, whatever a payee asks for.
 const DEPOSIT_LIFE_MAX_S: u64 = 600;
 
@@ -311,10 +331,27 @@ impl Lease {
         let (channel, last) = (self.channel, self.last);
         let amount = ask.commitment.amount_max;
         let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last }));
-        let done = self.keeper.tell(draw).await?;
+        let done = self.keeper.tell(draw).await;
+        if let Err(refused) = &done {
+            self.learn(refused);
+        }
+        let done = done?;
         self.last = None;
         self.room = self.room.checked_sub(amount).unwrap_or(Amount::ZERO);
         Ok(done)
+    }
+
+    /// What a refusal says of the channel: the chain may have shown meanwhile that less lies there, or
+    /// that it has ended.
+    fn learn(&mut self, refused: &Refused) {
+        match refused.rejection() {
+            Some(Rejection::ChannelEmpty { room, .. }) => {
+                self.room = *room;
+                self.filling = false;
+            }
+            Some(Rejection::ChannelFrozen { .. }) => self.ended = true,
+            _ => {}
+        }
     }
 
     /// The voucher of a payment that was drawn.
@@ -336,7 +373,11 @@ impl Lease {
 
     /// Ends it where nothing was drawn.
     pub fn give_back_unused(self) {
-        self.keeper.put_back(&self, self.room, self.last);
+        if self.ended {
+            self.keeper.take_out(&self.key, self.channel);
+        } else {
+            self.keeper.put_back(&self, self.room, self.last);
+        }
     }
 
     fn give_back_filling(mut self) {

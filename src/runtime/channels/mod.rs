@@ -25,7 +25,7 @@ use crate::ports::clock::Clock;
 use crate::ports::signer::ChannelSigner;
 use crate::runtime::treasury::{Refused, Treasury};
 
-pub use lease::{Lease, Need, NotLent};
+pub use lease::{Lease, Need, NotLent, is_unfit};
 
 /// Channels of one pool at most: so many calls to one provider may run at once by channel.
 pub const POOL_MAX: usize = 64;

@@ -19,7 +19,7 @@ use crate::domain::quote::PayBy;
 use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Lease, Need, NotLent, PoolKey};
+use crate::runtime::channels::{Lease, Need, NotLent, PoolKey, is_unfit};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::free::Free;
@@ -30,6 +30,9 @@ use crate::runtime::treasury::Refused;
 
 /// Tries at a hold when the policy changes between decision and hold.
 const HOLD_TRIES_MAX: u32 = 3;
+
+/// Channels that are tried for one call where the chain has ended those that were tried.
+const CHANNEL_TRIES_MAX: u32 = 64;
 
 /// Seconds that an authorization is valid before now, by the chain's clock: a chain's time may lag.
 const VALID_AFTER_S: u64 = 0;
@@ -248,6 +251,9 @@ impl Payer {
                     if is_stale(&refused) && tries < HOLD_TRIES_MAX {
                         let read = self.rules.current().await;
                         *rules = read.map_err(|refused| stopped(&prepared, refused))?;
+                        continue;
+                    }
+                    if is_unfit(&refused) && tries < CHANNEL_TRIES_MAX {
                         continue;
                     }
                     let budgets = match &refused {
