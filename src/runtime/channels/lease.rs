@@ -69,6 +69,8 @@ pub struct Need {
     pub nano: Nano,
     /// How long an authorization may live by the offer, in seconds.
     pub timeout_s: u64,
+    /// The least that a deposit may be by the offer.
+    pub deposit_min: Amount,
     /// The policy that allowed it.
     pub policy_version: u32,
 }
@@ -100,6 +102,7 @@ impl Keeper {
     /// [`NotLent`].
     pub async fn lend(&self, key: &PoolKey, need: &Need) -> Result<Lease, NotLent> {
         let until = self.clock.now().after(self.settings.wait_max);
+        let mut ended = 0;
         loop {
             let given_back = self.given_back.notified();
             match self.take(key, need) {
@@ -110,7 +113,10 @@ impl Keeper {
                             lease.give_back_filling();
                             continue;
                         }
-                        Err(NotLent::Refused(refused)) if has_ended(&refused) => {
+                        Err(NotLent::Refused(refused))
+                            if has_ended(&refused) && ended < POOL_MAX =>
+                        {
+                            ended = usize::saturating_add(ended, 1);
                             lease.ended = true;
                             lease.give_back_unused();
                             continue;
@@ -188,8 +194,8 @@ impl Keeper {
             payer: key.payer,
             payer_authorizer: self.signer.authorizer(),
             receiver: key.receiver,
-            receiver_authorizer: key.offer.receiver_authorizer,
-            withdraw_delay_s: key.offer.withdraw_delay_s,
+            receiver_authorizer: key.receiver_authorizer,
+            withdraw_delay_s: key.withdraw_delay_s,
             salt: self.signer.salt(key.wallet, payment),
         }
     }
@@ -238,7 +244,7 @@ impl Keeper {
         let Need { payment, amount, nano, timeout_s, .. } = *need;
         let calls = self.settings.calls_a_deposit.max(1);
         let wanted = amount.checked_mul(u128::from(calls)).unwrap_or(amount);
-        let amount_of = wanted.max(lease.key.offer.deposit_min);
+        let amount_of = wanted.max(need.deposit_min);
         // The same rate as the call's, rounded up.
         let nano_of =
             u128::from(nano.get()).saturating_mul(amount_of.get()).div_ceil(amount.get().max(1));

@@ -16,7 +16,6 @@ use tokio::sync::Notify;
 
 use crate::domain::asset::Asset;
 use crate::domain::channel::{ChannelId, ChannelTerms};
-use crate::domain::commitment::ChannelOffer;
 use crate::domain::id::{Name, WalletId};
 use crate::domain::ledger::channel::{Channel, ChannelCaps, ChannelState, Charge};
 use crate::domain::money::Amount;
@@ -56,8 +55,10 @@ pub struct PoolKey {
     pub payer: Address,
     /// To which address.
     pub receiver: Address,
-    /// On which terms.
-    pub offer: ChannelOffer,
+    /// Who signs claims and refunds.
+    pub receiver_authorizer: Address,
+    /// How long the payer waits for what was not claimed, in seconds.
+    pub withdraw_delay_s: u64,
 }
 
 /// One channel, as the keeper lends it.
@@ -150,10 +151,7 @@ fn key_of(channel: &Channel) -> PoolKey {
         asset: opened.terms.asset,
         payer: opened.terms.payer,
         receiver: opened.terms.receiver,
-        offer: ChannelOffer {
-            receiver_authorizer: opened.terms.receiver_authorizer,
-            withdraw_delay_s: opened.terms.withdraw_delay_s,
-            deposit_min: Amount::ZERO,
-        },
+        receiver_authorizer: opened.terms.receiver_authorizer,
+        withdraw_delay_s: opened.terms.withdraw_delay_s,
     }
 }

@@ -276,11 +276,13 @@ impl Payer {
     ) -> Result<Option<Lease>, NotLent> {
         let Some(channels) = &self.parts.channels else { return Ok(None) };
         let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
+        let Scheme::BatchSettlement(offer) = candidate.pay_by.scheme else { return Ok(None) };
         let need = Need {
             payment: prepared.payment,
             amount: candidate.amount,
             nano: candidate.nano,
             timeout_s: candidate.pay_by.timeout_s,
+            deposit_min: offer.deposit_min,
             policy_version: rules.version,
         };
         channels.lend(&key, &need).await.map(Some)
@@ -298,7 +300,8 @@ impl Payer {
             asset: way.asset,
             payer: self.parts.signer.address(wallet)?,
             receiver: way.pay_to,
-            offer,
+            receiver_authorizer: offer.receiver_authorizer,
+            withdraw_delay_s: offer.withdraw_delay_s,
         })
     }
 
