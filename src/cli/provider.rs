@@ -12,7 +12,7 @@ use bursar::domain::order::Units;
 use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{
-    Config, FreeSettings, NetworkSettings, PayTo as Receiver, ProviderSettings,
+    Config, FreeSettings, NetworkSettings, PaidBy, PayTo as Receiver, ProviderSettings,
 };
 use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{
@@ -156,7 +156,7 @@ async fn start(
 fn ways(
     settings: &ProviderSettings,
     pay_to: alloy::primitives::Address,
-    claims: alloy::primitives::Address,
+    gas_account: alloy::primitives::Address,
 ) -> Vec<PayBy> {
     let exact = PayBy {
         scheme: Scheme::Exact,
@@ -165,15 +165,21 @@ fn ways(
         pay_to,
         timeout_s: settings.authorization_life.as_secs(),
     };
+    let by_call = settings.ways.iter().map(|way| match *way {
+        PaidBy::Exact(method) => PayBy { method, ..exact },
+        PaidBy::Upto(method) => {
+            PayBy { scheme: Scheme::Upto { facilitator: gas_account }, method, ..exact }
+        }
+    });
     let channel = settings.withdraw_delay.map(|delay| PayBy {
         scheme: Scheme::BatchSettlement(ChannelOffer {
-            receiver_authorizer: claims,
+            receiver_authorizer: gas_account,
             withdraw_delay_s: delay.as_secs(),
             deposit_min: Amount::ZERO,
         }),
         ..exact
     });
-    channel.into_iter().chain([exact]).collect()
+    channel.into_iter().chain(by_call).collect()
 }
 
 /// How what is given away is bounded, where anything is.

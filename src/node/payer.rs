@@ -136,6 +136,7 @@ impl PayerNode {
         let signer = Arc::new(signer);
         let archive = Arc::new(store.clone());
         let channels = keeper(plan.payer.channels, &plan.clock, &treasury, &signer).await?;
+        let rails: Vec<_> = plan.rails.iter().map(|(rail, _)| Arc::clone(rail)).collect();
         let payer = Payer::new(PayerParts {
             treasury: treasury.clone(),
             archive: archive.clone(),
@@ -146,7 +147,8 @@ impl PayerNode {
             limits: Arc::new(Limits::new(Arc::clone(&plan.clock))),
             clock: Arc::clone(&plan.clock),
             settings: plan.payer,
-        });
+        })
+        .asking(rails);
         let node = Node {
             treasury: treasury.clone(),
             payer: payer.clone(),

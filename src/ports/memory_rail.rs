@@ -11,13 +11,13 @@ use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::ChannelId;
-use crate::domain::commitment::{Authorization, AuthorizationKey, Commitment};
+use crate::domain::commitment::{Authorization, AuthorizationKey, Commitment, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
 use crate::ports::clock::Clock;
 use crate::ports::rail::{
-    Evidence, Holding, NonceState, RailError, RefusedBy, Settlement, Settler, Sighting, Transfer,
-    Transfers,
+    Allowance, Evidence, Holding, NonceState, RailError, RefusedBy, Settlement, Settler, Sighting,
+    Transfer, Transfers,
 };
 
 /// What goes wrong with the next settlement.
@@ -41,6 +41,8 @@ pub enum RailFault {
 struct State {
     balances: BTreeMap<(Asset, Address), Amount>,
     nonces: BTreeMap<AuthorizationKey, NonceState>,
+    /// What Permit2 may move, where it may not move everything.
+    allowances: BTreeMap<(Asset, Address), Amount>,
     transfers: Vec<(Asset, Transfer)>,
     faults: VecDeque<RailFault>,
     silent: bool,
@@ -65,6 +67,11 @@ impl MemoryRail {
     /// Gives `holder` money from nowhere, as a transfer that everybody sees.
     pub fn fund(&self, asset: Asset, holder: Address, amount: Amount) {
         self.with(|state| state.transfer(asset, Address::ZERO, holder, amount, None));
+    }
+
+    /// Lets Permit2 move just so much of `holder`'s from here on.
+    pub fn allow(&self, asset: Asset, holder: Address, amount: Amount) {
+        self.with(|state| state.allowances.insert((asset, holder), amount));
     }
 
     /// Lets the next settlements go wrong, in this order.
@@ -187,6 +194,10 @@ impl State {
         self.balances.get(&(asset, holder)).copied().unwrap_or(Amount::ZERO)
     }
 
+    fn allowed(&self, asset: Asset, holder: Address) -> Amount {
+        self.allowances.get(&(asset, holder)).copied().unwrap_or(Amount::MAX)
+    }
+
     fn transaction(&mut self) -> B256 {
         self.height = self.height.saturating_add(1);
         keccak256(self.height.to_be_bytes())
@@ -222,11 +233,21 @@ impl State {
             }
             Some(NonceState::Unused) | None => {}
         }
-        if now_s <= commitment.valid_after_s {
+        // Permit2's times are inclusive.
+        let early = match commitment.method.is_permit2() {
+            true => now_s < commitment.valid_after_s,
+            false => now_s <= commitment.valid_after_s,
+        };
+        if early {
             return Err(RefusedBy::NotYetValid);
         }
         if now_s >= commitment.valid_before_s {
             return Err(RefusedBy::Expired);
+        }
+        if commitment.method == TransferMethod::Permit2
+            && self.allowed(commitment.asset, commitment.payer) < commitment.amount_max
+        {
+            return Err(RefusedBy::AllowanceRequired);
         }
         if self.owned(commitment.asset, commitment.payer) < commitment.amount_max {
             return Err(RefusedBy::InsufficientFunds);
@@ -341,6 +362,16 @@ impl Evidence for MemoryRail {
                 .collect();
             Transfers { moved, up_to: state.height.max(after) }
         }))
+    }
+
+    async fn allowance(
+        &self,
+        asset: Asset,
+        owner: Address,
+    ) -> Result<Option<Allowance>, RailError> {
+        self.check_answers()?;
+        let amount = self.with(|state| state.allowed(asset, owner));
+        Ok(Some(Allowance { amount, permit_nonce: None }))
     }
 
     fn network(&self) -> Network {

@@ -306,20 +306,19 @@ pub trait Evidence: Send + Sync {
         None
     }
 
-    /// The network it watches.
-    fn network(&self) -> Network;
-}
-
-/// Tells what Permit2 may move of somebody's.
-#[async_trait]
-pub trait Allowances: Send + Sync {
-    /// What Permit2 may move of `owner`'s `asset` now.
+    /// What Permit2 may move of `owner`'s `asset` on the newest block; `None` on a rail without Permit2.
     ///
     /// # Errors
     /// [`RailError`] where nothing is known.
-    async fn allowance(&self, asset: Asset, owner: Address) -> Result<Allowance, RailError>;
+    async fn allowance(
+        &self,
+        _asset: Asset,
+        _owner: Address,
+    ) -> Result<Option<Allowance>, RailError> {
+        Ok(None)
+    }
 
-    /// The network it looks at.
+    /// The network it watches.
     fn network(&self) -> Network;
 }
 

@@ -14,8 +14,8 @@ use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::memory_rail::{MemoryRail, RailFault};
 use crate::ports::rail::{
-    Authorization, Evidence, Holding, NonceState, RailError, RefusedBy, Settlement, Settler,
-    Sighting, Transfer, Transfers,
+    Allowance, Authorization, Evidence, Holding, NonceState, RailError, RefusedBy, Settlement,
+    Settler, Sighting, Transfer, Transfers,
 };
 use crate::sim::clock::SimClock;
 use crate::sim::fate::{Fate, Fault};
@@ -194,6 +194,15 @@ impl Evidence for SimRail {
             found.up_to = block.saturating_sub(1).max(after);
         }
         Ok(found)
+    }
+
+    async fn allowance(
+        &self,
+        asset: Asset,
+        owner: Address,
+    ) -> Result<Option<Allowance>, RailError> {
+        self.answer().await?;
+        self.rail.allowance(asset, owner).await
     }
 
     fn network(&self) -> Network {

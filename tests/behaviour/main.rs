@@ -25,3 +25,4 @@ mod paid_method;
 mod paying;
 mod permit2;
 mod terms;
+mod upto;

@@ -21,6 +21,7 @@ use bursar::domain::order::{Order, Units, Usage};
 use bursar::domain::policy::{PolicyDocument, Rates};
 use bursar::domain::pricing::Tiers;
 use bursar::domain::quote::{PayBy, PriceTerms};
+use bursar::domain::time::Timestamp;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
 use bursar::edge::grpc::{Address, AgentClient, GrpcConnector, Listener, Purchase, Reach};
@@ -75,7 +76,7 @@ window = "lifetime"
 per_call_max = "0.005 USD"
 can_delegate = true
 allow_any = true
-allow = { capabilities = ["echo"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact", "batch-settlement"] }
+allow = { capabilities = ["echo"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact", "upto", "batch-settlement"] }
 
 [role.idle]
 per_call_max = "0.005 USD"
@@ -176,12 +177,39 @@ pub struct Shop {
     pub serve_first: Option<ServeFirst>,
     /// Whether channels are taken, and liked better than `exact`.
     pub by_channel: bool,
+    /// In which way it is paid, where not by `exact` on the token itself.
+    pub instead: Option<(Scheme, TransferMethod)>,
 }
 
 impl Default for Shop {
     fn default() -> Self {
         let terms = PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() };
-        Self { terms, tiers: Tiers::default(), free: None, serve_first: None, by_channel: false }
+        Self {
+            terms,
+            tiers: Tiers::default(),
+            free: None,
+            serve_first: None,
+            by_channel: false,
+            instead: None,
+        }
+    }
+}
+
+/// The machine's clock, put forward by hand.
+#[derive(Clone, Default)]
+pub struct Hand(Arc<AtomicU64>);
+
+#[async_trait]
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().after(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        while self.now() < until {
+            let soon = SystemClock.now().after(Duration::from_millis(20));
+            SystemClock.sleep_until(soon).await;
+        }
     }
 }
 
@@ -196,6 +224,8 @@ pub struct Market {
     pub registry: Arc<Registry>,
     /// When the provider pays back what it was paid and did not serve.
     pub refund_after: Option<Duration>,
+    /// Every clock of the market.
+    pub hand: Hand,
     folder: TempDir,
     tokens: BTreeMap<&'static str, Token>,
 }
@@ -208,7 +238,8 @@ impl Market {
 
     /// The same, where the provider sells like this.
     pub async fn open_with(shop: Shop) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let hand = Hand::default();
+        let clock: Arc<dyn Clock> = Arc::new(hand.clone());
         let folder = tempfile::tempdir().unwrap();
         let chain = SandboxChain::start(None, loopback(), Arc::clone(&clock)).await.unwrap();
         chain.fund(key("main").address(), Amount::new(10_000_000)).await.unwrap();
@@ -226,6 +257,7 @@ impl Market {
             evidence: evm,
             registry,
             refund_after: None,
+            hand,
             folder,
             tokens: BTreeMap::new(),
         };
@@ -236,19 +268,15 @@ impl Market {
     }
 
     pub async fn start_provider(&mut self) {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(self.hand.clone());
         let rail = RailPlan::sandbox(self.chain.url());
         let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
-        let Shop { terms: flat, tiers, free, serve_first, by_channel } = self.shop.clone();
+        let Shop { terms: flat, tiers, free, serve_first, by_channel, instead } = self.shop.clone();
+        let (scheme, method) = instead.unwrap_or((Scheme::Exact, TransferMethod::Eip3009));
         let volume_discount = VolumeDiscount::default();
         let terms = PayeeTerms { list: flat, floor: flat, volume_discount, rounds_max: 1 };
-        let pay_by = PayBy {
-            scheme: Scheme::Exact,
-            method: TransferMethod::Eip3009,
-            asset: usdc(),
-            pay_to: key("payee").address(),
-            timeout_s: 60,
-        };
+        let pay_by =
+            PayBy { scheme, method, asset: usdc(), pay_to: key("payee").address(), timeout_s: 60 };
         let channel = by_channel.then(|| PayBy { scheme: channel_scheme(), ..pay_by });
         let plan = ProviderPlan {
             name: name("echo"),
@@ -281,7 +309,7 @@ impl Market {
             listener: Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap(),
             refund_after: self.refund_after,
             reconcile_every: Duration::from_millis(200),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(self.hand.clone()),
         };
         self.provider = Some(Provider::start(plan).await.unwrap());
     }
@@ -309,10 +337,16 @@ impl Market {
                 ..PayerSettings::default()
             },
             reconcile_every: Duration::from_millis(200),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(self.hand.clone()),
             entropy: Arc::new(SystemEntropy),
         };
         self.node = Some(PayerNode::start(plan).await.unwrap());
+    }
+
+    /// Lets so many seconds go by: the chain's newest block, which is final, says so too.
+    pub async fn pass(&self, seconds: u64) {
+        self.hand.0.fetch_add(seconds, Ordering::SeqCst);
+        self.chain.fund(key("nobody").address(), Amount::new(1)).await.unwrap();
     }
 
     pub fn node(&self) -> &PayerNode {
@@ -384,7 +418,7 @@ impl Market {
 
     /// What is left of the agent's own budget.
     pub async fn left(&self, agent: &str) -> Nano {
-        let now = SystemClock.now();
+        let now = self.hand.now();
         let id = bursar::domain::id::AgentId::named(&name(agent));
         let checks = self.node().operator.budgets_of(id, None, now).await.unwrap();
         checks.iter().find(|check| check.budget.as_str() == "agent").unwrap().left()

@@ -10,9 +10,7 @@ use bursar::domain::money::{Amount, Rate};
 use bursar::domain::x402::TokenDomain;
 use bursar::domain::x402::permit2::PERMIT2;
 use bursar::edge::evm::Evm;
-use bursar::ports::rail::{
-    Allowances, Authorization, Evidence, NonceState, RefusedBy, Settlement, Settler,
-};
+use bursar::ports::rail::{Authorization, Evidence, NonceState, RefusedBy, Settlement, Settler};
 use bursar::ports::signer::authorize;
 
 use crate::chain::{Chain, gas, now_s, payee, payer, stranger, transferCall};
@@ -231,7 +229,7 @@ async fn a21_an_invalidated_nonce_is_told_from_a_used_one(chain: &Chain) {
 async fn without_an_allowance_it_is_refused_before_any_gas_is_spent(chain: &Chain) {
     let (evm, before) = (chain.evm().await, sent_by_gas(chain).await);
     let settler = chain.settler(&evm).await;
-    let allowance = evm.allowance(chain.asset(), payer().address()).await.unwrap();
+    let allowance = evm.allowance(chain.asset(), payer().address()).await.unwrap().unwrap();
     assert_eq!((allowance.amount, allowance.permit_nonce), (Amount::ZERO, Some(0)));
     for scheme in [Scheme::Exact, upto()] {
         let authorization = sign(commitment(chain, scheme, 500, 8));
@@ -259,7 +257,7 @@ async fn a_permit_that_comes_with_it_gives_the_allowance(chain: &Chain) {
             NonceState::Used { amount, .. } => assert_eq!(amount.get(), charged),
             other => panic!("{other:?}"),
         }
-        let allowance = evm.allowance(chain.asset(), payer().address()).await.unwrap();
+        let allowance = evm.allowance(chain.asset(), payer().address()).await.unwrap().unwrap();
         // What was not charged stays allowed to Permit2, which moves nothing without a signature.
         assert_eq!(allowance.amount.get(), 500 - charged);
         assert_eq!(allowance.permit_nonce, Some(turn + 1));
@@ -289,7 +287,7 @@ async fn a_token_that_answers_nothing_is_paid_by_its_holders_approval(chain: &Ch
     });
     let evm = Evm::connect(&config).await.unwrap();
     let settler = chain.settler(&evm).await;
-    let allowance = evm.allowance(asset, payer().address()).await.unwrap();
+    let allowance = evm.allowance(asset, payer().address()).await.unwrap().unwrap();
     assert_eq!((allowance.amount, allowance.permit_nonce), (Amount::ZERO, None));
     // F23: just what is needed is approved.
     let approve = approveCall { spender: PERMIT2, value: U256::from(700) };

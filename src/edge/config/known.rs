@@ -29,6 +29,48 @@ pub struct Known {
     pub block_ms: u64,
 }
 
+/// A token that needs no more than a rate.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct KnownToken {
+    /// Where it lives.
+    pub network: Network,
+    /// What it is called.
+    pub symbol: &'static str,
+    /// Its contract.
+    pub contract: Address,
+    /// Decimals between its atomic units and its unit.
+    pub decimals: u8,
+    /// Its EIP-712 name and version, where it takes signed permits (EIP-2612) or authorizations.
+    pub eip712: Option<(&'static str, &'static str)>,
+}
+
+impl KnownToken {
+    /// Every token that is known beside USDC. None of them pays by EIP-3009. Source: the tokens' issuers;
+    /// decimals and domain are checked at start against the contract.
+    pub const ALL: [Self; 8] = [
+        Self::plain(1, "USDT", address!("0xdAC17F958D2ee523a2206206994597C13D831ec7"), 6),
+        // Its permits are of another form than EIP-2612.
+        Self::plain(1, "DAI", address!("0x6B175474E89094C44Da98b954EedeAC495271d0F"), 18),
+        Self::plain(1, "EURS", address!("0xdB25f211AB05b1c97D595516F45794528a807ad8"), 2),
+        Self::plain(137, "USDT", address!("0xc2132D05D31c914a87C6611C10748AEb04B58e8F"), 6),
+        Self::plain(137, "DAI", address!("0x8f3Cf7ad23Cd3CaDbD9735AFf958023239c6A063"), 18),
+        Self::plain(137, "EURS", address!("0xE111178A87A3BFf0c8d18DECBa5798827539Ae99"), 2),
+        Self::plain(8453, "USDT", address!("0xfde4C96c8593536E31F229EA8f37b2ADa2699bb2"), 6),
+        Self::plain(8453, "DAI", address!("0x50c5725949A6F0c72E6C4a641F24049A917DB0Cb"), 18),
+    ];
+
+    const fn plain(chain: u64, symbol: &'static str, contract: Address, decimals: u8) -> Self {
+        Self { network: Network::Eip155(chain), symbol, contract, decimals, eip712: None }
+    }
+
+    /// What is called `symbol` on `network`, in whichever case.
+    pub fn find(network: Network, symbol: &str) -> Option<&'static Self> {
+        Self::ALL
+            .iter()
+            .find(|known| known.network == network && known.symbol.eq_ignore_ascii_case(symbol))
+    }
+}
+
 impl Known {
     /// Every network that is known.
     pub const ALL: [Self; 4] = [

@@ -20,6 +20,7 @@ mod span;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::path::Path;
 
@@ -35,6 +36,7 @@ pub use provider::{PayTo, ProviderSettings};
 pub use sandbox::default_sandbox_file;
 pub use settlement::Expected;
 pub use terms::{FreeSettings, PriceSettings};
+pub use ways::PaidBy;
 
 use reader::{Section, Source};
 

@@ -9,7 +9,7 @@ use alloy::primitives::{Address, B256};
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
 use crate::domain::id::Name;
 use crate::domain::money::Rate;
-use crate::edge::config::known::{Known, SANDBOX_USDC, is_mainnet};
+use crate::edge::config::known::{Known, KnownToken, SANDBOX_USDC, is_mainnet};
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::node::{Wallets, endpoint, tcp};
 use crate::edge::config::problem::{Kind, nearest};
@@ -313,34 +313,57 @@ fn read_asset(
     let network = section
         .required("network", "network = \"NAME\", one of the file's networks")
         .and_then(|item| networks.named(&item));
-    let contract = section.required("contract", "contract = \"0x…\"");
-    let contract = contract.and_then(|item| read_address(&item));
-    let decimals = section
-        .required("decimals", "decimals = 6")
-        .and_then(|item| item.integer_within(0, DECIMALS_MAX));
     let symbol = section.find("symbol").map(|item| item.parsed::<Name>("\"USDC\""));
-    let domain = section.section("eip712");
-    if !domain.is_there() {
-        let what = format!("asset {name} has no `eip712`: its messages cannot be signed");
-        section.wrong::<()>(
-            Kind::MissingKey,
-            what,
-            "eip712 = { name = \"USDC\", version = \"2\" }",
-        );
-    }
-    let text = |key| domain.required(key, "as the contract has it").and_then(|item| item.text());
-    let (eip712_name, eip712_version) = (text("name"), text("version"));
-    domain.end();
+    let symbol = symbol.unwrap_or_else(|| Some(name.clone()));
+    let contract = section.find("contract");
+    let known = network.flatten().zip(symbol.as_ref());
+    let known = known.and_then(|(network, symbol)| KnownToken::find(network, symbol.as_str()));
+    // What is written out is looked up in no table.
+    let known = known.filter(|_| contract.is_none());
+    let contract = match (contract, known) {
+        (Some(item), _) => read_address(&item),
+        (None, Some(known)) => Some(known.contract),
+        (None, None) => {
+            section.required("contract", "contract = \"0x…\"").and_then(|item| read_address(&item))
+        }
+    };
+    let decimals = match known {
+        Some(known) => Some(u64::from(known.decimals)),
+        None => section
+            .required("decimals", "decimals = 6")
+            .and_then(|item| item.integer_within(0, DECIMALS_MAX)),
+    };
+    let (eip712_name, eip712_version) = read_domain(section, known)?;
     let rate = money.required(section, "rate");
     let decimals = u8::try_from(decimals?).ok()?;
+    let symbol = symbol?.to_string();
     Some(AssetInfo {
         asset: Asset { network: network??, contract: contract? },
-        symbol: symbol.unwrap_or_else(|| Some(name.clone()))?.to_string(),
+        symbol: known.map_or(symbol, |known| known.symbol.to_owned()),
         decimals,
-        eip712_name: eip712_name?.to_owned(),
-        eip712_version: eip712_version?.to_owned(),
+        eip712_name,
+        eip712_version,
         rate: Rate { nano: rate?.get(), per: 10_u64.checked_pow(u32::from(decimals))? },
     })
+}
+
+/// The token's own EIP-712 domain; empty for a token that has none, which only Permit2 moves.
+fn read_domain(section: &Section<'_>, known: Option<&KnownToken>) -> Option<(String, String)> {
+    let domain = section.section("eip712");
+    if !domain.is_there() {
+        let (name, version) = known.and_then(|known| known.eip712).unwrap_or_default();
+        return Some((name.to_owned(), version.to_owned()));
+    }
+    let text = |key| {
+        let item = domain.required(key, "as the contract has it")?;
+        match item.text()? {
+            "" => item.wrong(Kind::BadValue, "it is empty".to_owned(), "no `eip712` at all"),
+            text => Some(text.to_owned()),
+        }
+    };
+    let (name, version) = (text("name"), text("version"));
+    domain.end();
+    Some((name?, version?))
 }
 
 /// An address; where its letters are of both cases, their checksum must hold.

@@ -327,9 +327,9 @@ fn read_patterns(list: List, item: &Item<'_>, facts: &Facts<'_, '_>) -> Option<V
             return Some(network.map(|network| caip(&network)).into_iter().collect());
         }
         List::Assets if exact && !text.contains('/') => return read_symbol(item, text, facts),
-        List::Schemes if !["exact", "batch-settlement", "*"].contains(&text) => {
+        List::Schemes if !["exact", "upto", "batch-settlement", "*"].contains(&text) => {
             let what = format!("`{text}` is no scheme that can be paid by");
-            return item.wrong(Kind::BadValue, what, "\"exact\" or \"batch-settlement\"");
+            return item.wrong(Kind::BadValue, what, "\"exact\", \"upto\" or \"batch-settlement\"");
         }
         List::Payees | List::Networks | List::Assets | List::Schemes => {}
     }

@@ -18,6 +18,7 @@ use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
 use crate::edge::config::terms::{PriceSettings, read_price};
+use crate::edge::config::ways::{PaidBy, read_ways};
 
 /// What the rest of the file said.
 #[derive(Copy, Clone)]
@@ -61,6 +62,8 @@ pub struct ProviderSettings {
     pub authorization_life: Duration,
     /// How long a paid call may wait to be served before it is paid back; `None` where it never is.
     pub refund_after: Option<Duration>,
+    /// How it is paid call by call, in order of preference; never empty.
+    pub ways: Vec<PaidBy>,
     /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
     pub withdraw_delay: Option<Duration>,
 }
@@ -152,6 +155,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let bounds = (Duration::from_secs(10), Duration::from_secs(600));
     let life = span_within(section, "authorization_life", Duration::from_secs(60), bounds);
     let refund_after = read_refund_after(section);
+    let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
     Some(ProviderSettings {
         listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
@@ -169,6 +173,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         quote_life,
         authorization_life: life,
         refund_after,
+        ways: ways?,
         withdraw_delay,
     })
 }

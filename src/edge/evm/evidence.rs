@@ -16,7 +16,7 @@ use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
 use crate::ports::channel_rail::ChannelEvidence;
 use crate::ports::rail::{
-    Allowance, Allowances, Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers,
+    Allowance, Evidence, Holding, NonceState, RailError, Sighting, Transfer, Transfers,
 };
 
 use super::config::EvmConfig;
@@ -109,17 +109,14 @@ impl Evidence for Evm {
         Some(self)
     }
 
-    fn network(&self) -> Network {
-        self.node.network()
-    }
-}
-
-#[async_trait]
-impl Allowances for Evm {
-    async fn allowance(&self, asset: Asset, owner: Address) -> Result<Allowance, RailError> {
+    async fn allowance(
+        &self,
+        asset: Asset,
+        owner: Address,
+    ) -> Result<Option<Allowance>, RailError> {
         let block = self.newest_block().await?;
         let allowance = self.node.permit2_allowance(asset, owner, block.hash).await;
-        allowance.map_err(self.trouble())
+        allowance.map(Some).map_err(self.trouble())
     }
 
     fn network(&self) -> Network {

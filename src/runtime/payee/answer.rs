@@ -54,7 +54,8 @@ impl Desk {
             asset: accepted.commitment.asset,
             amount: accepted.amount,
             usage,
-            transaction,
+            // Nothing was sent for a charge of nothing.
+            transaction: transaction.filter(|_| !accepted.amount.is_zero()),
             issued_at_s: self.parts.clock.now().as_secs(),
         };
         let receipt = Some(self.parts.signer.sign_receipt(receipt));

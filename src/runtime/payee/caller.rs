@@ -53,12 +53,12 @@ impl Caller {
         self,
         content_type: String,
         model: String,
-        settled: SettlementResponse,
+        settled: Option<SettlementResponse>,
         clock: &dyn Clock,
     ) -> Listener<'_> {
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let pieces = ReceiverStream::new(pieces).boxed();
-        let answer = Answer { content_type, model, settled: Some(settled), pieces };
+        let answer = Answer { content_type, model, settled, pieces };
         let listens = self.reply.send(Ok(answer)).is_ok();
         Listener { pieces: listens.then_some(sender), held: self.held, clock }
     }

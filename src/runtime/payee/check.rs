@@ -2,7 +2,7 @@
 
 use alloy::primitives::Address;
 
-use crate::domain::commitment::{Authorization, AuthorizationKey};
+use crate::domain::commitment::{Authorization, AuthorizationKey, Scheme};
 use crate::domain::id::{Fingerprint, Name, PaymentId};
 use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::order::Order;
@@ -44,6 +44,8 @@ pub(super) enum Stage {
         /// Whether the ledger says so already.
         doubted: bool,
     },
+    /// Bound, and nothing was charged of its maximum: the rail was never asked.
+    Uncharged,
     /// Served, and not settled.
     Owed,
     /// Settled, and not served.
@@ -54,6 +56,7 @@ pub(super) enum Stage {
 }
 
 /// One paid call that is to be served.
+#[derive(Clone)]
 pub(super) struct Job {
     pub stage: Stage,
     pub accepted: Accepted,
@@ -210,6 +213,9 @@ impl Desk {
         }
         let refuse = |code| self.refuse(&PaymentError::Refused(code), &quote, &call.order);
         let stage = match state {
+            ClaimState::Accepted if matches!(commitment.scheme, Scheme::Upto { .. }) => {
+                Stage::Uncharged
+            }
             ClaimState::Accepted | ClaimState::Charged => Stage::Bound { doubted: false },
             ClaimState::Unknown => Stage::Bound { doubted: true },
             ClaimState::Due { transaction } => Stage::Due { transaction },

@@ -74,7 +74,7 @@ impl Desk {
     }
 
     /// What the payer owns by the last final block.
-    async fn find_owned(&self, job: &Job) -> Option<Amount> {
+    pub(super) async fn find_owned(&self, job: &Job) -> Option<Amount> {
         let commitment = &job.accepted.commitment;
         let evidence = self.parts.evidence.as_ref()?;
         let asked = evidence.balance(commitment.asset, commitment.payer);

@@ -15,6 +15,7 @@ mod claiming;
 mod credit;
 mod flights;
 mod free;
+mod maximum;
 mod pricing;
 mod refund;
 mod round;
@@ -35,6 +36,7 @@ use tracing::Instrument;
 use tracing::field::display;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::commitment::Scheme;
 use crate::domain::id::Name;
 use crate::domain::negotiation::PayeeTerms;
 use crate::domain::order::Units;
@@ -53,6 +55,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::caller::Caller;
 use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
+use crate::runtime::payee::maximum::Streaming;
 use crate::runtime::payee::pricing::Ready;
 use crate::runtime::payee::slots::Slots;
 use crate::runtime::tasks::Tasks;
@@ -87,8 +90,8 @@ pub struct Offering {
     pub resource: String,
     /// What is sold; an order without a model gets the first of its capability.
     pub wares: Vec<OfferedWare>,
-    /// How it may be paid, in order of preference. Ways on other networks than the settler's, or in
-    /// assets that are not registered, are not offered.
+    /// How it may be paid, in order of preference. Ways on other networks than the settler's, in assets that
+    /// are not registered, or for another facilitator than the settler, are not offered.
     pub pay_by: Vec<PayBy>,
     /// How long a quote holds.
     pub quote_ttl: Duration,
@@ -148,6 +151,7 @@ struct Desk {
     draining: AtomicBool,
     refunds: Option<Refunds>,
     channels: Option<Channels>,
+    streaming: Streaming,
 }
 
 impl Payee {
@@ -155,9 +159,15 @@ impl Payee {
     pub fn new(mut offering: Offering, assets: &AssetRegistry, parts: Parts) -> Self {
         let tokens = TokenDomains::new(assets);
         let network = parts.settler.network();
-        offering
-            .pay_by
-            .retain(|way| way.asset.network == network && tokens.find(way.asset).is_some());
+        // Nobody else could settle what is signed for another facilitator.
+        let ours = parts.settler.facilitator();
+        let is_ours = |scheme| match scheme {
+            Scheme::Upto { facilitator } => ours == Some(facilitator),
+            Scheme::Exact | Scheme::BatchSettlement(_) => true,
+        };
+        offering.pay_by.retain(|way| {
+            way.asset.network == network && tokens.find(way.asset).is_some() && is_ours(way.scheme)
+        });
         let desk = Desk {
             limits: Limits::new(Arc::clone(&parts.clock)),
             slots: Slots::new(offering.concurrency_max),
@@ -166,6 +176,7 @@ impl Payee {
             draining: AtomicBool::new(false),
             refunds: None,
             channels: None,
+            streaming: Streaming::default(),
             offering,
             tokens,
             parts,

@@ -53,7 +53,7 @@ impl Desk {
             return Ok(Ok(false));
         };
         let (payer, amount) = (key.payer, authorization.commitment.amount_max);
-        match self.ask_to_settle(&authorization).await {
+        match self.ask_to_settle(&authorization, amount).await {
             Ok(Settlement::Settled { transaction, .. }) => {
                 let refund = Command::Refund { claim: key, transaction };
                 let refunded = self.book(refund).await?.is_some();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::domain::commitment::{Authorization, AuthorizationKey};
+use crate::domain::commitment::{Authorization, AuthorizationKey, Scheme};
 use crate::domain::ledger::claim::{Accepted, Claim, ClaimState};
 use crate::domain::ledger::{Command, Ledger};
 use crate::ports::rail::{Evidence, Fee, NonceState, RailError, RefusedBy, Settlement};
@@ -56,6 +56,8 @@ struct Found {
 struct Open {
     accepted: Accepted,
     doubted: bool,
+    /// Whether the rail may be asked for it: nothing is settled of a maximum before it is charged.
+    charged: bool,
 }
 
 impl Open {
@@ -225,7 +227,9 @@ impl Desk {
                 ClaimState::Unknown | ClaimState::Credited | ClaimState::Lost => true,
                 _ => return None,
             };
-            Some(Open { accepted: claim.accepted.clone(), doubted })
+            let has_maximum = matches!(claim.accepted.commitment.scheme, Scheme::Upto { .. });
+            let charged = !has_maximum || claim.state != ClaimState::Accepted;
+            Some(Open { accepted: claim.accepted.clone(), doubted, charged })
         };
         self.parts.treasury.read(look).await
     }
@@ -254,7 +258,17 @@ impl Desk {
             }
             _ => {}
         }
-        match self.ask_to_settle(&Authorization { commitment, signature }).await? {
+        if !open.charged {
+            // Only we could settle it, and never did: without a witness its time is enough.
+            let over = now_s >= commitment.valid_before_s;
+            let dead = Verdict::Dead(Command::KillClaim { claim: open.key() });
+            return Ok(if over { dead } else { Verdict::StillOpen });
+        }
+        if let Some(settled) = self.nothing_settled(&open.accepted) {
+            return Ok(Verdict::Settled(settled));
+        }
+        let authorization = Authorization { commitment, signature };
+        match self.ask_to_settle(&authorization, open.accepted.amount).await? {
             Settlement::Settled { transaction, amount, moved_at_s } => {
                 let claim = open.key();
                 let settled = Command::SettleClaim { claim, amount, transaction, moved_at_s };

@@ -33,13 +33,16 @@ impl Desk {
     pub(super) async fn serve(&self, job: &Job, caller: Caller) {
         let began = self.parts.clock.now();
         let ended = match job.stage {
+            Stage::Fresh | Stage::Uncharged if job.has_maximum() => {
+                self.serve_metered(job, caller).await
+            }
             Stage::Fresh if job.streamed => match self.accept(job).await {
                 Ok(()) => self.settle_and_deliver(job, caller).await,
                 Err(error) => caller.end(Err(error)),
             },
             Stage::Fresh => self.serve_whole(job, caller).await,
             Stage::Owed => caller.end(self.pay_off(job).await),
-            Stage::Bound { .. } => self.settle_and_deliver(job, caller).await,
+            Stage::Bound { .. } | Stage::Uncharged => self.settle_and_deliver(job, caller).await,
             Stage::Due { transaction } => self.deliver(job, transaction, caller).await,
         };
         let elapsed_ms = self.parts.clock.now().since(began).as_millis();
@@ -91,7 +94,7 @@ impl Desk {
         }
     }
 
-    async fn settle_and_release(
+    pub(super) async fn settle_and_release(
         &self,
         job: &Job,
         produced: Produced,
@@ -108,12 +111,14 @@ impl Desk {
     }
 
     /// Whether the rail would settle it now.
-    async fn verify(&self, job: &Job) -> Result<(), ServiceError> {
+    pub(super) async fn verify(&self, job: &Job) -> Result<(), ServiceError> {
         let authorization = job.authorization();
         let asked = self.parts.settler.verify(&authorization);
         match within(self.parts.clock.as_ref(), VERIFY_WAIT_MAX, asked).await {
-            // Used by whom? Somebody may have sent it ahead of us: settling it says so.
-            Some(Ok(Ok(()) | Err(RefusedBy::NonceUsed))) => Ok(()),
+            Some(Ok(Ok(()))) => Ok(()),
+            // Used by whom? Somebody may have sent it ahead of us: settling it says so. Nobody else sends
+            // what names us.
+            Some(Ok(Err(RefusedBy::NonceUsed))) if !job.has_maximum() => Ok(()),
             Some(Ok(Err(by))) => {
                 Err(self.refuse(&PaymentError::Refused(code_of(by)), &job.quote, &job.order))
             }
@@ -126,7 +131,7 @@ impl Desk {
     }
 
     /// Binds the authorization to the request, durably.
-    async fn accept(&self, job: &Job) -> Result<(), ServiceError> {
+    pub(super) async fn accept(&self, job: &Job) -> Result<(), ServiceError> {
         let accept = Command::Accept(Box::new(job.accepted.clone()));
         let executed = self.parts.treasury.execute(accept);
         let Err(refused) = self.time(Phase::Accept, executed).await else {
@@ -152,7 +157,7 @@ impl Desk {
         match self.run(job.work.clone(), until, ANSWER_LEN_MAX).await {
             Ok(running) => {
                 let (content_type, model) = (running.content_type.clone(), running.model.clone());
-                let settled = response(&job.accepted, transaction);
+                let settled = Some(response(&job.accepted, transaction));
                 let clock = self.parts.clock.as_ref();
                 let listener = caller.begin(content_type, model, settled, clock);
                 self.pass_on(job, transaction, running, listener).await
@@ -212,7 +217,7 @@ impl Desk {
         Ok(whole(produced, closing))
     }
 
-    async fn book_served(
+    pub(super) async fn book_served(
         &self,
         job: &Job,
         delivery: Delivery,

@@ -6,6 +6,7 @@ use alloy::primitives::B256;
 
 use crate::domain::fault::{Class, Fault};
 use crate::domain::ledger::{Command, Rejection};
+use crate::domain::money::Amount;
 use crate::domain::x402::PaymentCode;
 use crate::domain::x402::settlement::not_settled;
 use crate::ports::paid_service::ServiceError;
@@ -40,6 +41,9 @@ impl Desk {
     /// Settles the job's claim; the transfer is in the ledger once this returns it. The rail takes the
     /// same authorization for the same settlement, so asking again is never a second transfer.
     pub(super) async fn settle(&self, job: &Job, stage: Stage) -> Result<B256, Unsettled> {
+        if let Some(settled) = self.nothing_settled(&job.accepted) {
+            return self.book_settled(job, B256::ZERO, settled).await;
+        }
         let began = self.parts.clock.now();
         // What an earlier process may have asked is as open as what the rail itself does not know.
         let mut in_doubt = matches!(stage, Stage::Bound { .. });
@@ -47,7 +51,7 @@ impl Desk {
         let mut pause = SETTLE_PAUSE;
         let mut problem = "the rail does not know the outcome".to_owned();
         for tried in 1..=SETTLE_TRIES_MAX {
-            match self.ask_to_settle(&job.authorization()).await {
+            match self.ask_to_settle(&job.authorization(), job.accepted.amount).await {
                 Ok(Settlement::Settled { transaction, amount, moved_at_s }) => {
                     let claim = job.key();
                     let settled = Command::SettleClaim { claim, amount, transaction, moved_at_s };
@@ -93,8 +97,9 @@ impl Desk {
     pub(super) async fn ask_to_settle(
         &self,
         authorization: &Authorization,
+        amount: Amount,
     ) -> Result<Settlement, RailError> {
-        let asked = self.parts.settler.settle(authorization);
+        let asked = self.parts.settler.settle_for(authorization, amount);
         let answer = within(self.parts.clock.as_ref(), SETTLE_WAIT_MAX, asked).await;
         answer.unwrap_or(Ok(Settlement::Unknown { transaction: None }))
     }

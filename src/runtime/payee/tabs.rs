@@ -326,7 +326,7 @@ impl Desk {
             Err(error) => return caller.end(Err(error.into())),
         };
         let (content_type, model) = (running.content_type.clone(), running.model.clone());
-        let head = said(job, &owed.tab, Amount::ZERO, owed.deposit.clone());
+        let head = Some(said(job, &owed.tab, Amount::ZERO, owed.deposit.clone()));
         let clock = self.parts.clock.as_ref();
         let mut listener = caller.begin(content_type.clone(), model.clone(), head, clock);
         let (usage, answer, body) = loop {

@@ -6,14 +6,15 @@ use futures_util::StreamExt;
 use futures_util::future::join;
 use tokio::sync::mpsc;
 
-use crate::domain::commitment::Authorization;
+use crate::domain::commitment::{Authorization, Scheme};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Name, PaymentId};
-use crate::domain::ledger::Command;
 use crate::domain::ledger::hold::{CaptureProof, VoidProof};
-use crate::domain::money::{Amount, Money};
+use crate::domain::ledger::{Command, Event};
+use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::pricing::price_of_usage;
 use crate::domain::x402::payload;
-use crate::domain::x402::receipt::{Expected, check_receipt};
+use crate::domain::x402::receipt::{Expected, Receipt, check_receipt};
 use crate::domain::x402::wire::PaymentPayload;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
@@ -143,8 +144,8 @@ impl Payer {
     async fn finish(&self, standing: &Standing, ended: Ended, pieces: &Pieces) {
         match ended {
             Ended::Whole { closing, kept } => {
-                let outcome = self.time(Phase::Capture, self.capture(standing, &closing)).await;
-                let bill = bill(standing, &closing, outcome);
+                let captured = self.time(Phase::Capture, self.capture(standing, &closing)).await;
+                let bill = bill(standing, &closing, captured);
                 let at = self.parts.clock.now();
                 let key = AnswerKey::Bought(standing.payment);
                 self.parts.archive.keep_answer(key, *kept, at).await;
@@ -158,7 +159,7 @@ impl Payer {
     }
 
     /// Takes what was held, on a receipt that checks out. Anything less leaves the outcome open.
-    async fn capture(&self, standing: &Standing, closing: &Closing) -> Outcome {
+    async fn capture(&self, standing: &Standing, closing: &Closing) -> Captured {
         let payment = standing.payment;
         match read_receipt(standing, closing) {
             Some((amount, transaction)) => {
@@ -169,13 +170,13 @@ impl Payer {
                 let captured = self.parts.treasury.execute(capture);
                 let metered = self.meter(standing, closing, charge);
                 match join(captured, metered).await.0 {
-                    Ok(_) => {
+                    Ok(done) => {
                         tracing::info!(%amount, %transaction, "payment captured");
-                        Outcome::Captured
+                        Some((amount, counted(&done.event, standing)))
                     }
                     Err(refused) => {
                         tracing::error!(%payment, %refused, "capture refused");
-                        Outcome::Unknown
+                        None
                     }
                 }
             }
@@ -183,7 +184,7 @@ impl Payer {
                 let charge =
                     Charge { amount: standing.candidate.amount, transaction: None, free: None };
                 join(self.doubt(payment), self.meter(standing, closing, charge)).await;
-                Outcome::Unknown
+                None
             }
         }
     }
@@ -238,9 +239,7 @@ fn read_receipt(standing: &Standing, closing: &Closing) -> Option<(Amount, B256)
         service_key: quote.service_key,
     };
     match check_receipt(signed, &expected) {
-        Ok(()) => {
-            signed.receipt.transaction.map(|transaction| (signed.receipt.amount, transaction))
-        }
+        Ok(()) => charged(standing, &signed.receipt),
         Err(problem) => {
             tracing::warn!(%payment, code = problem.code(), "receipt refused");
             None
@@ -248,13 +247,45 @@ fn read_receipt(standing: &Standing, closing: &Closing) -> Option<(Amount, B256)
     }
 }
 
-fn bill(standing: &Standing, closing: &Closing, outcome: Outcome) -> Bill {
+/// What a receipt says was charged, where that is what its own usage costs at most.
+fn charged(standing: &Standing, receipt: &Receipt) -> Option<(Amount, B256)> {
+    let Receipt { amount, transaction, usage, .. } = receipt;
+    if !matches!(standing.commitment.scheme, Scheme::Upto { .. }) {
+        return transaction.map(|transaction| (*amount, transaction));
+    }
+    let terms = &standing.candidate.quote.quote.terms;
+    let price = price_of_usage(terms, usage, standing.candidate.stored(&standing.wish.body));
+    if price.is_none_or(|price| *amount > price) {
+        let payment = standing.payment;
+        tracing::warn!(%payment, %amount, "charged more than what was used costs");
+        return None;
+    }
+    // Nothing was sent for a charge of nothing.
+    let transaction = transaction.or(amount.is_zero().then_some(B256::ZERO));
+    transaction.map(|transaction| (*amount, transaction))
+}
+
+/// What was captured, of the asset and in budgets; nothing while the outcome is open.
+type Captured = Option<(Amount, Nano)>;
+
+/// What a capture counts in budgets.
+fn counted(event: &Event, standing: &Standing) -> Nano {
+    match event {
+        Event::Captured { nano, .. } => *nano,
+        _ => standing.candidate.nano,
+    }
+}
+
+fn bill(standing: &Standing, closing: &Closing, captured: Captured) -> Bill {
+    let outcome = captured.map_or(Outcome::Unknown, |_| Outcome::Captured);
+    let whole = (standing.candidate.amount, standing.candidate.nano);
+    let (amount, nano) = captured.unwrap_or(whole);
     Bill {
         payment: standing.payment,
         provider: standing.candidate.quote.quote.provider.clone(),
         outcome,
-        charged: Money { amount: standing.candidate.amount, asset: standing.commitment.asset },
-        nano: standing.candidate.nano,
+        charged: Money { amount, asset: standing.commitment.asset },
+        nano,
         usage: closing.usage,
         receipt: closing.receipt.clone(),
         repeated: false,

@@ -1,7 +1,11 @@
 //! Why a payment did not end in an answer.
 
+use alloy::primitives::Address;
+
+use crate::domain::asset::Asset;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{Name, PaymentId};
+use crate::domain::money::Amount;
 use crate::domain::policy::Denied;
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::quote::QuoteError;
@@ -112,6 +116,18 @@ pub enum PayError {
         /// Which provider.
         provider: Name,
     },
+    /// Permit2 may not move what the payment needs; nothing was held.
+    #[error("{payer} lets Permit2 move {allowed} of {asset}, and {needed} is needed: approve it")]
+    Allowance {
+        /// Of what.
+        asset: Asset,
+        /// Whose.
+        payer: Address,
+        /// What it may move.
+        allowed: Amount,
+        /// What is needed, with what is under way.
+        needed: Amount,
+    },
     /// The process ends.
     #[error("the node is draining")]
     Draining,
@@ -160,6 +176,7 @@ impl Fault for PayError {
             Self::InDoubt { .. } => "payer.in_doubt",
             Self::AnswerGone { .. } => "payer.answer_gone",
             Self::ChannelsBusy { .. } => "payer.channels_busy",
+            Self::Allowance { .. } => "payer.allowance_required",
             Self::Draining => "payer.draining",
         }
     }
@@ -170,6 +187,7 @@ impl Fault for PayError {
             | Self::Denied { .. }
             | Self::BodyTooLarge { .. }
             | Self::TooDear { .. }
+            | Self::Allowance { .. }
             | Self::AnswerGone { .. } => Class::Final,
             Self::Refused { refused, .. } => refused.class(),
             Self::Limited(limited) => limited.class(),
@@ -195,6 +213,7 @@ impl PayError {
             | Self::InDoubt { payment, .. }
             | Self::AnswerGone { payment } => Some(*payment),
             Self::UnknownRole { .. }
+            | Self::Allowance { .. }
             | Self::Limited(_)
             | Self::NoProvider { .. }
             | Self::BodyTooLarge { .. }

@@ -3,6 +3,7 @@
 //! Nothing is signed before a durable hold, and from the hold on an owned task carries the payment to
 //! its end, whether or not the caller stays. The same request again is the same payment.
 
+mod allowed;
 mod call;
 mod error;
 mod free;
@@ -29,6 +30,7 @@ use crate::domain::x402::receipt::SignedReceipt;
 use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
 use crate::ports::paid_service::Connector;
+use crate::ports::rail::Evidence;
 use crate::ports::signer::Signer;
 use crate::runtime::channels::{Keeper, KeeperSettings};
 use crate::runtime::directory::Book;
@@ -188,6 +190,8 @@ pub struct Payer {
     tasks: Tasks,
     /// Payments that this process carries right now; whoever repeats their request waits for them.
     in_flight: Arc<Mutex<BTreeMap<PaymentId, watch::Receiver<bool>>>>,
+    /// Tell what Permit2 may move.
+    rails: Arc<[Arc<dyn Evidence>]>,
 }
 
 impl Payer {
@@ -198,7 +202,14 @@ impl Payer {
             parts: Arc::new(parts),
             tasks: Tasks::default(),
             in_flight: Arc::default(),
+            rails: Arc::new([]),
         }
+    }
+
+    /// The same, that pays by Permit2 too: these tell what it may move.
+    #[must_use]
+    pub fn asking(self, rails: impl IntoIterator<Item = Arc<dyn Evidence>>) -> Self {
+        Self { rails: rails.into_iter().collect(), ..self }
     }
 
     async fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {

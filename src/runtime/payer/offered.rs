@@ -142,6 +142,7 @@ impl Payer {
         let _admission = self.parts.limits.admit(&keys)?;
         let chosen = self.choose_way(&call, &prepared, &rules)?;
         let commitment = self.commit(&prepared, &chosen.pay_by, chosen.amount)?;
+        let commitment = self.with_method(commitment).await?;
         let flight = self.take_off(payment).ok_or_else(|| busy(payment))?;
         let ask = self.ask_offered(&call, &prepared, &rules, &chosen, commitment);
         let holding = self.parts.treasury.execute(Command::Hold(Box::new(ask)));
@@ -160,6 +161,11 @@ impl Payer {
                 Err(stopped(&prepared, refused))
             }
         }
+    }
+
+    /// A stranger's channel needs a keeper and a pool: one authorization does for one call.
+    fn is_payable_once(&self, way: &PayBy) -> bool {
+        !matches!(way.scheme, Scheme::BatchSettlement(_)) && self.is_payable(way)
     }
 
     /// The cheapest way that the caller's bound and the role let pass, whatever the offer's order is
@@ -181,13 +187,11 @@ impl Payer {
             let Requirement { pay_by, amount, .. } = way.requirement;
             rules.policy.assets.to_nano(pay_by.asset, amount)
         };
-        let mut ways: Vec<_> =
-            // A stranger's channel needs a keeper and a pool: `exact` does for one call.
-            payable
-                .into_iter()
-                .filter(|way| way.requirement.pay_by.scheme == Scheme::Exact)
-                .filter_map(|way| Some((nano_of(&way)?, way)))
-                .collect();
+        let mut ways: Vec<_> = payable
+            .into_iter()
+            .filter(|way| self.is_payable_once(&way.requirement.pay_by))
+            .filter_map(|way| Some((nano_of(&way)?, way)))
+            .collect();
         if ways.is_empty() {
             return Err(unusable(QuoteProblem::PriceOutOfRange));
         }
@@ -273,6 +277,8 @@ impl Payer {
             let pay_by = way.requirement.pay_by;
             pay_by.pay_to == hold.held.commitment.pay_to
                 && pay_by.asset == hold.held.commitment.asset
+                && pay_by.scheme == hold.held.commitment.scheme
+                && hold.held.commitment.method.pays(pay_by.method)
         });
         let problem = "the payee's terms have changed since".to_owned();
         let index = same.ok_or(PayError::InDoubt { payment, problem })?.index;

@@ -44,6 +44,11 @@ impl Candidate {
         if self.free { Nano::ZERO } else { self.nano }
     }
 
+    /// Whether both are paid in one way to one provider.
+    pub(super) fn is_same_way(&self, other: &Self) -> bool {
+        self.pay_by == other.pay_by && self.quote.quote.provider == other.quote.quote.provider
+    }
+
     /// Bytes that the payee keeps of `body`, where it has a price for that.
     pub(super) fn stored(&self, body: &[u8]) -> u64 {
         let priced = !self.quote.quote.terms.per_gb_stored.is_zero();
@@ -134,9 +139,14 @@ impl Payer {
     }
 
     /// Whether this payer can pay in that way at all.
-    fn is_payable(&self, way: &PayBy) -> bool {
+    pub(super) fn is_payable(&self, way: &PayBy) -> bool {
         match way.scheme {
-            Scheme::Exact | Scheme::Upto { .. } => true,
+            Scheme::Exact | Scheme::Upto { .. } if way.method.is_permit2() => {
+                self.rails.iter().any(|rail| rail.network() == way.asset.network)
+            }
+            Scheme::Exact => true,
+            // Only Permit2 moves less than was signed.
+            Scheme::Upto { .. } => false,
             Scheme::BatchSettlement(_) => self.parts.channels.is_some(),
         }
     }

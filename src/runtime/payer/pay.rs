@@ -202,14 +202,27 @@ impl Payer {
         &self,
         prepared: Prepared,
         rules: &mut InForce,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
     ) -> Result<Standing, PayError> {
         let mut tries = 0;
+        let mut not_allowed = None;
         loop {
             tries = u32::saturating_add(tries, 1);
-            let (candidate, checks) = self.choose(&prepared, rules, &candidates)?;
+            let chosen = self.choose(&prepared, rules, &candidates);
+            let (candidate, checks) =
+                chosen.map_err(|error| not_allowed.take().unwrap_or(error))?;
             let admission = self.admit_provider(rules, &candidate)?;
             let commitment = self.commit(&prepared, &candidate.pay_by, candidate.amount)?;
+            let commitment = match self.with_method(commitment).await {
+                Ok(commitment) => commitment,
+                Err(error) => {
+                    // Another way may do.
+                    candidates.retain(|other| !other.is_same_way(&candidate));
+                    not_allowed.get_or_insert(error);
+                    tries = tries.saturating_sub(1);
+                    continue;
+                }
+            };
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
             let mut lease = match self.lend(&prepared, rules, &candidate).await {

@@ -80,6 +80,8 @@ impl Payer {
             candidate.amount == commitment.amount_max
                 && candidate.pay_by.pay_to == commitment.pay_to
                 && candidate.pay_by.asset == commitment.asset
+                && candidate.pay_by.scheme == commitment.scheme
+                && commitment.method.pays(candidate.pay_by.method)
         });
         let Some(candidate) = same else {
             return Err(in_doubt("the provider's terms have changed since"));

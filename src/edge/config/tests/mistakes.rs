@@ -61,7 +61,7 @@ const FILES: &[(&str, &[(usize, Kind)])] = &[
     ("[wallet.\"a b\"]\nkey = \"keystore:x\"", &[(7, Kind::BadValue)]),
     (
         "[asset.X]\nnetwork = \"sandbox\"\ncontract = \"0x70997970c51812DC3A010C7d01b50e0d17dc79C8\"",
-        &[(7, Kind::MissingKey), (7, Kind::MissingKey), (7, Kind::MissingKey), (9, Kind::BadValue)],
+        &[(7, Kind::MissingKey), (7, Kind::MissingKey), (9, Kind::BadValue)],
     ),
     (
         "[directory]\nconnect = [\"http://10.0.0.1:1\", \"ftp://127.0.0.1\"]",
@@ -118,7 +118,7 @@ fn each_mistake_in_a_policy_is_reported_at_its_line() {
         ("allow = { networks = [\"sandbx\"] }", vec![(9, Kind::UnknownName)]),
         ("allow = { networks = [\"eip155:1\"] }", vec![(9, Kind::NoEvidence)]),
         ("allow = { assets = [\"USDT\"] }", vec![(9, Kind::UnknownName)]),
-        ("allow = { schemes = [\"upto\"] }", vec![(9, Kind::BadValue)]),
+        ("allow = { schemes = [\"upfront\"] }", vec![(9, Kind::BadValue)]),
         (
             "allow = { models = [\"a*b\", \"\", 3] }",
             vec![(9, Kind::BadValue), (9, Kind::BadValue), (9, Kind::WrongType)],

@@ -80,6 +80,16 @@ impl From<&PayError> for Status {
                     error,
                 )
             }
+            PayError::Allowance { asset, payer, allowed, needed } => {
+                let facts = [
+                    ("asset", asset.to_string()),
+                    ("payer", payer.to_string()),
+                    ("allowed", allowed.to_string()),
+                    ("needed", needed.to_string()),
+                ];
+                let told = Told::new(Code::FailedPrecondition, error, facts);
+                told.state(&reason(error.code()), payer, error)
+            }
             PayError::NotSigned { error, .. } => not_signed(error),
             PayError::Provider { provider, error: inner, .. } => {
                 let facts = [("provider", provider.to_string()), ("inner", reason(inner.code()))];
