@@ -20,6 +20,9 @@ use crate::ports::rail::{
     Transfer, Transfers,
 };
 
+/// Who sends this rail's settlements.
+pub const FACILITATOR: Address = Address::repeat_byte(0xfa);
+
 /// What goes wrong with the next settlement.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum RailFault {
@@ -318,6 +321,10 @@ impl Settler for MemoryRail {
             Some(RailFault::Unreachable) => Err(self.unreachable()),
             Some(RailFault::Refused(by)) => Ok(Settlement::Refused(by)),
         }
+    }
+
+    fn facilitator(&self) -> Option<Address> {
+        Some(FACILITATOR)
     }
 
     async fn check_ready(&self) -> Result<(), RailError> {

@@ -153,6 +153,10 @@ impl Settler for SimRail {
         self.rail.settle_for(authorization, amount).await
     }
 
+    fn facilitator(&self) -> Option<Address> {
+        self.rail.facilitator()
+    }
+
     async fn check_ready(&self) -> Result<(), RailError> {
         Ok(())
     }

@@ -10,6 +10,7 @@
 mod doubted;
 mod given;
 mod lent;
+mod maximum;
 mod metered;
 mod priced;
 mod refunded;
