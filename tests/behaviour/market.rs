@@ -7,8 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use alloy::network::{EthereumWallet, TransactionBuilder};
+use alloy::primitives::U256;
+use alloy::providers::ProviderBuilder;
+use alloy::rpc::types::TransactionRequest;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::{SolCall, SolValue};
 use async_trait::async_trait;
-use bursar::domain::asset::{Asset, Network};
+use bursar::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
 use bursar::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use bursar::domain::id::{Name, RequestId};
 use bursar::domain::ledger::Bounds;
@@ -179,6 +185,33 @@ pub struct Shop {
     pub by_channel: bool,
     /// In which way it is paid, where not by `exact` on the token itself.
     pub instead: Option<(Scheme, TransferMethod)>,
+    /// What it is paid in, where that is not the sandbox's own USDC: a contract by its artifact.
+    pub tender: Option<(&'static str, AssetInfo)>,
+}
+
+/// Where the market's other token is: the first contract of a known key.
+pub fn other_token() -> Asset {
+    Asset { network: Network::SANDBOX, contract: key("minter").address().create(0) }
+}
+
+/// Puts a token on the chain, and gives the payers' wallet a thousand of its units.
+async fn mint(chain: &SandboxChain, artifact: &str, info: &AssetInfo) {
+    chain.fund(key("minter").address(), Amount::new(1)).await.unwrap();
+    let code = crate::chain::artifact_code(artifact, "bytecode");
+    let owner = key("minter").address();
+    let code = [code.as_ref(), owner.abi_encode().as_slice()].concat();
+    let minter = PrivateKeySigner::from_slice(&secret("minter")).unwrap();
+    let client = ProviderBuilder::new()
+        .wallet(EthereumWallet::from(minter))
+        .connect_http(chain.url().parse().unwrap());
+    let value = U256::from(1000) * U256::from(10).pow(U256::from(info.decimals));
+    let give = crate::chain::mintCall { to: key("main").address(), value }.abi_encode();
+    let deploy = TransactionRequest::default().with_deploy_code(code);
+    let give = TransactionRequest::default().with_to(info.asset.contract).with_input(give);
+    for request in [deploy, give] {
+        let sent = alloy::providers::Provider::send_transaction(&client, request).await.unwrap();
+        assert!(sent.get_receipt().await.unwrap().status());
+    }
 }
 
 impl Default for Shop {
@@ -191,7 +224,46 @@ impl Default for Shop {
             serve_first: None,
             by_channel: false,
             instead: None,
+            tender: None,
         }
+    }
+}
+
+impl Shop {
+    /// What it is paid in.
+    pub fn asset(&self) -> Asset {
+        self.tender.as_ref().map_or(usdc(), |(_, info)| info.asset)
+    }
+
+    fn assets(&self) -> AssetRegistry {
+        let other = self.tender.iter().map(|(_, info)| info.clone());
+        AssetRegistry::new(sandbox_assets().iter().cloned().chain(other))
+    }
+
+    fn rail(&self, chain: &SandboxChain) -> RailPlan {
+        let assets = self.assets().iter().cloned().collect();
+        RailPlan { assets, ..RailPlan::sandbox(chain.url()) }
+    }
+
+    /// The configuration, with what it is paid in.
+    fn policy(&self, text: &str) -> String {
+        let Some((_, info)) = &self.tender else { return text.to_owned() };
+        let AssetInfo { asset, symbol, decimals, eip712_name, eip712_version, rate } = info;
+        let (contract, rate) = (asset.contract, rate.nano / 10_000_000);
+        let domain = match info.has_domain() {
+            true => {
+                format!("eip712 = {{ name = \"{eip712_name}\", version = \"{eip712_version}\" }}")
+            }
+            false => String::new(),
+        };
+        let section = format!(
+            "[asset.{symbol}]\nnetwork = \"sandbox\"\ncontract = \"{contract}\"
+decimals = {decimals}\nrate = \"{}.{:02} USD\"\n{domain}\n",
+            rate / 100,
+            rate % 100,
+        );
+        let allowed = text.replace("[\"USDC\"]", &format!("[\"USDC\", \"{symbol}\"]"));
+        format!("{allowed}\n{section}")
     }
 }
 
@@ -244,9 +316,12 @@ impl Market {
         let chain = SandboxChain::start(None, loopback(), Arc::clone(&clock)).await.unwrap();
         chain.fund(key("main").address(), Amount::new(10_000_000)).await.unwrap();
         chain.fund(key("gas").address(), Amount::new(1)).await.unwrap();
-        let rail = RailPlan::sandbox(chain.url());
+        if let Some((artifact, info)) = &shop.tender {
+            mint(&chain, artifact, info).await;
+        }
+        let rail = shop.rail(&chain);
         let (evm, _) = connect_rail(&rail, None, Arc::clone(&clock)).await.unwrap();
-        let registry = Arc::new(Registry::new(clock, sandbox_assets()));
+        let registry = Arc::new(Registry::new(clock, shop.assets()));
         let mut market = Self {
             shop,
             chain,
@@ -269,14 +344,20 @@ impl Market {
 
     pub async fn start_provider(&mut self) {
         let clock: Arc<dyn Clock> = Arc::new(self.hand.clone());
-        let rail = RailPlan::sandbox(self.chain.url());
+        let rail = self.shop.rail(&self.chain);
         let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
-        let Shop { terms: flat, tiers, free, serve_first, by_channel, instead } = self.shop.clone();
+        let Shop { terms: flat, tiers, free, serve_first, by_channel, instead, .. } =
+            self.shop.clone();
         let (scheme, method) = instead.unwrap_or((Scheme::Exact, TransferMethod::Eip3009));
         let volume_discount = VolumeDiscount::default();
         let terms = PayeeTerms { list: flat, floor: flat, volume_discount, rounds_max: 1 };
-        let pay_by =
-            PayBy { scheme, method, asset: usdc(), pay_to: key("payee").address(), timeout_s: 60 };
+        let pay_by = PayBy {
+            scheme,
+            method,
+            asset: self.shop.asset(),
+            pay_to: key("payee").address(),
+            timeout_s: 60,
+        };
         let channel = by_channel.then(|| PayBy { scheme: channel_scheme(), ..pay_by });
         let plan = ProviderPlan {
             name: name("echo"),
@@ -292,7 +373,7 @@ impl Market {
             pay_by: channel.into_iter().chain([pay_by]).collect(),
             pay_to: PayTo::Key(key("payee")),
             service_key: key("service"),
-            assets: sandbox_assets(),
+            assets: self.shop.assets(),
             settler: settler.unwrap(),
             genesis: evm.genesis(),
             evidence: evm,
@@ -323,7 +404,7 @@ impl Market {
             snapshot_every: 50,
             wallets: vec![(name("main"), key("main"))],
             secret: NonceSecret::from_bytes([3; 32]),
-            policy: policy(text),
+            policy: policy(&self.shop.policy(text)),
             rails: vec![(Arc::clone(&self.evidence), self.genesis)],
             directory: self.registry.clone(),
             registry: Some(self.registry.clone()),
@@ -413,7 +494,7 @@ impl Market {
 
     /// What the payee owns on the chain.
     pub async fn earned_on_chain(&self) -> u128 {
-        self.evidence.balance(usdc(), key("payee").address()).await.unwrap().amount.get()
+        self.evidence.balance(self.shop.asset(), key("payee").address()).await.unwrap().amount.get()
     }
 
     /// What is left of the agent's own budget.

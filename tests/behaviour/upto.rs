@@ -10,17 +10,18 @@ use alloy::providers::{Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
+use bursar::domain::asset::AssetInfo;
 use bursar::domain::commitment::{Scheme, TransferMethod};
 use bursar::domain::ledger::claim::ClaimState;
 use bursar::domain::ledger::hold::HoldState;
-use bursar::domain::money::{Amount, Nano};
+use bursar::domain::money::{Amount, Nano, Rate};
 use bursar::domain::quote::PriceTerms;
 use bursar::domain::x402::permit2::PERMIT2;
 use bursar::edge::grpc::Purchase;
 use bursar::ports::journal::Journal;
 use futures_util::future::join_all;
 
-use crate::market::{Market, POLICY, PRICE, PRICE_NANO, Shop, echo, key, usdc};
+use crate::market::{Market, POLICY, PRICE, PRICE_NANO, Shop, echo, key, other_token, usdc};
 
 alloy::sol! {
     function approve(address spender, uint256 value) external returns (bool);
@@ -58,8 +59,8 @@ async fn approve(market: &Market, value: u128) {
         .wallet(EthereumWallet::from(owner))
         .connect_http(market.chain.url().parse().unwrap());
     let call = approveCall { spender: PERMIT2, value: U256::from(value) };
-    let request =
-        TransactionRequest::default().with_to(usdc().contract).with_input(call.abi_encode());
+    let token = market.shop.asset().contract;
+    let request = TransactionRequest::default().with_to(token).with_input(call.abi_encode());
     let receipt = client.send_transaction(request).await.unwrap().get_receipt().await.unwrap();
     assert!(receipt.status());
 }
@@ -265,4 +266,63 @@ async fn an_allowance_is_enough_where_permits_are_taken_too() {
     market.client("worker").await.buy(echo("hello")).await.unwrap();
     let allowance = market.evidence.allowance(usdc(), key("main").address()).await.unwrap();
     assert_eq!(allowance.unwrap().permit_nonce, Some(0));
+}
+
+/// A token in which a thousandth of a dollar costs what it costs, whatever its decimals.
+async fn paid_in(
+    artifact: &'static str,
+    info: AssetInfo,
+    scheme: Scheme,
+    method: TransferMethod,
+) -> Market {
+    // A hundred bytes cost a thousandth of the token's unit.
+    let unit = 10_u128.pow(u32::from(info.decimals));
+    let terms = PriceTerms { per_1k_output: Amount::new(unit / 100), ..PriceTerms::default() };
+    let (instead, tender) = (Some((scheme, method)), Some((artifact, info)));
+    Market::open_with(Shop { terms, instead, tender, ..Shop::default() }).await
+}
+
+fn token(symbol: &str, decimals: u8, domain: (&str, &str), nano: u64) -> AssetInfo {
+    AssetInfo {
+        asset: other_token(),
+        symbol: symbol.to_owned(),
+        decimals,
+        eip712_name: domain.0.to_owned(),
+        eip712_version: domain.1.to_owned(),
+        rate: Rate { nano, per: 10_u64.pow(u32::from(decimals)) },
+    }
+}
+
+/// As USDT has it: no permits, calls that answer nothing, and six decimals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_permits_is_paid_by_the_wallets_approval() {
+    for scheme in [Scheme::Exact, upto()] {
+        let usdt = token("USDT", 6, ("", ""), 1_000_000_000);
+        let market = paid_in("PlainToken", usdt, scheme, TransferMethod::Permit2).await;
+        let client = market.client("worker").await;
+        let refused = client.buy(echo("hello")).await.unwrap_err();
+        assert_eq!(refused.reason, "PAYER_ALLOWANCE_REQUIRED");
+        approve(&market, 2_000).await;
+        client.buy(echo("hello")).await.unwrap();
+        let charged = if scheme == Scheme::Exact { 1_000 } else { 50 };
+        assert_eq!(market.audit().await.captured(other_token()), charged);
+        assert_eq!(market.earned_on_chain().await, charged);
+        assert_eq!(left(&market).await, CAP_NANO - nano(charged));
+    }
+}
+
+/// As DAI has it on most chains: permits, no EIP-3009, and eighteen decimals. A rate other than one counts
+/// in budgets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_eighteen_decimals_is_paid_by_permit_and_counts_at_its_rate() {
+    let dai = token("DAI", 18, ("Permit Token", "1"), 1_250_000_000);
+    let market = paid_in("PermitToken", dai, upto(), TransferMethod::Permit2Sponsored).await;
+    let client = market.client("worker").await;
+    client.buy(echo("hello")).await.unwrap();
+    client.buy(streamed("hello")).await.unwrap();
+    // Five bytes each, of a hundred for a thousandth.
+    let charged = 2 * 5 * 10_u128.pow(13);
+    assert_eq!(market.audit().await.captured(other_token()), charged);
+    assert_eq!(market.earned_on_chain().await, charged);
+    assert_eq!(left(&market).await, CAP_NANO - 2 * 5 * 12_500);
 }
