@@ -24,5 +24,6 @@ mod observability;
 mod paid_method;
 mod paying;
 mod permit2;
+mod tender;
 mod terms;
 mod upto;

@@ -7,14 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alloy::network::{EthereumWallet, TransactionBuilder};
-use alloy::primitives::U256;
-use alloy::providers::ProviderBuilder;
-use alloy::rpc::types::TransactionRequest;
-use alloy::signers::local::PrivateKeySigner;
-use alloy::sol_types::{SolCall, SolValue};
 use async_trait::async_trait;
-use bursar::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
+use bursar::domain::asset::{Asset, AssetInfo, Network};
 use bursar::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use bursar::domain::id::{Name, RequestId};
 use bursar::domain::ledger::Bounds;
@@ -35,8 +29,7 @@ use bursar::edge::journal::Options;
 use bursar::edge::keys::{NonceSecret, SigningKey};
 use bursar::edge::sandbox::TOKEN;
 use bursar::node::{
-    NodePlan, PayTo, PayerNode, Provider, ProviderPlan, RailPlan, SandboxChain, connect_rail,
-    sandbox_assets,
+    NodePlan, PayTo, PayerNode, Provider, ProviderPlan, SandboxChain, connect_rail,
 };
 use bursar::ports::clock::Clock;
 use bursar::ports::engine::{Engine, EngineError, Step, Work};
@@ -52,6 +45,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+
+use crate::tender::mint;
 
 /// What one call costs, in atomic units, and in nano-USD.
 pub const PRICE: u128 = 1000;
@@ -158,7 +153,7 @@ pub fn usdc() -> Asset {
     Asset { network: Network::SANDBOX, contract: TOKEN }
 }
 
-fn secret(label: &str) -> [u8; 32] {
+pub fn secret(label: &str) -> [u8; 32] {
     Sha256::digest(format!("bursar behaviour test {label}")).into()
 }
 
@@ -189,31 +184,6 @@ pub struct Shop {
     pub tender: Option<(&'static str, AssetInfo)>,
 }
 
-/// Where the market's other token is: the first contract of a known key.
-pub fn other_token() -> Asset {
-    Asset { network: Network::SANDBOX, contract: key("minter").address().create(0) }
-}
-
-/// Puts a token on the chain, and gives the payers' wallet a thousand of its units.
-async fn mint(chain: &SandboxChain, artifact: &str, info: &AssetInfo) {
-    chain.fund(key("minter").address(), Amount::new(1)).await.unwrap();
-    let code = crate::chain::artifact_code(artifact, "bytecode");
-    let owner = key("minter").address();
-    let code = [code.as_ref(), owner.abi_encode().as_slice()].concat();
-    let minter = PrivateKeySigner::from_slice(&secret("minter")).unwrap();
-    let client = ProviderBuilder::new()
-        .wallet(EthereumWallet::from(minter))
-        .connect_http(chain.url().parse().unwrap());
-    let value = U256::from(1000) * U256::from(10).pow(U256::from(info.decimals));
-    let give = crate::chain::mintCall { to: key("main").address(), value }.abi_encode();
-    let deploy = TransactionRequest::default().with_deploy_code(code);
-    let give = TransactionRequest::default().with_to(info.asset.contract).with_input(give);
-    for request in [deploy, give] {
-        let sent = alloy::providers::Provider::send_transaction(&client, request).await.unwrap();
-        assert!(sent.get_receipt().await.unwrap().status());
-    }
-}
-
 impl Default for Shop {
     fn default() -> Self {
         let terms = PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() };
@@ -226,44 +196,6 @@ impl Default for Shop {
             instead: None,
             tender: None,
         }
-    }
-}
-
-impl Shop {
-    /// What it is paid in.
-    pub fn asset(&self) -> Asset {
-        self.tender.as_ref().map_or(usdc(), |(_, info)| info.asset)
-    }
-
-    fn assets(&self) -> AssetRegistry {
-        let other = self.tender.iter().map(|(_, info)| info.clone());
-        AssetRegistry::new(sandbox_assets().iter().cloned().chain(other))
-    }
-
-    fn rail(&self, chain: &SandboxChain) -> RailPlan {
-        let assets = self.assets().iter().cloned().collect();
-        RailPlan { assets, ..RailPlan::sandbox(chain.url()) }
-    }
-
-    /// The configuration, with what it is paid in.
-    fn policy(&self, text: &str) -> String {
-        let Some((_, info)) = &self.tender else { return text.to_owned() };
-        let AssetInfo { asset, symbol, decimals, eip712_name, eip712_version, rate } = info;
-        let (contract, rate) = (asset.contract, rate.nano / 10_000_000);
-        let domain = match info.has_domain() {
-            true => {
-                format!("eip712 = {{ name = \"{eip712_name}\", version = \"{eip712_version}\" }}")
-            }
-            false => String::new(),
-        };
-        let section = format!(
-            "[asset.{symbol}]\nnetwork = \"sandbox\"\ncontract = \"{contract}\"
-decimals = {decimals}\nrate = \"{}.{:02} USD\"\n{domain}\n",
-            rate / 100,
-            rate % 100,
-        );
-        let allowed = text.replace("[\"USDC\"]", &format!("[\"USDC\", \"{symbol}\"]"));
-        format!("{allowed}\n{section}")
     }
 }
 

@@ -21,7 +21,8 @@ use bursar::edge::grpc::Purchase;
 use bursar::ports::journal::Journal;
 use futures_util::future::join_all;
 
-use crate::market::{Market, POLICY, PRICE, PRICE_NANO, Shop, echo, key, other_token, usdc};
+use crate::market::{Market, POLICY, PRICE, PRICE_NANO, Shop, echo, key, usdc};
+use crate::tender::other_token;
 
 alloy::sol! {
     function approve(address spender, uint256 value) external returns (bool);

@@ -8,11 +8,43 @@ use crate::domain::commitment::{Commitment, TokenPermit, TransferMethod};
 use crate::domain::ledger::Ledger;
 use crate::domain::ledger::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
+use crate::domain::policy::RuleCheck;
 use crate::domain::x402::permit::deadline_s;
 use crate::ports::rail::Allowance;
+use crate::runtime::payer::offers::Candidate;
+use crate::runtime::payer::pay::Prepared;
 use crate::runtime::payer::{PayError, Payer};
+use crate::runtime::rules::InForce;
 
 impl Payer {
+    /// The first candidate that the rules let pass and that can be paid in its way, and what is signed
+    /// for it; those that cannot are taken out.
+    ///
+    /// # Errors
+    /// As `choose`; [`PayError::Allowance`] where nothing else stood against one.
+    pub(super) async fn choose_allowed(
+        &self,
+        prepared: &Prepared,
+        rules: &InForce,
+        candidates: &mut Vec<Candidate>,
+    ) -> Result<(Candidate, Vec<RuleCheck>, Commitment), PayError> {
+        let mut not_allowed = None;
+        loop {
+            let chosen = self.choose(prepared, rules, candidates);
+            let chosen = chosen.map_err(|error| not_allowed.take().unwrap_or(error))?;
+            let (candidate, checks) = chosen;
+            let commitment = self.commit(prepared, &candidate.pay_by, candidate.amount)?;
+            match self.with_method(commitment).await {
+                Ok(commitment) => return Ok((candidate, checks, commitment)),
+                Err(error) => {
+                    // Another way may do.
+                    candidates.retain(|other| !other.is_same_way(&candidate));
+                    not_allowed.get_or_insert(error);
+                }
+            }
+        }
+    }
+
     /// The same commitment, with how its asset is really moved.
     ///
     /// # Errors

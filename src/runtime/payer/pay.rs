@@ -205,24 +205,11 @@ impl Payer {
         mut candidates: Vec<Candidate>,
     ) -> Result<Standing, PayError> {
         let mut tries = 0;
-        let mut not_allowed = None;
         loop {
             tries = u32::saturating_add(tries, 1);
-            let chosen = self.choose(&prepared, rules, &candidates);
-            let (candidate, checks) =
-                chosen.map_err(|error| not_allowed.take().unwrap_or(error))?;
+            let (candidate, checks, commitment) =
+                self.choose_allowed(&prepared, rules, &mut candidates).await?;
             let admission = self.admit_provider(rules, &candidate)?;
-            let commitment = self.commit(&prepared, &candidate.pay_by, candidate.amount)?;
-            let commitment = match self.with_method(commitment).await {
-                Ok(commitment) => commitment,
-                Err(error) => {
-                    // Another way may do.
-                    candidates.retain(|other| !other.is_same_way(&candidate));
-                    not_allowed.get_or_insert(error);
-                    tries = tries.saturating_sub(1);
-                    continue;
-                }
-            };
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
             let mut lease = match self.lend(&prepared, rules, &candidate).await {
