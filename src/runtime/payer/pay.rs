@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, Span, field};
 
-use crate::domain::commitment::{Commitment, Scheme};
+use crate::domain::commitment::Commitment;
 use crate::domain::fault::Fault;
 use crate::domain::id::{Fingerprint, PaymentId, ProviderId};
 use crate::domain::ledger::agent::Agent;
@@ -19,7 +19,7 @@ use crate::domain::quote::PayBy;
 use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Lease, Need, NotLent, PoolKey, is_unfit};
+use crate::runtime::channels::{Lease, NotLent, is_unfit};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::free::Free;
@@ -214,21 +214,13 @@ impl Payer {
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
             let mut lease = match self.lend(&prepared, rules, &candidate).await {
                 Ok(lease) => lease,
-                Err(NotLent::Refused(refused)) => {
-                    if is_stale(&refused) && tries < HOLD_TRIES_MAX {
-                        let read = self.rules.current().await;
-                        *rules = read.map_err(|refused| stopped(&prepared, refused))?;
-                        continue;
-                    }
-                    self.note(&prepared, rules, Err(refused.as_ref()), checks, Vec::new());
-                    return Err(stopped(&prepared, *refused));
+                Err(NotLent::Refused(refused)) if is_stale(&refused) && tries < HOLD_TRIES_MAX => {
+                    let read = self.rules.current().await;
+                    *rules = read.map_err(|refused| stopped(&prepared, refused))?;
+                    continue;
                 }
-                Err(NotLent::NotSigned(error)) => {
-                    return Err(PayError::NotSigned { payment: prepared.payment, error });
-                }
-                Err(NotLent::Busy) => {
-                    let provider = candidate.quote.quote.provider.clone();
-                    return Err(PayError::ChannelsBusy { provider });
+                Err(error) => {
+                    return Err(self.not_lent(&prepared, rules, &candidate, checks, error));
                 }
             };
             let ask = HoldAsk { commitment: at(commitment, lease.as_ref()), ..ask };
@@ -256,53 +248,11 @@ impl Payer {
                     if is_unfit(&refused) && tries < CHANNEL_TRIES_MAX {
                         continue;
                     }
-                    let budgets = match &refused {
-                        Refused::Rejected(refusal) => refusal.checks.clone(),
-                        Refused::Stopped { .. } => Vec::new(),
-                    };
-                    self.note(&prepared, rules, Err(&refused), checks, budgets);
+                    self.note(&prepared, rules, Err(&refused), checks, looked_at(&refused));
                     return Err(stopped(&prepared, refused));
                 }
             }
         }
-    }
-
-    /// A channel, where the candidate is paid by one.
-    async fn lend(
-        &self,
-        prepared: &Prepared,
-        rules: &InForce,
-        candidate: &Candidate,
-    ) -> Result<Option<Lease>, NotLent> {
-        let Some(channels) = &self.parts.channels else { return Ok(None) };
-        let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
-        let Scheme::BatchSettlement(offer) = candidate.pay_by.scheme else { return Ok(None) };
-        let need = Need {
-            payment: prepared.payment,
-            amount: candidate.amount,
-            nano: candidate.nano,
-            timeout_s: candidate.pay_by.timeout_s,
-            deposit_min: offer.deposit_min,
-            policy_version: rules.version,
-        };
-        channels.lend(&key, &need).await.map(Some)
-    }
-
-    /// Whose channels could pay, where the candidate is paid by channel.
-    pub(super) fn pool_key(&self, agent: &Agent, candidate: &Candidate) -> Option<PoolKey> {
-        let way = &candidate.pay_by;
-        let Scheme::BatchSettlement(offer) = way.scheme else { return None };
-        let wallet = agent.wallet_id();
-        Some(PoolKey {
-            wallet,
-            role: agent.role.clone(),
-            provider: candidate.quote.quote.provider.clone(),
-            asset: way.asset,
-            payer: self.parts.signer.address(wallet)?,
-            receiver: way.pay_to,
-            receiver_authorizer: offer.receiver_authorizer,
-            withdraw_delay_s: offer.withdraw_delay_s,
-        })
     }
 
     /// The first candidate that the caller's bound and the role let pass.
@@ -396,6 +346,14 @@ impl Payer {
             rules: checks,
             budgets,
         });
+    }
+}
+
+/// What the budgets said, where they were asked.
+fn looked_at(refused: &Refused) -> Vec<BudgetCheck> {
+    match refused {
+        Refused::Rejected(refusal) => refusal.checks.clone(),
+        Refused::Stopped { .. } => Vec::new(),
     }
 }
 

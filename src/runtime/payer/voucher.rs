@@ -6,18 +6,23 @@
 //! stays held until the chain shows what came of it.
 
 use crate::domain::channel::Ceiling;
+use crate::domain::commitment::Scheme;
+use crate::domain::ledger::agent::Agent;
 use crate::domain::ledger::channel::{Charge, Frozen};
 use crate::domain::money::{Amount, Money, Nano};
+use crate::domain::policy::RuleCheck;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::voucher_payload;
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::archive::{AnswerKey, KeptCharge};
 use crate::ports::paid_service::ServiceError;
-use crate::runtime::channels::Lease;
+use crate::runtime::channels::{Lease, Need, NotLent, PoolKey};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::call::{Ended, Pieces, call_with};
-use crate::runtime::payer::pay::Standing;
+use crate::runtime::payer::offers::Candidate;
+use crate::runtime::payer::pay::{Prepared, Standing, stopped};
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
+use crate::runtime::rules::InForce;
 
 /// What became of a call, as far as its channel goes.
 pub(super) struct Settled {
@@ -30,6 +35,65 @@ pub(super) struct Settled {
 }
 
 impl Payer {
+    /// A channel, where the candidate is paid by one.
+    pub(super) async fn lend(
+        &self,
+        prepared: &Prepared,
+        rules: &InForce,
+        candidate: &Candidate,
+    ) -> Result<Option<Lease>, NotLent> {
+        let Some(channels) = &self.parts.channels else { return Ok(None) };
+        let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
+        let Scheme::BatchSettlement(offer) = candidate.pay_by.scheme else { return Ok(None) };
+        let need = Need {
+            payment: prepared.payment,
+            amount: candidate.amount,
+            nano: candidate.nano,
+            timeout_s: candidate.pay_by.timeout_s,
+            deposit_min: offer.deposit_min,
+            policy_version: rules.version,
+        };
+        channels.lend(&key, &need).await.map(Some)
+    }
+
+    /// Whose channels could pay, where the candidate is paid by channel.
+    pub(super) fn pool_key(&self, agent: &Agent, candidate: &Candidate) -> Option<PoolKey> {
+        let way = &candidate.pay_by;
+        let Scheme::BatchSettlement(offer) = way.scheme else { return None };
+        let wallet = agent.wallet_id();
+        Some(PoolKey {
+            wallet,
+            role: agent.role.clone(),
+            provider: candidate.quote.quote.provider.clone(),
+            asset: way.asset,
+            payer: self.parts.signer.address(wallet)?,
+            receiver: way.pay_to,
+            receiver_authorizer: offer.receiver_authorizer,
+            withdraw_delay_s: offer.withdraw_delay_s,
+        })
+    }
+
+    /// Why no channel was lent, as the caller hears it.
+    pub(super) fn not_lent(
+        &self,
+        prepared: &Prepared,
+        rules: &InForce,
+        candidate: &Candidate,
+        checks: Vec<RuleCheck>,
+        error: NotLent,
+    ) -> PayError {
+        match error {
+            NotLent::Refused(refused) => {
+                self.note(prepared, rules, Err(refused.as_ref()), checks, Vec::new());
+                stopped(prepared, *refused)
+            }
+            NotLent::NotSigned(error) => PayError::NotSigned { payment: prepared.payment, error },
+            NotLent::Busy => {
+                PayError::ChannelsBusy { provider: candidate.quote.quote.provider.clone() }
+            }
+        }
+    }
+
     /// Signs the voucher, calls, and tells whoever listens.
     pub(super) async fn carry_by_channel(&self, standing: Standing, lease: Lease, pieces: &Pieces) {
         let payment = standing.payment;
