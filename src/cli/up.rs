@@ -336,6 +336,7 @@ fn keeper(settings: ChannelSettings) -> KeeperSettings {
     KeeperSettings {
         caps: ChannelCaps { provider: settings.per_provider, total: settings.total },
         calls_a_deposit: settings.calls_per_deposit,
+        pool_max: settings.at_once,
         wait_max: CHANNEL_WAIT_MAX,
     }
 }

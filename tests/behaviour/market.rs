@@ -36,7 +36,7 @@ use bursar::ports::engine::{Engine, EngineError, Step, Work};
 use bursar::ports::entropy::Entropy;
 use bursar::ports::journal::Journal;
 use bursar::ports::rail::Evidence;
-use bursar::runtime::channels::KeeperSettings;
+use bursar::runtime::channels::{KeeperSettings, POOL_MAX};
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
 use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
@@ -133,6 +133,7 @@ impl Engine for Echo {
 const KEEPER: KeeperSettings = KeeperSettings {
     caps: ChannelCaps { provider: Nano::new(2_000_000_000), total: Nano::new(2_000_000_000) },
     calls_a_deposit: 10,
+    pool_max: POOL_MAX,
     wait_max: Duration::from_secs(20),
 };
 

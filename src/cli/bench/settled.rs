@@ -33,7 +33,7 @@ use bursar::ports::paid_service::{
     Answer, Ask, Closing, Connector, PaidCall, PaidService, Piece, Quoted, ServiceError,
 };
 use bursar::ports::rail::Evidence;
-use bursar::runtime::channels::KeeperSettings;
+use bursar::runtime::channels::{KeeperSettings, POOL_MAX};
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
 use bursar::runtime::payee::OfferedWare;
@@ -99,6 +99,7 @@ const KEEPER: KeeperSettings = KeeperSettings {
         total: Nano::new(1_000_000_000_000_000),
     },
     calls_a_deposit: 100_000,
+    pool_max: POOL_MAX,
     wait_max: Duration::from_secs(20),
 };
 

@@ -61,6 +61,8 @@ pub struct ChannelSettings {
     pub total: Nano,
     /// A deposit is for so many calls like the first.
     pub calls_per_deposit: u64,
+    /// Channels to one provider at most: so many calls to it run at once.
+    pub at_once: usize,
 }
 
 /// Where something listens.

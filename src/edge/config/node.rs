@@ -179,6 +179,9 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
     })
 }
 
+/// The most channels to one provider: what the keeper takes.
+const AT_ONCE_MAX: u64 = 64;
+
 /// `[channels]`: without it nobody is paid by channel.
 pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<ChannelSettings> {
     if !section.is_there() {
@@ -187,11 +190,14 @@ pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<C
     let per_provider = money.required(section, "per_provider");
     let total = money.required(section, "total");
     let calls = section.find("calls_per_deposit").map(|item| item.integer_within(1, 1_000_000));
+    let at_once = section.find("at_once").map(|item| item.integer_within(1, AT_ONCE_MAX));
     section.end();
+    let at_once = at_once.unwrap_or(Some(AT_ONCE_MAX))?;
     Some(ChannelSettings {
         per_provider: per_provider?,
         total: total?,
         calls_per_deposit: calls.unwrap_or(Some(50))?,
+        at_once: usize::try_from(at_once).unwrap_or(usize::MAX),
     })
 }
 

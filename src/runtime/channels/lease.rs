@@ -1,5 +1,6 @@
 //! One channel, lent to one call.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use alloy::primitives::Signature;
@@ -24,7 +25,7 @@ use crate::runtime::treasury::{Done, Refused};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotLent {
     /// Every channel of the pool was busy for as long as a call waits.
-    #[error("all {POOL_MAX} channels to the provider are busy")]
+    #[error("all channels to the provider are busy")]
     Busy,
     /// The ledger says no: to a channel, or to the deposit that it needs.
     #[error("{0}")]
@@ -86,6 +87,8 @@ pub struct Lease {
     pub terms: ChannelTerms,
     last: Option<Charge>,
     room: Amount,
+    /// What was signed before it and not charged.
+    exposed: Amount,
     filling: bool,
     fills_from: Timestamp,
     /// Nothing more is signed for it.
@@ -146,23 +149,38 @@ impl Keeper {
     ) -> Lease {
         let (keeper, key) = (self.clone(), key.clone());
         let (last, deposit, fills_from) = (None, None, Timestamp::ZERO);
-        let (filling, ended) = (false, false);
-        Lease { keeper, key, channel, terms, last, room, filling, fills_from, ended, deposit }
+        let (exposed, filling, ended) = (Amount::ZERO, false, false);
+        Lease {
+            keeper,
+            key,
+            channel,
+            terms,
+            last,
+            room,
+            exposed,
+            filling,
+            fills_from,
+            ended,
+            deposit,
+        }
     }
 
-    /// A free channel with room; else one to top up; else a new one.
+    /// A free channel with room, the one first that has most signed away and not charged: that is held,
+    /// and the next voucher covers it. Else one to top up; else a new one.
     fn take(&self, key: &PoolKey, need: &Need) -> Option<Lease> {
         let now = self.clock.now();
         let mut pools = self.pools.lock().expect("no holder of the pools panics");
         let pool = pools.entry(key.clone()).or_default();
         let free = |slot: &Slot| !slot.lent;
-        let place = pool
-            .iter()
-            .position(|slot| free(slot) && slot.room >= need.amount)
+        let fits = |slot: &Slot| free(slot) && slot.room >= need.amount;
+        let fitting = pool.iter().enumerate().filter(|(_, slot)| fits(slot));
+        let place = fitting
+            .max_by_key(|(place, slot)| (slot.exposed, Reverse(*place)))
+            .map(|(place, _)| place)
             .or_else(|| pool.iter().position(|slot| free(slot) && slot.fills_from <= now));
         let place = match place {
             Some(place) => place,
-            None if pool.len() < POOL_MAX => {
+            None if pool.len() < self.settings.pool_max.min(POOL_MAX) => {
                 let terms = self.new_terms(key, need.payment);
                 let (id, room) = (id_of(&terms), Amount::ZERO);
                 let fills_from = Timestamp::ZERO;
@@ -171,6 +189,7 @@ impl Keeper {
                     terms,
                     room,
                     last: None,
+                    exposed: Amount::ZERO,
                     lent: false,
                     fills_from,
                     filling: false,
@@ -182,10 +201,23 @@ impl Keeper {
         let slot = pool.get_mut(place)?;
         slot.lent = true;
         let (channel, terms, room, filling) = (slot.id, slot.terms, slot.room, slot.filling);
+        let exposed = slot.exposed;
         let (last, fills_from, deposit) = (slot.last.take(), slot.fills_from, None);
         let (keeper, key) = (self.clone(), key.clone());
         let ended = false;
-        Some(Lease { keeper, key, channel, terms, last, room, filling, fills_from, ended, deposit })
+        Some(Lease {
+            keeper,
+            key,
+            channel,
+            terms,
+            last,
+            room,
+            exposed,
+            filling,
+            fills_from,
+            ended,
+            deposit,
+        })
     }
 
     fn new_terms(&self, key: &PoolKey, payment: PaymentId) -> ChannelTerms {
@@ -282,6 +314,7 @@ impl Keeper {
             terms: *terms,
             room,
             last,
+            exposed: lease.exposed,
             lent: false,
             fills_from: lease.fills_from,
             filling: *filling,
@@ -372,6 +405,8 @@ impl Lease {
     /// payee served it, so that what went with it has arrived.
     pub fn charged(mut self, charge: Charge, most: Amount, served: bool) {
         let unused = most.checked_sub(charge.amount).unwrap_or(Amount::ZERO);
+        let signed = self.exposed.max(most);
+        self.exposed = signed.checked_sub(charge.amount).unwrap_or(Amount::ZERO);
         let room = self.room.checked_add(unused).unwrap_or(self.room);
         self.filling = self.filling && !served;
         self.keeper.put_back(&self, room, Some(charge));

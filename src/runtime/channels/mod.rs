@@ -36,6 +36,9 @@ pub struct KeeperSettings {
     pub caps: ChannelCaps,
     /// A deposit is for so many calls at the price of the first one.
     pub calls_a_deposit: u64,
+    /// Channels of one pool at most, and at most [`POOL_MAX`]: so many calls to one provider run at
+    /// once by channel, and whoever comes then waits for one of them.
+    pub pool_max: usize,
     /// How long a call waits for a channel that is free.
     pub wait_max: Duration,
 }
@@ -70,6 +73,8 @@ struct Slot {
     room: Amount,
     /// What its last call cost, where the ledger does not know it yet.
     last: Option<Charge>,
+    /// What was signed and not charged: it stays held until the next voucher covers it.
+    exposed: Amount,
     lent: bool,
     /// A deposit may be put in from then on.
     fills_from: Timestamp,
@@ -110,6 +115,7 @@ impl Keeper {
                 terms: channel.opened.terms,
                 room: channel.room(),
                 last: None,
+                exposed: channel.exposure(),
                 lent: false,
                 fills_from: Timestamp::ZERO,
                 filling: channel.pending.is_some(),
