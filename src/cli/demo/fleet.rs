@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use bursar::domain::asset::{Asset, Network};
-use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use bursar::domain::id::{AgentId, Name};
 use bursar::domain::ledger::Bounds;
 use bursar::domain::ledger::agent::{Principal, Token};
+use bursar::domain::money::Amount;
 use bursar::domain::order::Units;
 use bursar::domain::policy::Rates;
 use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
-use bursar::edge::grpc::{Address, AgentClient, GrpcConnector, Listener, Reach};
+use bursar::edge::grpc::{Address as Place, AgentClient, GrpcConnector, Listener, Reach};
 use bursar::edge::journal::Options;
 use bursar::edge::keys::NonceSecret;
 use bursar::edge::sandbox::TOKEN;
@@ -61,6 +63,8 @@ pub struct Fleet {
     pub evidence: Arc<dyn Evidence>,
     /// The block after which the fleet's own transfers are counted.
     pub opening_block: u64,
+    /// Who sends transactions: each provider's account for gas.
+    pub gas_accounts: Vec<Address>,
     clients: BTreeMap<&'static str, AgentClient>,
     paid: Arc<AtomicU64>,
 }
@@ -96,8 +100,10 @@ impl Fleet {
             let started = start_provider(seed, folder, &chain, &registry, shop, engine).await?;
             providers.push(started);
         }
+        let gas_of = |provider: &Provider| plan::gas_key(seed, provider.name.as_str()).address();
+        let gas_accounts = providers.iter().map(gas_of).collect();
         let paid = Arc::default();
-        Ok(Self { chain, providers, node, evidence, opening_block, clients, paid })
+        Ok(Self { chain, providers, node, evidence, opening_block, gas_accounts, clients, paid })
     }
 
     /// Lets every agent do what it does, until it has done or `stop` is set.
@@ -137,6 +143,19 @@ impl Fleet {
         ))
     }
 
+    /// Lets every provider claim what vouchers stand for, and give back what lies unused. What is not
+    /// closed in time shows in the books as locked.
+    async fn close_channels(&self) {
+        for provider in &self.providers {
+            let claimed = provider.payee.claim_round(true).await;
+            if let Err(refused) = claimed {
+                tracing::warn!(%refused, provider = %provider.name, "vouchers not claimed");
+            }
+            while provider.payee.give_back_idle(Duration::ZERO).await.is_ok_and(|given| given > 0) {
+            }
+        }
+    }
+
     /// Lets everything come to its end, reads the books, and ends the parts.
     pub async fn finish(
         self,
@@ -146,6 +165,7 @@ impl Fleet {
     ) -> Result<Report, StartError> {
         // What the agents still have under way comes to its end first, then the chain has its say.
         let ended = tokio::time::timeout(within, self.node.payer.drain()).await.is_ok();
+        let _ = tokio::time::timeout(within, self.close_channels()).await;
         let closing: Closing = books::close(&self, within).await?;
         let report = Report::new(seed, &self, work, closing).await?;
         for provider in self.providers {
@@ -170,7 +190,7 @@ fn loopback() -> SocketAddr {
 }
 
 async fn listener() -> Result<Listener, StartError> {
-    Ok(Listener::bind(&Address::Tcp(loopback()), "--listen").await?)
+    Ok(Listener::bind(&Place::Tcp(loopback()), "--listen").await?)
 }
 
 async fn start_node(
@@ -204,7 +224,11 @@ async fn start_node(
         operator_token: Token::for_operator(operator).hash(),
         read_policy: Arc::new(|_, _| Err(vec!["the demo's policy is its own".to_owned()])),
         fund: None,
-        payer: PayerSettings { negotiation: Some(plan::bargaining()), ..PayerSettings::default() },
+        payer: PayerSettings {
+            negotiation: Some(plan::bargaining()),
+            channels: Some(plan::CHANNELS),
+            ..PayerSettings::default()
+        },
         reconcile_every: RECONCILE_EVERY,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
@@ -257,6 +281,24 @@ fn engine(shop: &Shop, clients: &BTreeMap<&'static str, AgentClient>) -> (Arc<dy
     }
 }
 
+/// The ways in which a provider is paid, the one that it likes best first.
+fn ways(shop: &Shop, pay_to: Address, authorizer: Address) -> Vec<PayBy> {
+    let exact = PayBy {
+        scheme: Scheme::Exact,
+        method: TransferMethod::Eip3009,
+        asset: usdc(),
+        pay_to,
+        timeout_s: 60,
+    };
+    let channel = Scheme::BatchSettlement(ChannelOffer {
+        receiver_authorizer: authorizer,
+        withdraw_delay_s: plan::WITHDRAW_DELAY_S,
+        deposit_min: Amount::ZERO,
+    });
+    let channel = shop.by_channel.then_some(PayBy { scheme: channel, ..exact });
+    channel.into_iter().chain([exact]).collect()
+}
+
 async fn start_provider(
     seed: u64,
     folder: &Path,
@@ -266,8 +308,8 @@ async fn start_provider(
     (engine, model): (Arc<dyn Engine>, String),
 ) -> Result<Provider, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let gas = plan::key(seed, &format!("{} gas", shop.name));
-    chain.fund(gas.address(), bursar::domain::money::Amount::new(1)).await?;
+    let gas = plan::gas_key(seed, shop.name);
+    chain.fund(gas.address(), Amount::new(1)).await?;
     let rail = RailPlan::sandbox(chain.url());
     let (evm, settler) = connect_rail(&rail, Some(&gas), Arc::clone(&clock)).await?;
     let pay_to = plan::key(seed, shop.name);
@@ -284,13 +326,7 @@ async fn start_provider(
         journal: Options::default(),
         wares: wares.collect(),
         engine,
-        pay_by: vec![PayBy {
-            scheme: Scheme::Exact,
-            method: TransferMethod::Eip3009,
-            asset: usdc(),
-            pay_to: pay_to.address(),
-            timeout_s: 60,
-        }],
+        pay_by: ways(&shop, pay_to.address(), gas.address()),
         pay_to: PayTo::Key(pay_to),
         service_key: plan::key(seed, &format!("{} service", shop.name)),
         assets: sandbox_assets(),

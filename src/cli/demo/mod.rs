@@ -5,6 +5,7 @@ mod books;
 mod fleet;
 mod plan;
 mod report;
+mod saved;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};

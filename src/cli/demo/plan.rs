@@ -1,8 +1,10 @@
 //! What the demo's fleet is and does: everything that a seed fixes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bursar::domain::id::Name;
+use bursar::domain::ledger::channel::ChannelCaps;
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::negotiation::{PayeeTerms, PayerStrategy, VolumeDiscount};
 use bursar::domain::order::Units;
@@ -11,6 +13,7 @@ use bursar::domain::quote::PriceTerms;
 use bursar::edge::config::{Config, Problem};
 use bursar::edge::keys::SigningKey;
 use bursar::ports::entropy::{Entropy, SeededEntropy};
+use bursar::runtime::channels::KeeperSettings;
 use sha2::{Digest, Sha256};
 
 use crate::runaway::Frenzy;
@@ -81,6 +84,17 @@ pub fn bargaining() -> PayerStrategy {
     PayerStrategy { target_permille_of_list: 800, rounds_max: 1, ..PayerStrategy::default() }
 }
 
+/// How channels are kept: few, and each for many calls. What is not used comes back in the end.
+pub const CHANNELS: KeeperSettings = KeeperSettings {
+    caps: ChannelCaps { provider: Nano::new(1_000_000_000), total: Nano::new(3_000_000_000) },
+    calls_a_deposit: 60,
+    pool_max: 6,
+    wait_max: Duration::from_secs(20),
+};
+
+/// How long a payer would wait for what a provider does not claim, in seconds.
+pub const WITHDRAW_DELAY_S: u64 = 900;
+
 /// An agent to be added.
 pub struct Hand {
     /// Its name.
@@ -116,6 +130,8 @@ pub struct Shop {
     pub concurrency: u32,
     /// The most output of one call.
     pub output_max: Units,
+    /// Whether it takes channels too; who does not is paid call by call.
+    pub by_channel: bool,
 }
 
 /// The providers: two scribes compete with the same model, and the cheaper one bounds its concurrency.
@@ -129,6 +145,7 @@ pub fn shops() -> [Shop; 4] {
             terms: firm(100, 100, 200),
             concurrency: 64,
             output_max: Units(4000),
+            by_channel: false,
         },
         Shop {
             name: "scribe-thrift",
@@ -136,6 +153,7 @@ pub fn shops() -> [Shop; 4] {
             terms: firm(200, 0, 0),
             concurrency: 4,
             output_max: Units(512),
+            by_channel: true,
         },
         Shop {
             name: "scribe-prime",
@@ -143,6 +161,7 @@ pub fn shops() -> [Shop; 4] {
             terms: firm(400, 0, 0),
             concurrency: 64,
             output_max: Units(512),
+            by_channel: true,
         },
         Shop {
             name: "analyst",
@@ -150,6 +169,7 @@ pub fn shops() -> [Shop; 4] {
             terms: terms(prices(2000, 0, 0), prices(1000, 0, 0)),
             concurrency: 256,
             output_max: Units(512),
+            by_channel: true,
         },
     ]
 }
@@ -184,6 +204,11 @@ pub fn key(seed: u64, label: &str) -> SigningKey {
         }
         round = round.wrapping_add(1);
     }
+}
+
+/// What pays for a provider's transactions.
+pub fn gas_key(seed: u64, provider: &str) -> SigningKey {
+    key(seed, &format!("{provider} gas"))
 }
 
 /// What a scout asks.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bursar::domain::ledger::books::{BookAccount, Commodity};
 use bursar::domain::ledger::event::Event;
+use bursar::domain::ledger::tab::TabEvent;
 use bursar::domain::money::Nano;
 use bursar::edge::clock::SystemClock;
 use bursar::node::{Provider, StartError};
@@ -13,8 +14,9 @@ use bursar::ports::journal::Journal;
 use bursar::runtime::directory::Bargains;
 use serde::Serialize;
 
-use super::books::{Closing, WalletBook};
+use super::books::{ChannelsBook, Closing, WalletBook};
 use super::fleet::{Fleet, Work, usdc};
+use super::saved::Saved;
 use crate::cli::output::table;
 
 /// The whole result.
@@ -25,6 +27,8 @@ pub struct Report {
     providers: Vec<ProviderRow>,
     books: BooksRow,
     wallets: Vec<WalletBook>,
+    channels: ChannelsBook,
+    saved: Saved,
     payments: PaymentsRow,
     bargains: BTreeMap<String, BargainRow>,
 }
@@ -69,6 +73,7 @@ struct BooksRow {
 #[derive(Debug, Serialize)]
 struct PaymentsRow {
     count: u64,
+    by_scheme: BTreeMap<&'static str, u64>,
     p50_ms: u64,
     p99_ms: u64,
 }
@@ -128,18 +133,21 @@ impl Report {
             bargains.insert(provider.name.to_string(), row);
         }
         let balanced = closing.wallets.iter().all(|wallet| wallet.matches);
+        // What a voucher stands for is paid, claimed or not.
+        let settled = closing.ledger == closing.chain.saturating_add(closing.channels.unclaimed);
         let books = BooksRow {
             ledger_atomic: closing.ledger,
             chain_atomic: closing.chain,
-            matches: closing.ledger == closing.chain && balanced,
+            matches: settled && balanced && closing.channels.matches,
             over_limit_nano: closing.over_limit.get(),
             unknown: closing.unknown,
         };
         let count = closing.paid.values().sum();
         let (p50_ms, p99_ms) = (percentile(&took, 50), percentile(&took, 99));
-        let payments = PaymentsRow { count, p50_ms, p99_ms };
-        let wallets = closing.wallets;
-        Ok(Self { seed, agents: rows, providers, books, wallets, payments, bargains })
+        let payments = PaymentsRow { count, by_scheme: closing.by_scheme, p50_ms, p99_ms };
+        let Closing { wallets, channels, saved, .. } = closing;
+        let agents = rows;
+        Ok(Self { seed, agents, providers, books, wallets, channels, saved, payments, bargains })
     }
 
     /// Whether the books match the chain and no cap was passed.
@@ -163,12 +171,12 @@ impl Report {
             self.providers.iter().map(|row| self.provider_line(row)),
         );
         let wallets = table(
-            ["wallet", "opening>", "+ in>", "- out>", "= balance>", "match"],
+            ["wallet", "opening>", "+ in>", "- out>", "= balance>", "in channels>", "match"],
             self.wallets.iter().map(|row| {
                 let yes = if row.matches { "yes" } else { "NO" };
-                let amounts = [row.opening, row.entered, row.left, row.balance].map(dollars);
-                let [opening, entered, left, balance] = amounts;
-                [row.name.clone(), opening, entered, left, balance, yes.to_owned()]
+                let amounts = [row.opening, row.entered, row.left, row.balance, row.locked];
+                let [opening, entered, left, balance, locked] = amounts.map(dollars);
+                [row.name.clone(), opening, entered, left, balance, locked, yes.to_owned()]
             }),
         );
         let books = &self.books;
@@ -176,19 +184,26 @@ impl Report {
         format!(
             "\n{agents}\n\n{providers}\n\n{wallets}\n\n\
              captured in the ledger   {:>12} atomic units\n\
-             moved on the chain       {:>12} atomic units\n\
+             moved on the chain       {:>12} atomic units, of them {} claimed by channel\n\
+             in channels              {:>12} put in, {} came back, {} lie there\n\
              books                    {yes}\n\
              over any limit           {:>12} nano-USD\n\
              outcome open             {:>12} payments\n\
-             payments                 {:>12}   p50 {} ms   p99 {} ms   seed {}\n",
+             payments                 {:>12}   p50 {} ms   p99 {} ms   seed {}\n\
+             {}",
             books.ledger_atomic,
             books.chain_atomic,
+            self.channels.claimed,
+            self.channels.deposited,
+            self.channels.returned,
+            self.channels.locked,
             books.over_limit_nano,
             books.unknown,
             self.payments.count,
             self.payments.p50_ms,
             self.payments.p99_ms,
             self.seed,
+            self.saved.to_text(),
         )
     }
 
@@ -210,7 +225,9 @@ async fn provider_row(provider: &Provider) -> Result<ProviderRow, StartError> {
             let sums = ledger.books().find(Commodity::Asset(usdc()), account);
             sums.debits.saturating_sub(sums.credits)
         };
-        (of(BookAccount::Earned), of(BookAccount::Due))
+        // What a voucher stands for is earned, claimed or not.
+        let earned = of(BookAccount::Earned).saturating_add(of(BookAccount::Claimable));
+        (earned, of(BookAccount::Due))
     });
     let (earned_atomic, due_atomic) = sums.await?;
     let (mut served, mut seen) = (0_u64, 0);
@@ -218,10 +235,15 @@ async fn provider_row(provider: &Provider) -> Result<ProviderRow, StartError> {
         let page = provider.store.read(seen, 4096).await?;
         let Some(last) = page.last() else { break };
         seen = last.seq;
-        let answers = page.iter().filter(|entry| matches!(entry.event, Event::Served { .. }));
+        let answers = page.iter().filter(|entry| is_answer(&entry.event));
         served = served.saturating_add(u64::try_from(answers.count()).unwrap_or(u64::MAX));
     }
     Ok(ProviderRow { name: provider.name.to_string(), earned_atomic, due_atomic, served })
+}
+
+/// Whether a call was served: settled by itself, or charged on a channel.
+const fn is_answer(event: &Event) -> bool {
+    matches!(event, Event::Served { .. } | Event::Tab(TabEvent::Charged(_)))
 }
 
 /// A line for each budget; what is the agent's, and not a budget's, stands in the first.

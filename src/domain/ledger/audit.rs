@@ -88,10 +88,14 @@ impl Audit {
             }
             let (seats, taken, freed) =
                 (placed.seats.clone(), wide(turn.taken_nano), wide(turn.freed_nano));
+            let unpaid = turn.ended && placed.captured.is_none();
             self.change(&seats, |seen| {
                 seen.held = seen.held.saturating_sub(taken.saturating_add(freed));
                 seen.spent = seen.spent.saturating_add(taken);
             });
+            if unpaid {
+                self.payments.remove(&turn.payment);
+            }
         }
         match event {
             ChannelEvent::Drawn(drawn) => {

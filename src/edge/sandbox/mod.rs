@@ -34,7 +34,7 @@ pub use error::{SandboxError, StoreError, TxRefusal};
 pub use genesis::{CHAIN_ID, Funded, Genesis, TOKEN, faucet};
 pub use server::Server;
 pub use store::Place;
-pub use worker::{NowSeconds, Sandbox};
+pub use worker::{GasUsed, NowSeconds, Sandbox};
 
 #[cfg(test)]
 mod tests;

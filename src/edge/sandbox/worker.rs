@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use alloy::consensus::TxEnvelope;
 use alloy::consensus::transaction::Recovered;
+use alloy::consensus::{Transaction, TxEnvelope};
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::TransactionRequest;
 use tokio::sync::oneshot;
 
+use super::block;
 use super::chain::Chain;
 use super::error::SandboxError;
 use super::genesis::Genesis;
@@ -38,6 +39,17 @@ enum Job {
 }
 
 type Answer = Result<B256, SandboxError>;
+
+/// A transaction that was mined, and the gas that it used.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct GasUsed {
+    /// Who sent it, and paid for it.
+    pub from: Address,
+    /// Which account or contract it called; `None` where it made one.
+    pub to: Option<Address>,
+    /// How much.
+    pub gas: u64,
+}
 
 /// A sandbox chain. Clones are the same chain; it stops when the last one goes.
 #[derive(Clone)]
@@ -116,6 +128,28 @@ impl Sandbox {
     /// [`SandboxError::FaucetRefused`] where the token cannot count that many.
     pub async fn fund(&self, to: Address, amount: U256) -> Result<B256, SandboxError> {
         self.look(move |chain, now_s| chain.fund(to, amount, now_s)).await
+    }
+
+    /// What every transaction after block `after` used, in the chain's order.
+    ///
+    /// # Errors
+    /// [`SandboxError::Store`], [`SandboxError::Stopped`], [`SandboxError::Busy`].
+    pub async fn used_after(&self, after: u64) -> Result<Vec<GasUsed>, SandboxError> {
+        let look = move |chain: &mut Chain, _| {
+            let mut used = Vec::new();
+            let newest = chain.head().number;
+            chain.scan(after.saturating_add(1), newest, |row| {
+                let block = block::from_row(&row, Default::default())?;
+                used.extend(block.mined.iter().map(|mined| GasUsed {
+                    from: mined.transaction.signer(),
+                    to: mined.transaction.to(),
+                    gas: mined.outcome.gas_used,
+                }));
+                Ok(())
+            })?;
+            Ok(used)
+        };
+        self.look(look).await
     }
 
     /// Runs `look` on the chain's thread.

@@ -6,6 +6,7 @@ use super::fixture::*;
 use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
 use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::ledger::audit::Audit;
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Frozen, Opened,
 };
@@ -359,4 +360,24 @@ fn a_channel_serves_one_role_and_one_provider() {
     let payment = PaymentId::derive(eve, ask.request, 0);
     let role = HoldAsk { agent: eve, payment, ..ask };
     assert_eq!(code(bench.ask(command(role))), "ledger.other_channel");
+}
+
+/// The demo's books called such a call open for ever.
+#[test]
+fn a_call_that_cost_nothing_is_open_no_more_once_another_voucher_covers_it() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, first, 0).unwrap();
+    let open = |bench: &Bench| {
+        let mut audit = Audit::default();
+        for (at, event) in &bench.desk.log {
+            audit.see(*at, event);
+        }
+        audit.open()
+    };
+    assert_eq!(open(&bench), 1, "what was signed may be drawn still");
+    let second = bench.draw(1, 50, None).unwrap();
+    assert_eq!(open(&bench), 1, "the second one covers it");
+    bench.charge(1, second, 50).unwrap();
+    assert_eq!(open(&bench), 0);
 }
