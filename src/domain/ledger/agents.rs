@@ -59,10 +59,25 @@ impl PartialEq for Agents {
 impl Agents {
     /// An agent by its id.
     pub fn find(&self, agent: AgentId) -> Option<Found<'_>> {
-        let kept = self.kept.find(&agent)?;
+        self.kept.find_row(&agent).map(|row| self.at(row))
+    }
+
+    /// Where an agent is, most likely: see [`Index::guess`].
+    pub fn guess_row(&self, agent: AgentId) -> Option<Row> {
+        self.kept.guess_row(&agent)
+    }
+
+    /// The agent that is there.
+    pub fn at(&self, row: Row) -> Found<'_> {
+        let kept = self.kept.at(row);
         let team = self.team_at(kept.team);
         let (role, group) = (team.role_id, team.group_id);
-        Some(Found { agent: &kept.agent, role, group, wallet: kept.wallet })
+        Found { agent: &kept.agent, role, group, wallet: kept.wallet }
+    }
+
+    /// The id of the agent that is there.
+    pub fn id_at(&self, row: Row) -> AgentId {
+        *self.kept.key_at(row)
     }
 
     /// The agent that a token proves.

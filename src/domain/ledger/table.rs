@@ -34,6 +34,24 @@ impl Index {
         self.0.find(hash(value), |row| value_of(Row(*row)) == value).copied().map(Row)
     }
 
+    /// The row whose value is `value`, most likely: no row is looked at, so that now and then it is
+    /// another's. For reading ahead only.
+    pub fn guess<T: Hash>(&self, value: &T) -> Option<Row> {
+        self.0.find(hash(value), |_| true).copied().map(Row)
+    }
+
+    /// The row whose value is `value`, or `new`, which is kept under it from now on.
+    pub fn find_or_insert<'a, T: Hash + Eq + 'a>(
+        &mut self,
+        value: &T,
+        new: Row,
+        value_of: impl Fn(Row) -> &'a T,
+    ) -> Row {
+        let same = |row: &u32| value_of(Row(*row)) == value;
+        let found_by = |row: &u32| hash(value_of(Row(*row)));
+        Row(*self.0.entry(hash(value), same, found_by).or_insert(new.0).get())
+    }
+
     /// Adds a row, under the value that `value_of` gives.
     pub fn insert<'a, T: Hash + 'a>(&mut self, row: Row, value_of: impl Fn(Row) -> &'a T) {
         let found_by = |row: &u32| hash(value_of(Row(*row)));
@@ -79,6 +97,11 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.index.find(key, |row| &self.row(row).0)
     }
 
+    /// The number of the row of `key`, most likely: see [`Index::guess`].
+    pub fn guess_row(&self, key: &K) -> Option<Row> {
+        self.index.guess(key)
+    }
+
     /// What is kept under `key`.
     pub fn find(&self, key: &K) -> Option<&V> {
         self.find_row(key).map(|row| self.at(row))
@@ -106,14 +129,19 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// What is kept under `key`, or `new` from now on.
     pub fn find_or_insert(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
-        let row = self.find_row(&key).unwrap_or_else(|| self.push(key, new()));
+        let row = self.place(&key);
+        if row.at() == self.rows.len() {
+            self.rows.push((key, new()));
+        }
         self.at_mut(row)
     }
 
     /// Keeps `value` under a new key.
     pub fn add(&mut self, key: K, value: V) -> Row {
-        assert!(self.find_row(&key).is_none(), "what is added is not there yet");
-        self.push(key, value)
+        let row = self.place(&key);
+        assert!(row.at() == self.rows.len(), "what is added is not there yet");
+        self.rows.push((key, value));
+        row
     }
 
     /// Takes out what is kept under `key`. The last row gets its number: not for a table whose rows
@@ -154,11 +182,11 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.index = index;
     }
 
-    fn push(&mut self, key: K, value: V) -> Row {
-        let row = number(self.rows.len());
-        self.rows.push((key, value));
-        self.index_row(row);
-        row
+    /// The row of `key`; where there is none, the one after the last, which has to be pushed then.
+    fn place(&mut self, key: &K) -> Row {
+        let rows = &self.rows;
+        let key_of = |row: Row| &rows.get(row.at()).expect("an indexed row is there").0;
+        self.index.find_or_insert(key, number(rows.len()), key_of)
     }
 
     fn index_row(&mut self, row: Row) {

@@ -165,7 +165,7 @@ impl Ledger {
         }
         let (held, checks) = self.check_hold(now, ask, Source::Channel(found, &turns))?;
         let taken = less(charged, found.charged);
-        let drawn = Drawn { held: held.into(), channel, charged, ceiling, taken, turns };
+        let drawn = Drawn { held, channel, charged, ceiling, taken, turns };
         Ok(Decided { event: Event::Channel(ChannelEvent::Drawn(drawn)), checks })
     }
 

@@ -76,7 +76,7 @@ impl Checked<'_> {
 impl Ledger {
     pub(super) fn decide_hold(&self, now: Timestamp, ask: HoldAsk) -> Result<Decided, Refusal> {
         let (held, checks) = self.check_hold(now, ask, Source::Wallet)?;
-        Ok(Decided { event: Event::Held(Arc::new(held)), checks })
+        Ok(Decided { event: Event::Held(held), checks })
     }
 
     /// Everything that has to be so before money is set aside, in its order.
@@ -85,7 +85,7 @@ impl Ledger {
         now: Timestamp,
         ask: HoldAsk,
         source: Source<'_>,
-    ) -> Result<(Held, Vec<BudgetCheck>), Refusal> {
+    ) -> Result<(Arc<Held>, Vec<BudgetCheck>), Refusal> {
         let found = self.agents.find(ask.agent).ok_or(Rejection::UnknownAgent(ask.agent))?;
         let agent = found.agent;
         self.check_request(now, &ask)?;
@@ -108,7 +108,7 @@ impl Ledger {
         let checked = self.check_budgets(now, &found, &line, &ask, &relief)?;
         let HoldAsk { agent: id, payment, request, attempt, fingerprint, commitment, nano, .. } =
             ask;
-        let held = Held {
+        let held = Arc::new(Held {
             payment,
             agent: id,
             request,
@@ -125,7 +125,7 @@ impl Ledger {
             quote: ask.quote,
             policy_version: ask.policy_version,
             boot: ask.boot,
-        };
+        });
         Ok((held, checked.checks))
     }
 
