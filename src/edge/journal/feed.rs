@@ -13,8 +13,9 @@ use super::inbox::{Done, permit};
 use crate::ports::archive::Decision;
 use crate::ports::journal::Entry;
 
-/// Entries that may wait; more are left to be read from the journal's file.
-const ENTRIES_WAITING_MAX: usize = 64 * 1024;
+/// Entries that may wait; more are left to be read from the journal's file, which costs more than they
+/// do: most are holds, which the ledger keeps anyway.
+const ENTRIES_WAITING_MAX: usize = 256 * 1024;
 /// Decisions that may wait; more are dropped and counted.
 const NOTES_WAITING_MAX: usize = 4096;
 /// Who may wait for an answer; who comes then waits to ask.

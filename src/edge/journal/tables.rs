@@ -16,9 +16,9 @@ use super::{archive, chain, file};
 use crate::ports::journal::{Entry, JournalError};
 
 /// How long it gathers: the tables are at most a second behind, and writing takes its time too.
-const REST: Duration = Duration::from_millis(250);
+const REST: Duration = Duration::from_millis(400);
 /// Entries that one transaction projects, about.
-const ENTRIES_A_STEP: usize = 16 * 1024;
+const ENTRIES_A_STEP: usize = 32 * 1024;
 /// Entries that are read from the journal at a time.
 const PAGE: u32 = 4 * 1024;
 

@@ -320,7 +320,7 @@ CREATE TABLE gas (
     transaction_hash TEXT NOT NULL
 );
 
--- Double entry: each row takes from one account and gives to another.
+-- Double entry: each row takes from one account and gives to another. In the order of seq and pair.
 CREATE TABLE postings (
     seq       INTEGER NOT NULL,
     pair      INTEGER NOT NULL,
@@ -328,9 +328,8 @@ CREATE TABLE postings (
     credit    TEXT    NOT NULL,
     debit     TEXT    NOT NULL,
     commodity TEXT    NOT NULL,
-    amount    NOT NULL,
-    PRIMARY KEY (seq, pair)
-) WITHOUT ROWID;
+    amount    NOT NULL
+);
 
 CREATE VIEW books AS
     SELECT commodity, account, sum(debits) AS debits, sum(credits) AS credits

@@ -2,30 +2,54 @@
 
 use rusqlite::{Transaction, params};
 
-use super::values::{SqlAmount, lower};
-use super::{Place, run};
+use super::Place;
+use super::values::{SqlAmount, Words, lower};
 use crate::domain::ledger::Event;
-use crate::domain::ledger::books::{BookAccount, Commodity, postings};
+use crate::domain::ledger::books::{BookAccount, Commodity, Posting, postings};
+use crate::domain::time::Timestamp;
 use crate::edge::journal::chain::to_sql;
 
-pub(super) fn post(tx: &Transaction<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
-    for (pair, posting) in (0_u32..).zip(postings(event)) {
-        run(
-            tx,
+/// What a run of events posts.
+#[derive(Default)]
+pub(super) struct Postings(Vec<Row>);
+
+struct Row {
+    seq: i64,
+    pair: u32,
+    at: Timestamp,
+    posting: Posting,
+}
+
+impl Postings {
+    pub(super) fn post(&mut self, place: Place<'_>, event: &Event) {
+        let (seq, at) = (to_sql(place.seq), place.at);
+        let rows = (0_u32..).zip(postings(event));
+        self.0.extend(rows.map(|(pair, posting)| Row { seq, pair, at, posting }));
+    }
+
+    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut insert = tx.prepare_cached(
             "INSERT INTO postings (seq, pair, at, credit, debit, commodity, amount)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                to_sql(place.seq),
+        )?;
+        let mut words = Words::default();
+        let mut last: Option<(Commodity, String)> = None;
+        for Row { seq, pair, at, posting } in self.0 {
+            if last.as_ref().is_none_or(|(of, _)| *of != posting.commodity) {
+                last = Some((posting.commodity, commodity(posting.commodity)));
+            }
+            insert.execute(params![
+                seq,
                 pair,
-                place.now,
+                words.of(at),
                 account(posting.credit),
                 account(posting.debit),
-                commodity(posting.commodity),
+                last.as_ref().map(|(_, name)| name),
                 SqlAmount(posting.amount),
-            ],
-        )?;
+            ])?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The account's name.

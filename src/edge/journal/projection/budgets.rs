@@ -1,7 +1,7 @@
 //! Budgets: what each account has seen, window by window.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
@@ -44,9 +44,16 @@ pub(super) fn define(
     Ok(())
 }
 
-/// The windows of accounts that a run of events counts in, by their key.
+/// Windows that are remembered; then the remembering begins anew.
+const WINDOWS_MAX: usize = 100_000;
+
+/// The windows of accounts that events counted in, by their key: as the table has them, and as a run
+/// of events changes them.
 #[derive(Default)]
-pub(super) struct Windows(BTreeMap<Key, Counted>);
+pub(super) struct Windows {
+    known: HashMap<Key, Counted>,
+    changed: Vec<Key>,
+}
 
 /// Number, subject and begin: the table's key, in its order.
 type Key = (u32, [u8; 16], i64);
@@ -57,6 +64,8 @@ struct Counted {
     new: Option<New>,
     spent: i64,
     held: i64,
+    /// Whether it is among those that have to be written.
+    changed: bool,
 }
 
 struct New {
@@ -77,15 +86,21 @@ impl Windows {
     ) -> rusqlite::Result<()> {
         let nano = to_sql(held.nano.get());
         for seat in &held.seats {
-            if let Some(window) = self.find(tx, seat)? {
+            if let Some(window) = self.find_to_change(tx, seat)? {
                 window.held = window.held.saturating_add(nano);
                 continue;
             }
             let whose = whose(tx, held, seat.account, spender)?;
             let new = Some(New { seat: *seat, whose, at });
-            self.0.insert(key(seat), Counted { new, spent: 0, held: nano });
+            self.known.insert(key(seat), Counted { new, spent: 0, held: nano, changed: true });
+            self.changed.push(key(seat));
         }
         Ok(())
+    }
+
+    /// Forgets them: some may be no longer as the table has them.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 
     /// Gives back what was held in each seat.
@@ -130,76 +145,105 @@ impl Windows {
     ) -> rusqlite::Result<()> {
         for seat in seats {
             // A bucket that was dropped counts no more, whatever becomes of it.
-            if let Some(window) = self.find(tx, seat)? {
+            if let Some(window) = self.find_to_change(tx, seat)? {
                 change(window);
             }
         }
         Ok(())
     }
 
-    /// The seat's window, from the table where no event of this run counted in it yet.
-    fn find(
+    /// The seat's window, from the table where it is not known yet; it will be written.
+    fn find_to_change(
         &mut self,
         tx: &Transaction<'_>,
         seat: &Seat,
     ) -> rusqlite::Result<Option<&mut Counted>> {
-        Ok(match self.0.entry(key(seat)) {
-            Entry::Occupied(known) => Some(known.into_mut()),
+        let key = key(seat);
+        let window = match self.known.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
-                let (no, subject, from) = key(seat);
-                tx.prepare_cached(
-                    "SELECT spent_nano, held_nano FROM budget_windows
-                     WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
-                )?
-                .query_row(params![no, subject, from], |row| {
-                    Ok(Counted { new: None, spent: row.get(0)?, held: row.get(1)? })
-                })
-                .optional()?
-                .map(|found| place.insert(found))
+                let (no, subject, from) = key;
+                let found = tx
+                    .prepare_cached(
+                        "SELECT spent_nano, held_nano FROM budget_windows
+                         WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
+                    )?
+                    .query_row(params![no, subject, from], |row| {
+                        let (spent, held) = (row.get(0)?, row.get(1)?);
+                        Ok(Counted { new: None, spent, held, changed: false })
+                    })
+                    .optional()?;
+                let Some(found) = found else { return Ok(None) };
+                place.insert(found)
             }
-        })
+        };
+        if !window.changed {
+            window.changed = true;
+            self.changed.push(key);
+        }
+        Ok(Some(window))
     }
 
-    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        for ((no, subject, from), window) in &self.0 {
-            match &window.new {
-                None => run(
-                    tx,
-                    "UPDATE budget_windows SET spent_nano = ?4, held_nano = ?5
-                     WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
-                    params![no, subject, from, window.spent, window.held],
-                )?,
-                Some(new) => run(
-                    tx,
-                    "INSERT INTO budget_windows (no, subject, from_ns, until_ns, whose,
-                                                 window_from, window_until, spent_nano, held_nano)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    params![
-                        no,
-                        subject,
-                        from,
-                        to_sql(new.seat.until.as_nanos()),
-                        new.whose,
-                        new.seat.from.to_string(),
-                        new.seat.until.to_string(),
-                        window.spent,
-                        window.held,
-                    ],
-                )?,
+    /// Writes what changed, in the table's order.
+    pub(super) fn write(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        self.changed.sort_unstable();
+        let mut update = tx.prepare_cached(
+            "UPDATE budget_windows SET spent_nano = ?4, held_nano = ?5
+             WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
+        )?;
+        let mut begun = Vec::new();
+        for key in self.changed.drain(..) {
+            let window = self.known.get_mut(&key).expect("what changed is known");
+            window.changed = false;
+            let Some(new) = window.new.take() else {
+                let (no, subject, from) = key;
+                update.execute(params![no, subject, from, window.spent, window.held])?;
+                continue;
             };
+            insert(tx, key, window, &new)?;
+            begun.push((key, new.at));
         }
         // A new bucket of a rolling budget: those that have left the span count no more.
-        for ((no, subject, _), window) in &self.0 {
-            let Some(new) = &window.new else { continue };
-            run(
+        let mut dropped = 0_usize;
+        for ((no, subject, _), at) in begun {
+            dropped = dropped.saturating_add(run(
                 tx,
                 "DELETE FROM budget_windows WHERE no = ?1 AND subject = ?2 AND held_nano = 0 AND
                  until_ns <= ?3 - (SELECT span_ns FROM budget_defs WHERE no = ?1 AND span_ns > 0)",
-                params![no, subject, to_sql(new.at.as_nanos())],
-            )?;
+                params![no, subject, to_sql(at.as_nanos())],
+            )?);
+        }
+        if dropped > 0 || self.known.len() > WINDOWS_MAX {
+            self.forget();
         }
         Ok(())
     }
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    (no, subject, from): Key,
+    window: &Counted,
+    new: &New,
+) -> rusqlite::Result<()> {
+    run(
+        tx,
+        "INSERT INTO budget_windows (no, subject, from_ns, until_ns, whose,
+                                     window_from, window_until, spent_nano, held_nano)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            no,
+            subject,
+            from,
+            to_sql(new.seat.until.as_nanos()),
+            new.whose,
+            new.seat.from.to_string(),
+            new.seat.until.to_string(),
+            window.spent,
+            window.held,
+        ],
+    )
+    .map(drop)
 }
 
 fn key(seat: &Seat) -> Key {

@@ -1,14 +1,14 @@
 //! Who there is and what they own: rails, policies, agents, wallets, pauses. A token's hash stays in
 //! the events.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::payments::{asset_columns, less};
 use super::sheet::Sheet;
-use super::values::{SqlAmount, lower, principal};
+use super::values::{AssetWords, SqlAmount, lower, principal};
 use super::{Place, budgets, run};
 use crate::domain::asset::Asset;
 use crate::domain::id::{AgentId, DelegationId, Name, WalletId};
@@ -167,9 +167,15 @@ fn delegate(
     .map(drop)
 }
 
-/// What wallets have of assets, as far as a run of events changes it.
+/// Positions that are remembered; then the remembering begins anew.
+const POSITIONS_MAX: usize = 100_000;
+
+/// What wallets have of assets: as the table has it, and as a run of events changes it.
 #[derive(Default)]
-pub(super) struct Positions(BTreeMap<(WalletId, Asset), Position>);
+pub(super) struct Positions {
+    known: HashMap<(WalletId, Asset), Position>,
+    changed: Vec<(WalletId, Asset)>,
+}
 
 /// A wallet's row for one asset.
 #[derive(Default)]
@@ -180,9 +186,16 @@ pub(super) struct Position {
     held: Amount,
     pub(super) locked: Amount,
     up_to: i64,
+    /// Whether it is among those that have to be written.
+    changed: bool,
 }
 
 impl Positions {
+    /// Forgets them: some may be no longer as the table has them.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     pub(super) fn hold(
         &mut self,
         tx: &Transaction<'_>,
@@ -236,35 +249,47 @@ impl Positions {
         asset: Asset,
         change: impl FnOnce(&mut Position),
     ) -> rusqlite::Result<()> {
-        match self.0.entry((wallet, asset)) {
-            Entry::Occupied(mut known) => change(known.get_mut()),
+        let position = match self.known.entry((wallet, asset)) {
+            Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
-                change(place.insert(find_position(tx, wallet, asset)?.unwrap_or_default()));
+                place.insert(find_position(tx, wallet, asset)?.unwrap_or_default())
             }
+        };
+        change(position);
+        if !position.changed {
+            position.changed = true;
+            self.changed.push((wallet, asset));
         }
         Ok(())
     }
 
-    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        for ((wallet, asset), position) in self.0 {
-            let [network, contract] = asset_columns(asset);
-            run(
-                tx,
-                "INSERT OR REPLACE INTO positions
-                 (wallet_id, network, asset, entered, left, paid, held, locked, up_to_block)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    wallet.to_string(),
-                    network,
-                    contract,
-                    SqlAmount(position.entered),
-                    SqlAmount(position.left),
-                    SqlAmount(position.paid),
-                    SqlAmount(position.held),
-                    SqlAmount(position.locked),
-                    position.up_to,
-                ],
-            )?;
+    /// Writes what changed, in the table's order.
+    pub(super) fn write(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        self.changed.sort_unstable();
+        let mut replace = tx.prepare_cached(
+            "INSERT OR REPLACE INTO positions
+             (wallet_id, network, asset, entered, left, paid, held, locked, up_to_block)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        let mut words = AssetWords::default();
+        for (wallet, asset) in self.changed.drain(..) {
+            let position = self.known.get_mut(&(wallet, asset)).expect("what changed is known");
+            position.changed = false;
+            let [network, contract] = words.of(asset);
+            replace.execute(params![
+                wallet.to_string(),
+                network,
+                contract,
+                SqlAmount(position.entered),
+                SqlAmount(position.left),
+                SqlAmount(position.paid),
+                SqlAmount(position.held),
+                SqlAmount(position.locked),
+                position.up_to,
+            ])?;
+        }
+        if self.known.len() > POSITIONS_MAX {
+            self.forget();
         }
         Ok(())
     }
@@ -289,6 +314,7 @@ fn find_position(
             held: amount(row, 3)?,
             locked: amount(row, 4)?,
             up_to: row.get(5)?,
+            changed: false,
         })
     })
     .optional()

@@ -14,14 +14,15 @@ pub(super) mod values;
 
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
 
-use self::sheet::{Sheet, Spenders};
+use self::sheet::{Memory, Sheet};
+use self::values::Words;
 use super::chain::{self, Hash, Link, to_sql};
 use crate::domain::ledger::Event;
 use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 6;
+const FORMAT: i64 = 7;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
@@ -40,7 +41,7 @@ struct Place<'a> {
 pub(super) struct Projection {
     /// The last event that they know.
     end: Link,
-    spenders: Spenders,
+    memory: Memory,
 }
 
 impl Projection {
@@ -67,7 +68,7 @@ impl Projection {
         if end.is_none() {
             make(tables).map_err(unfit)?;
         }
-        Ok(Self { end: end.unwrap_or(Link::ORIGIN), spenders: Spenders::default() })
+        Ok(Self { end: end.unwrap_or(Link::ORIGIN), memory: Memory::default() })
     }
 
     /// The last event that the tables know.
@@ -81,7 +82,7 @@ impl Projection {
     /// [`JournalError::WriteFailed`], and then they are as they were.
     pub(super) fn restart(&mut self, tables: &mut Connection) -> Result<(), JournalError> {
         make(tables).map_err(failed)?;
-        *self = Self { end: Link::ORIGIN, spenders: Spenders::default() };
+        *self = Self { end: Link::ORIGIN, memory: Memory::default() };
         Ok(())
     }
 
@@ -98,8 +99,7 @@ impl Projection {
         let written = self.write(tables, entries, &end).map_err(failed);
         match written {
             Ok(()) => self.end = end,
-            // Names may have been read that were never written.
-            Err(_) => self.spenders.forget(),
+            Err(_) => self.memory.forget(),
         }
         written
     }
@@ -111,10 +111,11 @@ impl Projection {
         end: &Link,
     ) -> rusqlite::Result<()> {
         let tx = tables.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut sheet = Sheet::new(&tx, &mut self.spenders);
+        let mut sheet = Sheet::new(&tx, &mut self.memory);
+        let mut words = Words::default();
         for entry in entries {
-            let now = entry.at.to_string();
-            apply(&mut sheet, Place { seq: entry.seq, at: entry.at, now: &now }, &entry.event)?;
+            let now = words.of(entry.at);
+            apply(&mut sheet, Place { seq: entry.seq, at: entry.at, now }, &entry.event)?;
         }
         sheet.write()?;
         run(
@@ -155,7 +156,7 @@ pub(super) fn find_progress(tables: &Connection) -> rusqlite::Result<Option<(u64
 }
 
 fn apply(sheet: &mut Sheet<'_>, place: Place<'_>, event: &Event) -> rusqlite::Result<()> {
-    books::post(sheet.tx, place, event)?;
+    sheet.postings.post(place, event);
     match event {
         Event::RailPinned { .. }
         | Event::PolicyApplied { .. }

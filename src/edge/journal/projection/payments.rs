@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Statement, Transaction, params};
 
+use super::Place;
 use super::sheet::{Sheet, Spender};
-use super::values::{SqlAmount, lower};
-use super::{Place, run};
+use super::values::{AssetWords, SqlAmount, Words, lower};
 use crate::domain::asset::Asset;
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::Event;
@@ -259,19 +259,44 @@ impl Payments {
     }
 
     pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut insert = tx.prepare_cached(INSERT)?;
+        let mut update = tx.prepare_cached(UPDATE)?;
+        let mut words = RowWords::default();
         for (seq, row) in self.rows {
             let seats = row.open.as_ref().map(|open| postcard::to_stdvec(&open.seats));
             let seats =
                 seats.transpose().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
             let nano = row.open.as_ref().map(|open| to_sql(open.nano.get()));
             match row.new {
-                Some(new) => insert(tx, seq, &new, &row.outcome, (nano, seats))?,
-                None => update(tx, seq, &row.outcome, (nano, seats))?,
+                Some(new) => {
+                    insert_row(&mut insert, &mut words, seq, &new, &row.outcome, (nano, seats))?;
+                }
+                None => update_row(&mut update, seq, &row.outcome, (nano, seats))?,
             }
         }
         Ok(())
     }
 }
+
+/// What many rows one after the other have in common.
+#[derive(Default)]
+struct RowWords {
+    asset: AssetWords,
+    held_at: Words,
+    valid_before: Words,
+}
+
+const INSERT: &str = "
+    INSERT INTO payments (seq, payment, agent, role, group_name, session, request, attempt,
+        provider, capability, model, state, scheme, network, asset, from_address, to_address,
+        amount_held, held_nano, nonce, policy_version, held_at, wallet_id, valid_before,
+        amount, spent_nano, transaction_hash, ended_at, verified_at, open_nano, seats)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+        ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)";
+
+const UPDATE: &str = "
+    UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4, transaction_hash = ?5,
+        ended_at = ?6, verified_at = ?7, open_nano = ?8, seats = ?9 WHERE seq = ?1";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Payment)> {
     let outcome = Outcome {
@@ -297,8 +322,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Payment)> {
     Ok((row.get(0)?, Payment { new: None, open, outcome }))
 }
 
-fn insert(
-    tx: &Transaction<'_>,
+fn insert_row(
+    insert: &mut Statement<'_>,
+    words: &mut RowWords,
     seq: i64,
     new: &New,
     outcome: &Outcome,
@@ -306,15 +332,9 @@ fn insert(
 ) -> rusqlite::Result<()> {
     let (held, spender) = (&new.held, &new.spender);
     let commitment = &held.commitment;
-    run(
-        tx,
-        "INSERT INTO payments (seq, payment, agent, role, group_name, session, request, attempt,
-            provider, capability, model, state, scheme, network, asset, from_address, to_address,
-            amount_held, held_nano, nonce, policy_version, held_at, wallet_id, valid_before,
-            amount, spent_nano, transaction_hash, ended_at, verified_at, open_nano, seats)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-            ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
-        params![
+    let [network, contract] = words.asset.of(commitment.asset);
+    insert
+        .execute(params![
             seq,
             held.payment.to_string(),
             spender.agent,
@@ -328,17 +348,17 @@ fn insert(
             held.model.as_str(),
             outcome.state,
             commitment.scheme.as_str(),
-            commitment.asset.network.to_string(),
-            lower(&commitment.asset.contract),
+            network,
+            contract,
             lower(&commitment.payer),
             lower(&commitment.pay_to),
             SqlAmount(commitment.amount_max),
             to_sql(held.nano.get()),
             commitment.nonce.to_string(),
             held.policy_version,
-            new.at.to_string(),
+            words.held_at.of(new.at),
             held.wallet.to_string(),
-            Timestamp::from_secs(commitment.valid_before_s).to_string(),
+            words.valid_before.of(Timestamp::from_secs(commitment.valid_before_s)),
             outcome.amount,
             outcome.spent,
             outcome.transaction,
@@ -346,22 +366,18 @@ fn insert(
             outcome.verified_at,
             nano,
             seats,
-        ],
-    )
-    .map(drop)
+        ])
+        .map(drop)
 }
 
-fn update(
-    tx: &Transaction<'_>,
+fn update_row(
+    update: &mut Statement<'_>,
     seq: i64,
     outcome: &Outcome,
     (nano, seats): (Option<i64>, Option<Vec<u8>>),
 ) -> rusqlite::Result<()> {
-    run(
-        tx,
-        "UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4, transaction_hash = ?5,
-            ended_at = ?6, verified_at = ?7, open_nano = ?8, seats = ?9 WHERE seq = ?1",
-        params![
+    update
+        .execute(params![
             seq,
             outcome.state,
             outcome.amount,
@@ -371,9 +387,8 @@ fn update(
             outcome.verified_at,
             nano,
             seats,
-        ],
-    )
-    .map(drop)
+        ])
+        .map(drop)
 }
 
 /// What was bought, in words.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, Transaction};
 
+use super::books::Postings;
 use super::budgets::Windows;
 use super::fleet::Positions;
 use super::payments::Payments;
@@ -60,29 +61,45 @@ impl Spenders {
     }
 }
 
+/// What is remembered from one transaction to the next, so that it need not be read again: nobody else
+/// writes the tables.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) spenders: Spenders,
+    windows: Windows,
+    positions: Positions,
+}
+
+impl Memory {
+    /// Forgets all of it: what was changed may never have been written.
+    pub(super) fn forget(&mut self) {
+        self.spenders.forget();
+        self.windows.forget();
+        self.positions.forget();
+    }
+}
+
 /// What one transaction changes.
 pub(super) struct Sheet<'a> {
     pub(super) tx: &'a Transaction<'a>,
     pub(super) spenders: &'a mut Spenders,
     pub(super) payments: Payments,
-    pub(super) windows: Windows,
-    pub(super) positions: Positions,
+    pub(super) postings: Postings,
+    pub(super) windows: &'a mut Windows,
+    pub(super) positions: &'a mut Positions,
 }
 
 impl<'a> Sheet<'a> {
-    pub(super) fn new(tx: &'a Transaction<'a>, spenders: &'a mut Spenders) -> Self {
-        Self {
-            tx,
-            spenders,
-            payments: Payments::default(),
-            windows: Windows::default(),
-            positions: Positions::default(),
-        }
+    pub(super) fn new(tx: &'a Transaction<'a>, memory: &'a mut Memory) -> Self {
+        let Memory { spenders, windows, positions } = memory;
+        let (payments, postings) = (Payments::default(), Postings::default());
+        Self { tx, spenders, payments, postings, windows, positions }
     }
 
     /// Writes all that was gathered.
     pub(super) fn write(self) -> rusqlite::Result<()> {
         self.payments.write(self.tx)?;
+        self.postings.write(self.tx)?;
         self.windows.write(self.tx)?;
         self.positions.write(self.tx)
     }

@@ -5,8 +5,11 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, 
 
 use alloy::primitives::Address;
 
+use super::payments::asset_columns;
+use crate::domain::asset::Asset;
 use crate::domain::ledger::agent::Principal;
 use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
 
 /// An amount: an integer, so that the shell can add it up, or text where 64 bits are too few.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -43,4 +46,57 @@ pub(super) fn principal(by: &Principal) -> String {
 /// An address in lower case: the mixed case of EIP-55 costs a hash for each.
 pub(super) fn lower(address: &Address) -> String {
     format!("{address:#x}")
+}
+
+/// An asset's two columns: asked again and again for the same asset, they are made once.
+#[derive(Default)]
+pub(super) struct AssetWords(Option<(Asset, [String; 2])>);
+
+impl AssetWords {
+    pub(super) fn of(&mut self, asset: Asset) -> &[String; 2] {
+        if self.0.as_ref().is_none_or(|(last, _)| *last != asset) {
+            self.0 = None;
+        }
+        &self.0.get_or_insert_with(|| (asset, asset_columns(asset))).1
+    }
+}
+
+/// Times in words: those of one second differ in three digits.
+#[derive(Default)]
+pub(super) struct Words {
+    second: Option<u64>,
+    text: String,
+}
+
+impl Words {
+    /// The same as `at.to_string()`.
+    pub(super) fn of(&mut self, at: Timestamp) -> &str {
+        let second = Some(at.as_millis() / 1000);
+        let millis = format!(".{:03}Z", at.as_millis() % 1000);
+        let before = self.text.len().saturating_sub(millis.len());
+        if self.second == second && self.text.ends_with('Z') {
+            self.text.replace_range(before.., &millis);
+        } else {
+            self.second = second;
+            self.text = at.to_string();
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_words_are_those_of_each_alone() {
+        let mut words = Words::default();
+        for millis in [0, 1, 999, 1_000, 1_800_000_000_000, 1_800_000_000_017, 1_800_000_001_017] {
+            let at = Timestamp::from_millis(millis);
+            assert_eq!(words.of(at), at.to_string());
+        }
+        for at in [Timestamp::from_nanos(u64::MAX), Timestamp::ZERO] {
+            assert_eq!(words.of(at), at.to_string());
+        }
+    }
 }
