@@ -323,6 +323,10 @@ pub enum Measurement {
     Many,
     /// Payments settled on the sandbox beside the same unpaid.
     Settled,
+    /// Ten thousand open channels on one payee: memory, a restart, and claiming them.
+    Channels,
+    /// A restart over ten million entries.
+    Restart,
 }
 
 /// What to measure.

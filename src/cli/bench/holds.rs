@@ -227,7 +227,7 @@ pub fn bytes_a_wallet(wallets: u64) -> u64 {
 }
 
 /// What the operating system keeps in memory for this process.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());

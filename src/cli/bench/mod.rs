@@ -1,9 +1,11 @@
 //! `bursar bench`: what the runtime costs, each figure beside what the same machine reaches without it
 //! in the same run. Only the ratios mean anything: an absolute number says how busy the machine was.
 
+mod channels;
 mod durable;
 mod holds;
 mod measure;
+mod restart;
 mod settled;
 mod verify;
 
@@ -14,9 +16,11 @@ use bursar::domain::ledger::Bounds;
 use bursar::domain::ledger::budget::{BudgetDef, Per, Selector};
 use serde::Serialize;
 
+use self::channels::Harbour;
 use self::durable::{Desk, RECORD_LEN, RawLog};
 use self::holds::{World, budget, bytes_a_wallet, four_levels, name};
 use self::measure::{Round, permille, shown};
+use self::restart::History;
 use self::settled::{Market, Way};
 use super::args::{BenchArgs, Measurement};
 use super::exit::Exit;
@@ -29,6 +33,12 @@ const WALLETS: u64 = 1_000_000;
 
 /// Agents of the durable measurements.
 const AGENTS: u64 = 10_000;
+
+/// Open channels on one payee.
+const CHANNELS: u64 = 10_000;
+
+/// Entries of the journal that a restart reads.
+const ENTRIES: u64 = 10_000_000;
 
 /// Turns that measurements beside each other take: so that a busy moment hits both.
 const TURNS: u64 = 4;
@@ -161,6 +171,14 @@ pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
         );
         rows.extend(runtime.block_on(bench.settled())?);
     }
+    if wanted(Measurement::Channels) {
+        output.note("channels: ten thousand on one payee, each with a deposit on the sandbox");
+        rows.extend(runtime.block_on(bench.channels())?);
+    }
+    if wanted(Measurement::Restart) {
+        output.note("restart: a journal of ten million entries, which takes minutes to write");
+        rows.extend(runtime.block_on(bench.restart())?);
+    }
     output.show(&rows, || {
         table(["name", "what", "figure>", "target>", ""], rows.iter().map(Row::line))
     });
@@ -199,6 +217,10 @@ fn ledger() -> Vec<Row> {
         )
         .held_to(Target::AtMost(500)),
     ]
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn verified() -> Vec<Row> {
@@ -281,7 +303,7 @@ impl Bench {
             rows.push(Row::new(
                 "durable",
                 format!("the tables needed to know the last turn's holds, {callers} callers"),
-                u64::try_from(behind.as_millis()).unwrap_or(u64::MAX),
+                millis(behind),
                 "ms",
             ));
             let (p99, raw_p99) = (ours.at_permille(990), theirs.at_permille(990));
@@ -348,6 +370,35 @@ impl Bench {
     async fn settled(&self) -> Result<Vec<Row>, Failure> {
         let mut rows = self.beside(Way::Exact, "exact").await?;
         rows.extend(self.beside(Way::Channel, "by channel").await?);
+        Ok(rows)
+    }
+
+    async fn channels(&self) -> Result<Vec<Row>, Failure> {
+        let opened = Harbour::open(self.place("channels")?, CHANNELS).await;
+        let measured = opened.map_err(|error| Failure::of(&error))?.measure().await;
+        let cost = measured.map_err(|error| Failure::of(&error))?;
+        let row = |what: &str, figure, unit| Row::new("channels", what, figure, unit);
+        Ok(vec![
+            row("memory of a channel in the payee's ledger, 10,000 open", cost.bytes, "bytes"),
+            row("a payee's start with 10,000 open channels", millis(cost.restart), "ms")
+                .held_to(Target::AtMost(5_000)),
+            row("vouchers claimed, a hundred in a transaction", cost.claimed, "channels"),
+            row("claiming them all, what the chain then shows included", millis(cost.claim), "ms"),
+        ])
+    }
+
+    async fn restart(&self) -> Result<Vec<Row>, Failure> {
+        let history = History::write(&self.place("restart")?, ENTRIES, AGENTS).await?;
+        let mut rows = Vec::new();
+        for turn in ["first", "second"] {
+            let took = millis(history.restart().await?);
+            let what = format!(
+                "from the open of a journal of {} entries, the newest snapshot a million back, \
+                 until its ledger answers, {turn} time",
+                history.len(),
+            );
+            rows.push(Row::new("restart", what, took, "ms").held_to(Target::AtMost(15_000)));
+        }
         Ok(rows)
     }
 

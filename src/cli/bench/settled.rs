@@ -19,6 +19,7 @@ use bursar::domain::quote::{PayBy, PriceTerms};
 use bursar::domain::x402::wire::SettlementResponse;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
+use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{Address, Doors, GrpcConnector, Listener, Reach, serve_paid_service};
 use bursar::edge::journal::Options;
 use bursar::edge::keys::{NonceSecret, SigningKey};
@@ -81,7 +82,7 @@ pub enum Way {
 }
 
 impl Way {
-    const fn scheme(self, claims: alloy::primitives::Address) -> Scheme {
+    pub const fn scheme(self, claims: alloy::primitives::Address) -> Scheme {
         match self {
             Self::Exact => Scheme::Exact,
             Self::Channel => Scheme::BatchSettlement(ChannelOffer {
@@ -107,7 +108,7 @@ const KEEPER: KeeperSettings = KeeperSettings {
 const CALLS_MAX: u32 = 1024;
 
 /// How long everything may take to come to its end.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
+pub const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// A chain, a scribe that is paid, the same scribe for nothing, and a payer's node.
 pub struct Market {
@@ -132,58 +133,17 @@ impl Market {
         chain.fund(gas.address(), Amount::new(1)).await?;
         let registry = Arc::new(Registry::new(Arc::clone(&clock), sandbox_assets()));
         let engine: Arc<dyn Engine> = Arc::new(Scribe::new(Duration::ZERO));
-        let model = name("bench");
         let rail = RailPlan::sandbox(chain.url());
         let (evm, settler) = connect_rail(&rail, Some(&gas), Arc::clone(&clock)).await?;
-        let price = PriceTerms { flat: Amount::new(100), ..PriceTerms::default() };
-        let (none, volume_discount) = (Rates::default(), VolumeDiscount::default());
         let evidence: Arc<dyn Evidence> = evm.clone();
         let settler = settler.expect("a rail with a gas account settles");
-        let scheme = way.scheme(settler.account());
-        let provider = Provider::start(ProviderPlan {
-            name: name("scribe"),
-            ledger: folder.join("scribe.db"),
-            journal: Options::default(),
-            wares: vec![OfferedWare {
-                capability: name(GENERATE),
-                model: model.clone(),
-                terms: PayeeTerms { list: price, floor: price, volume_discount, rounds_max: 1 },
-                tiers: Default::default(),
-            }],
-            engine: Arc::clone(&engine),
-            pay_by: vec![PayBy {
-                scheme,
-                method: TransferMethod::Eip3009,
-                asset: usdc(),
-                pay_to: pay_to.address(),
-                timeout_s: 60,
-            }],
-            pay_to: PayTo::Key(pay_to),
-            service_key: key(),
-            assets: sandbox_assets(),
-            settler,
-            genesis: evm.genesis(),
-            evidence: evm.clone(),
-            input_max: Units(64),
-            output_max: Units(TOKENS),
-            concurrency_max: CALLS_MAX,
-            payer_rates: none,
-            peer_rates: none,
-            free: None,
-            serve_first: None,
-            quote_life: Duration::from_secs(600),
-            lease: Duration::from_secs(600),
-            directory: registry.clone(),
-            listener: listener().await?,
-            refund_after: None,
-            reconcile_every: Duration::from_secs(1),
-            clock,
-        })
-        .await?;
-        let node = start_node(folder, payer, (evidence, evm.genesis()), &registry).await?;
+        let genesis = evm.genesis();
+        let stall = Stall { folder, evm, settler, pay_to, way, registry: &registry };
+        let provider = Provider::start(stall.plan(Arc::clone(&engine), clock).await?).await?;
+        let node = start_node(folder, payer, (evidence, genesis), &registry).await?;
         let order = Order {
             capability: name(GENERATE),
-            model: Some(model),
+            model: Some(name("bench")),
             input_max: Units(16),
             output_max: Units(TOKENS),
             maxima: Default::default(),
@@ -253,11 +213,82 @@ impl Market {
     }
 }
 
+/// What a provider of a market stands on.
+pub struct Stall<'a> {
+    /// Where its ledger is.
+    pub folder: &'a Path,
+    /// The rail.
+    pub evm: Arc<Evm>,
+    /// Its settler, with a gas account.
+    pub settler: Arc<EvmSettler>,
+    /// Who is paid.
+    pub pay_to: SigningKey,
+    /// How.
+    pub way: Way,
+    /// Where it is announced.
+    pub registry: &'a Arc<Registry>,
+}
+
+impl Stall<'_> {
+    /// What the provider is started with: `engine` for a flat price.
+    ///
+    /// # Errors
+    /// [`StartError`] where nothing can listen.
+    pub async fn plan(
+        self,
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<ProviderPlan, StartError> {
+        let price = PriceTerms { flat: Amount::new(100), ..PriceTerms::default() };
+        let (none, volume_discount) = (Rates::default(), VolumeDiscount::default());
+        let scheme = self.way.scheme(self.settler.account());
+        Ok(ProviderPlan {
+            name: name("scribe"),
+            ledger: self.folder.join("scribe.db"),
+            journal: Options::default(),
+            wares: vec![OfferedWare {
+                capability: name(GENERATE),
+                model: name("bench"),
+                terms: PayeeTerms { list: price, floor: price, volume_discount, rounds_max: 1 },
+                tiers: Default::default(),
+            }],
+            engine,
+            pay_by: vec![PayBy {
+                scheme,
+                method: TransferMethod::Eip3009,
+                asset: usdc(),
+                pay_to: self.pay_to.address(),
+                timeout_s: 60,
+            }],
+            pay_to: PayTo::Key(self.pay_to),
+            service_key: key(),
+            assets: sandbox_assets(),
+            settler: self.settler,
+            genesis: self.evm.genesis(),
+            evidence: self.evm,
+            input_max: Units(64),
+            output_max: Units(TOKENS),
+            concurrency_max: CALLS_MAX,
+            payer_rates: none,
+            peer_rates: none,
+            free: None,
+            serve_first: None,
+            quote_life: Duration::from_secs(600),
+            lease: Duration::from_secs(600),
+            directory: self.registry.clone(),
+            listener: listener().await?,
+            refund_after: None,
+            reconcile_every: Duration::from_secs(1),
+            clock,
+        })
+    }
+}
+
 fn body() -> Bytes {
     Bytes::from_static(br#"{"prompt":"The budget","seed":7}"#)
 }
 
-fn key() -> SigningKey {
+pub fn key() -> SigningKey {
     loop {
         let mut bytes = [0; 32];
         SystemEntropy.fill(&mut bytes);
@@ -267,7 +298,7 @@ fn key() -> SigningKey {
     }
 }
 
-fn loopback() -> SocketAddr {
+pub fn loopback() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
