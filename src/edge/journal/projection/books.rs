@@ -3,7 +3,7 @@
 use rusqlite::{Transaction, params};
 
 use super::Place;
-use super::values::{SqlAmount, Words, lower};
+use super::values::{Pace, SqlAmount, Words, lower};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::books::{BookAccount, Commodity, Posting, postings};
 use crate::domain::time::Timestamp;
@@ -34,7 +34,9 @@ impl Postings {
         )?;
         let mut words = Words::default();
         let mut last: Option<(Commodity, String)> = None;
+        let mut pace = Pace::default();
         for Row { seq, pair, at, posting } in self.0 {
+            pace.step();
             if last.as_ref().is_none_or(|(of, _)| *of != posting.commodity) {
                 last = Some((posting.commodity, commodity(posting.commodity)));
             }

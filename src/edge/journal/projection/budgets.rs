@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::run;
 use super::sheet::Spender;
+use super::values::Pace;
 use crate::domain::id::{AgentId, DelegationId, GroupId, RoleId, SessionId};
 use crate::domain::ledger::budget::{AccountKey, BudgetDef, BudgetNo, Per, Seat, Selector};
 use crate::domain::ledger::hold::Held;
@@ -51,7 +53,7 @@ const WINDOWS_MAX: usize = 100_000;
 /// of events changes them.
 #[derive(Default)]
 pub(super) struct Windows {
-    known: HashMap<Key, Counted>,
+    known: HashMap<Key, Counted, RandomState>,
     changed: Vec<Key>,
 }
 
@@ -192,7 +194,9 @@ impl Windows {
              WHERE no = ?1 AND subject = ?2 AND from_ns = ?3",
         )?;
         let mut begun = Vec::new();
+        let mut pace = Pace::default();
         for key in self.changed.drain(..) {
+            pace.step();
             let window = self.known.get_mut(&key).expect("what changed is known");
             window.changed = false;
             let Some(new) = window.new.take() else {

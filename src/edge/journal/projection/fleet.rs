@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::payments::{asset_columns, less};
 use super::sheet::Sheet;
-use super::values::{AssetWords, SqlAmount, lower, principal};
+use super::values::{AssetWords, Pace, SqlAmount, lower, principal};
 use super::{Place, budgets, run};
 use crate::domain::asset::Asset;
 use crate::domain::id::{AgentId, DelegationId, Name, WalletId};
@@ -173,7 +174,7 @@ const POSITIONS_MAX: usize = 100_000;
 /// What wallets have of assets: as the table has it, and as a run of events changes it.
 #[derive(Default)]
 pub(super) struct Positions {
-    known: HashMap<(WalletId, Asset), Position>,
+    known: HashMap<(WalletId, Asset), Position, RandomState>,
     changed: Vec<(WalletId, Asset)>,
 }
 
@@ -272,7 +273,9 @@ impl Positions {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         let mut words = AssetWords::default();
+        let mut pace = Pace::default();
         for (wallet, asset) in self.changed.drain(..) {
+            pace.step();
             let position = self.known.get_mut(&(wallet, asset)).expect("what changed is known");
             position.changed = false;
             let [network, contract] = words.of(asset);

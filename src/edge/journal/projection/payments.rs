@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, Statement, Transaction, params};
 
 use super::Place;
 use super::sheet::{Sheet, Spender};
-use super::values::{AssetWords, SqlAmount, Words, lower};
+use super::values::{AssetWords, Pace, SqlAmount, Words, lower};
 use crate::domain::asset::Asset;
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::Event;
@@ -24,7 +25,7 @@ use crate::edge::journal::chain::{from_sql, to_sql};
 #[derive(Default)]
 pub(super) struct Payments {
     /// Where each is among the rows.
-    places: HashMap<PaymentId, i64>,
+    places: HashMap<PaymentId, i64, RandomState>,
     rows: BTreeMap<i64, Payment>,
 }
 
@@ -262,7 +263,9 @@ impl Payments {
         let mut insert = tx.prepare_cached(INSERT)?;
         let mut update = tx.prepare_cached(UPDATE)?;
         let mut words = RowWords::default();
+        let mut pace = Pace::default();
         for (seq, row) in self.rows {
+            pace.step();
             let seats = row.open.as_ref().map(|open| postcard::to_stdvec(&open.seats));
             let seats =
                 seats.transpose().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::books::Postings;
@@ -24,7 +25,7 @@ pub(super) struct Spender {
 
 /// Agents by id, as the tables have them.
 #[derive(Default)]
-pub(super) struct Spenders(HashMap<AgentId, Arc<Spender>>);
+pub(super) struct Spenders(HashMap<AgentId, Arc<Spender>, RandomState>);
 
 impl Spenders {
     /// Forgets them: some agent is no longer what it was.

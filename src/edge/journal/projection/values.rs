@@ -84,6 +84,25 @@ impl Words {
     }
 }
 
+/// Rows after which the tables' thread lets others go first. It works for long at a time, and whoever
+/// answers for money should wait for it no longer than that.
+const ROWS_AT_ONCE: u32 = 64;
+
+/// Keeps the tables' thread from holding a core while others want it.
+#[derive(Default)]
+pub(super) struct Pace(u32);
+
+impl Pace {
+    /// One row more is written.
+    pub(super) fn step(&mut self) {
+        self.0 = self.0.saturating_add(1);
+        if self.0 >= ROWS_AT_ONCE {
+            self.0 = 0;
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
