@@ -61,6 +61,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) const fn new(options: Options, end: u64) -> Self {
+        let (end, logged) = (AtomicU64::new(end), AtomicU64::new(0));
+        Self { options, end, logged, poison: OnceLock::new() }
+    }
+
     /// Stops every write from here on.
     pub(super) fn poison(&self, problem: &JournalError) {
         let problem = match problem {
@@ -114,12 +119,7 @@ impl Store {
         let conn = file::open_or_create(path)?;
         let mut tables = file::open_or_create_tables(path)?;
         let end = chain::find_end(&conn)?;
-        let shared = Arc::new(Shared {
-            options,
-            end: AtomicU64::new(end.seq),
-            logged: AtomicU64::new(0),
-            poison: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(options, end.seq));
         let inbox = Arc::new(Inbox::new());
         let feed = Arc::new(Feed::new());
         let projection = Projection::open(&mut tables, &conn)?;

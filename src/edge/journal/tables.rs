@@ -102,6 +102,11 @@ impl Tables {
         while let Some(first) = rest.first() {
             let before = first.entries.first().map_or(0, |entry| entry.seq.saturating_sub(1));
             self.read_up_to(before)?;
+            if self.projection.end().seq < before {
+                // The store closes: what was not read is made up for at the next start, and what came
+                // after it must not be written before it.
+                return Ok(());
+            }
             let mut entries: usize = 0;
             let mut end = first.end;
             let in_step = rest.iter().take_while(|batch| {

@@ -8,6 +8,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use super::super::feed::{Batch, Feed};
+use super::super::projection::Projection;
+use super::super::store::Shared;
+use super::super::tables::Tables;
+use super::super::{Options, chain, file};
 use super::{later, open, place, samples};
 use crate::domain::ledger::agent::{Delegation, Principal, Scope, TokenHash};
 use crate::domain::ledger::books::BookAccount;
@@ -182,7 +187,7 @@ pub(super) fn fold(entries: &[Entry]) -> Ledger {
 }
 
 fn tables(path: &Path) -> Connection {
-    Connection::open(crate::edge::journal::file::tables_of(path)).unwrap()
+    Connection::open(file::tables_of(path)).unwrap()
 }
 
 /// Every row of every readable table, in words.
@@ -358,6 +363,32 @@ async fn the_tables_can_be_made_again_and_go_on_after_a_restart() {
     assert_eq!(dump(&path), before);
 }
 
+/// Tables that were far behind when the store closed took the newest entries without those before them,
+/// and never knew that they had left some out.
+#[tokio::test]
+async fn tables_that_close_far_behind_leave_nothing_out() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let story = story();
+    store.append(Arc::clone(&story)).await.unwrap();
+    store.catch_up().await.unwrap();
+    let before = dump(&path);
+    drop(store);
+    std::fs::remove_file(file::tables_of(&path)).unwrap();
+    let journal = file::open_to_read(&path).unwrap();
+    let mut conn = file::open_or_create_tables(&path).unwrap();
+    let projection = Projection::open(&mut conn, &journal).unwrap();
+    let (feed, newest) = (Arc::new(Feed::new()), story.last().unwrap().clone());
+    let end = chain::find_end(&journal).unwrap();
+    feed.bring([Batch { entries: [newest].into(), end }]);
+    feed.close();
+    let shared = Arc::new(Shared::new(Options::default(), end.seq));
+    Tables::new(conn, path.clone(), projection, shared, feed).run();
+    let store = open(&path);
+    store.catch_up().await.unwrap();
+    assert_eq!(dump(&path), before);
+}
+
 #[tokio::test]
 async fn no_table_shows_a_token() {
     let (_folder, path) = place();
@@ -378,7 +409,7 @@ async fn tables_that_were_in_the_journals_file_move_to_their_own() {
     let before = dump(&path);
     drop(store);
     // As an earlier version left it.
-    std::fs::remove_file(crate::edge::journal::file::tables_of(&path)).unwrap();
+    std::fs::remove_file(file::tables_of(&path)).unwrap();
     let old = Connection::open(&path).unwrap();
     old.execute_batch("PRAGMA user_version = 1; CREATE TABLE payments (stale); ").unwrap();
     drop(old);
@@ -402,7 +433,7 @@ async fn tables_of_another_history_are_made_again() {
         store.catch_up().await.unwrap();
     }
     let ours = dump(&path);
-    let tables = crate::edge::journal::file::tables_of;
+    let tables = file::tables_of;
     std::fs::copy(tables(&other), tables(&path)).unwrap();
     let store = open(&path);
     store.catch_up().await.unwrap();
