@@ -8,3 +8,4 @@ pub mod journal;
 pub mod keys;
 pub mod sandbox;
 pub mod telemetry;
+pub mod tls;

@@ -302,6 +302,7 @@ impl Provider {
 /// What is paid for: the method that serves it, on the address it answers at.
 /// Source: docs/x402-grpc.md, resource.
 fn resource(endpoint: &str) -> String {
-    let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+    let authority = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let authority = authority.unwrap_or(endpoint);
     format!("grpc://{authority}/bursar.v1.InferenceService/Infer")
 }

@@ -26,4 +26,5 @@ mod paying;
 mod permit2;
 mod tender;
 mod terms;
+mod tls;
 mod upto;

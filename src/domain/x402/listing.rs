@@ -46,7 +46,7 @@ pub enum ListingError {
     #[error("a way to pay has no time limit to settle in")]
     Timeout,
     /// An endpoint that nobody can call.
-    #[error("the endpoint is neither http://host:port nor unix:/path")]
+    #[error("the endpoint is none of https://host:port, http://host:port and unix:/path")]
     Endpoint,
     /// Its time has passed, or it ends before it begins.
     #[error("the listing was valid until {0}")]
@@ -153,7 +153,8 @@ fn check_pay_by(ways: &[PayBy]) -> Result<Address, ListingError> {
 }
 
 fn check_endpoint(endpoint: &str) -> Result<(), ListingError> {
-    let rest = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("unix:"));
+    let schemes = ["https://", "http://", "unix:"];
+    let rest = schemes.iter().find_map(|scheme| endpoint.strip_prefix(scheme));
     let callable = rest.is_some_and(|rest| !rest.is_empty())
         && endpoint.len() <= ENDPOINT_LEN_MAX
         && endpoint.bytes().all(|b| b.is_ascii_graphic());

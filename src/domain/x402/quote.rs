@@ -167,7 +167,8 @@ pub fn check_listed_quote(
 
 /// Whether a gRPC resource is a method of the server at `endpoint`.
 fn is_at(resource: &str, endpoint: &str) -> bool {
-    let authority = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+    let authority = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let authority = authority.unwrap_or(endpoint);
     let rest = resource.strip_prefix("grpc://").and_then(|rest| rest.strip_prefix(authority));
     rest.is_some_and(|path| path.starts_with('/'))
 }

@@ -1,10 +1,20 @@
 //! Connecting: which endpoints may be called, and how many connections are kept.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
+use tower::Service;
 
 use crate::edge::grpc::client::GrpcPaidService;
 use crate::edge::grpc::limits::{
@@ -15,20 +25,61 @@ use crate::ports::paid_service::{Connector, PaidService, ServiceError};
 
 /// How far a client may reach. A listing's endpoint is another's word: without this bound it could
 /// send our calls anywhere.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Reach {
     /// Loopback and Unix sockets.
     #[default]
     Loopback,
+    /// Those, and any host by TLS whose certificate these roots vouch for.
+    Secured(Secured),
     /// Any host, in the clear: only where the configuration says so.
     Anywhere,
 }
 
-/// A checked endpoint, ready to be connected to: `http://host:port` or `unix:/path`.
+/// How hosts elsewhere are reached.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// Whose certificates are believed.
+    pub roots: Arc<ClientConfig>,
+    /// Whether a name may lead to a private address. A listing's name is another's word: without this
+    /// bound it could make us call our own network. Source: threats.md G07.
+    pub private: bool,
+}
+
+/// A checked endpoint, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    endpoint: Endpoint,
+    secured: Option<Secured>,
+}
+
+impl Checked {
+    /// Connects now.
+    ///
+    /// # Errors
+    /// The transport's own.
+    pub async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        match self.secured.clone() {
+            None => self.endpoint.connect().await,
+            Some(secured) => self.endpoint.connect_with_connector(dialer(secured)).await,
+        }
+    }
+
+    /// Connects when it is first used.
+    pub fn connect_lazy(&self) -> Channel {
+        match self.secured.clone() {
+            None => self.endpoint.connect_lazy(),
+            Some(secured) => self.endpoint.connect_with_connector_lazy(dialer(secured)),
+        }
+    }
+}
+
+/// A checked endpoint, ready to be connected to: `http://host:port`, `https://host:port` or `unix:/path`.
 ///
 /// # Errors
 /// [`ServiceError::Malformed`] for any other form, and for a host beyond `reach`.
-pub fn check_endpoint(endpoint: &str, reach: Reach) -> Result<Endpoint, ServiceError> {
+pub fn check_endpoint(endpoint: &str, reach: &Reach) -> Result<Checked, ServiceError> {
+    let mut secured = None;
     let wrong = |problem: &str| ServiceError::Malformed {
         field: "endpoint".to_owned(),
         problem: format!("`{}` {problem}", endpoint.chars().take(128).collect::<String>()),
@@ -41,27 +92,112 @@ pub fn check_endpoint(endpoint: &str, reach: Reach) -> Result<Endpoint, ServiceE
             return Err(wrong("names no absolute path: expected unix:/path"));
         }
     } else {
-        let uri: http::Uri = endpoint.parse().map_err(|_| wrong("is not a URI"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong("expected http://host:port or unix:/path; TLS is not spoken yet"));
-        }
+        let uri: Uri = endpoint.parse().map_err(|_| wrong("is not a URI"))?;
         let plain = uri.path() == "/" && uri.query().is_none();
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         if !plain || authority.and_then(http::uri::Authority::port_u16).is_none() {
-            return Err(wrong("expected http://host:port and nothing else"));
+            return Err(wrong("expected https://host:port or http://host:port and nothing else"));
         }
-        if reach == Reach::Loopback && !is_loopback(uri.host().unwrap_or_default()) {
-            return Err(wrong("is not loopback, and the configuration allows no other host"));
+        let near = is_loopback(uri.host().unwrap_or_default());
+        match (uri.scheme_str(), reach) {
+            (Some("https"), Reach::Secured(how)) => secured = Some(how.clone()),
+            (Some("https"), _) => return Err(wrong("needs roots to be believed: configure some")),
+            (Some("http"), Reach::Anywhere) => {}
+            (Some("http"), _) if near => {}
+            (Some("http"), _) => {
+                return Err(wrong("is not loopback, and nothing crosses a network in the clear"));
+            }
+            _ => return Err(wrong("expected https://host:port, http://host:port or unix:/path")),
         }
     }
     let built = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| wrong("is not a URI"))?;
-    Ok(built
+    let endpoint = built
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_EVERY)
         .keep_alive_timeout(KEEPALIVE_MAX)
-        .http2_max_header_list_size(METADATA_LEN_MAX))
+        .http2_max_header_list_size(METADATA_LEN_MAX);
+    Ok(Checked { endpoint, secured })
 }
+
+/// Looks a name up, checks where it leads, and connects to that very address.
+fn dialer(
+    secured: Secured,
+) -> impl Service<Uri, Response = Dialed, Error = io::Error, Future: Send> + Clone + Send + 'static
+{
+    tower::service_fn(move |uri: Uri| {
+        let secured = secured.clone();
+        async move {
+            match timeout(CONNECT_MAX, dial(&uri, &secured)).await {
+                Ok(dialed) => dialed.map(TokioIo::new),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    })
+}
+
+type Dialed = TokioIo<TlsStream<TcpStream>>;
+
+async fn dial(uri: &Uri, secured: &Secured) -> io::Result<TlsStream<TcpStream>> {
+    let host = uri.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().unwrap_or(HTTPS_PORT);
+    let found = lookup_host((bare.as_str(), port)).await?.take(ADDRESSES_MAX);
+    let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in found {
+        if !secured.private && !is_public(address.ip()) {
+            let problem = format!("{host} leads to {}, which is private", address.ip());
+            refused = io::Error::new(io::ErrorKind::PermissionDenied, problem);
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                let name = ServerName::try_from(bare.clone()).map_err(io::Error::other)?;
+                let connector = TlsConnector::from(Arc::clone(&secured.roots));
+                return connector.connect(name, stream).await;
+            }
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+/// Whether an address is one of the public internet.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let special = ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_broadcast()
+                || ip.is_documentation()
+                || ip.is_multicast();
+            // This network, carriers' own, IETF's own, benchmarks, and what is reserved.
+            let kept = a == 0
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0)
+                || (a == 198 && (18..20).contains(&b))
+                || a >= 240;
+            !special && !kept
+        }
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.segments();
+            // 2000::/3 is what is given out; 2001:db8::/32 is for examples, 2002::/16 wraps IPv4.
+            first & 0xe000 == 0x2000
+                && !(first == 0x2001 && second == 0x0db8)
+                && !(first == 0x2001 && second < 0x0200)
+                && first != 0x2002
+        }
+    }
+}
+
+/// Where a URI names no port.
+const HTTPS_PORT: u16 = 443;
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
 
 /// Whether a host is this machine by its own spelling; names are never looked up to find out.
 fn is_loopback(host: &str) -> bool {
@@ -74,7 +210,7 @@ fn is_loopback(host: &str) -> bool {
 /// # Errors
 /// As [`check_endpoint`]; [`ServiceError::Unavailable`] where nobody answers.
 pub async fn connect_one(endpoint: &str, reach: Reach) -> Result<Channel, ServiceError> {
-    let checked = check_endpoint(endpoint, reach)?;
+    let checked = check_endpoint(endpoint, &reach)?;
     checked.connect().await.map_err(|error| nobody(endpoint, &error))
 }
 
@@ -126,7 +262,7 @@ impl Connector for GrpcConnector {
         if let Some(service) = self.find_kept(endpoint) {
             return Ok(service);
         }
-        let checked = check_endpoint(endpoint, self.reach)?;
+        let checked = check_endpoint(endpoint, &self.reach)?;
         let first = checked.connect().await.map_err(|error| nobody(endpoint, &error))?;
         // The others connect when they are first used, and all of them again after a loss.
         let mut channels = vec![first];

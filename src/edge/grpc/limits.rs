@@ -68,6 +68,18 @@ pub(crate) const CONNECTIONS_MAX: usize = 1024;
 /// How long a new connection may take until its first request is whole.
 pub(crate) const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
 
+/// How long TLS may take to shake hands.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// How long the head of an HTTP/1.1 request may take, the wait for the next one included.
+pub(crate) const HEAD_MAX: Duration = Duration::from_secs(30);
+
+/// Most headers of an HTTP/1.1 request; a request with more gets 431.
+pub(crate) const HEADERS_MAX: usize = 100;
+
+/// Most that is buffered of an HTTP/1.1 connection, in bytes; a longer head gets 431.
+pub(crate) const HEAD_LEN_MAX: usize = 64 * 1024;
+
 /// How often an idle connection is asked whether it lives.
 pub(crate) const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 

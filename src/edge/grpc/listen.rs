@@ -1,7 +1,6 @@
-//! Listeners: loopback TCP and Unix sockets, bounded in connections and in patience.
+//! Listeners: TCP, with TLS or on loopback, and Unix sockets, bounded in connections and in patience.
 //!
-//! Until TLS comes, any other address is refused: tokens and quotes do not cross a network in the
-//! clear.
+//! Without TLS any other address is refused: tokens and quotes do not cross a network in the clear.
 
 use std::fmt;
 use std::fs;
@@ -15,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
-use tonic::transport::server::Connected;
+use tokio_rustls::TlsAcceptor;
 
 use crate::domain::fault::{Class, Fault};
 use crate::edge::grpc::limits::{CONNECTIONS_MAX, FIRST_REQUEST_MAX};
@@ -28,17 +27,20 @@ use crate::edge::grpc::limits::{CONNECTIONS_MAX, FIRST_REQUEST_MAX};
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A loopback address; port 0 takes any that is free.
+    /// A loopback address in the clear; port 0 takes any that is free.
     Tcp(SocketAddr),
+    /// Any address, by TLS; port 0 takes any that is free.
+    Tls(SocketAddr),
     /// A socket file, for this user only.
     Unix(PathBuf),
 }
 
 impl fmt::Display for Address {
-    /// As an endpoint: `http://127.0.0.1:8402`, `unix:/run/bursar.sock`.
+    /// As an endpoint: `http://127.0.0.1:8402`, `https://0.0.0.0:8403`, `unix:/run/bursar.sock`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Tls(address) => write!(f, "https://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -47,9 +49,9 @@ impl fmt::Display for Address {
 /// Why nobody listens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
-    /// Others could reach it, and there is no TLS yet.
+    /// Others could reach it, and it has no TLS.
     #[error(
-        "{address} is neither loopback nor a Unix socket, and without TLS nothing else is served; change it with {flag}"
+        "{address} is neither loopback nor a Unix socket, and without TLS nothing else is served; change it with {flag}, or give it tls = {{ cert, key }}"
     )]
     Exposed {
         /// The address.
@@ -92,12 +94,18 @@ impl Fault for ListenError {
 }
 
 /// A bound address that takes connections once it is served.
-#[derive(Debug)]
 pub struct Listener {
     socket: Socket,
     address: Address,
     room: Arc<Semaphore>,
+    tls: Option<TlsAcceptor>,
     _file: Option<SocketFile>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -107,20 +115,35 @@ enum Socket {
 }
 
 impl Listener {
-    /// Binds `address`; errors name `flag` as what changes it.
+    /// Binds `address` without TLS; errors name `flag` as what changes it.
+    ///
+    /// # Errors
+    /// [`ListenError`]; [`ListenError::Exposed`] for [`Address::Tls`] too.
+    pub async fn bind(address: &Address, flag: &'static str) -> Result<Self, ListenError> {
+        Self::bind_with(address, flag, None).await
+    }
+
+    /// Binds `address`; with `tls`, TCP is [`Address::Tls`] and any address will do.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub async fn bind(address: &Address, flag: &'static str) -> Result<Self, ListenError> {
+    pub async fn bind_with(
+        address: &Address,
+        flag: &'static str,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Self, ListenError> {
+        let tls = tls.map(TlsAcceptor::from);
         let (socket, address, file) = match address {
-            Address::Tcp(tcp) if !tcp.ip().is_loopback() => {
-                return Err(ListenError::Exposed { address: address.clone(), flag });
-            }
-            Address::Tcp(tcp) => {
+            Address::Tcp(tcp) | Address::Tls(tcp) => {
+                let needs_tls = matches!(address, Address::Tls(_)) || !tcp.ip().is_loopback();
+                if tls.is_none() && needs_tls {
+                    return Err(ListenError::Exposed { address: address.clone(), flag });
+                }
                 let failed = |error| failed(address, flag, &error);
                 let listener = TcpListener::bind(tcp).await.map_err(failed)?;
                 let bound = listener.local_addr().map_err(failed)?;
-                (Socket::Tcp(listener), Address::Tcp(bound), None)
+                let shown = if tls.is_some() { Address::Tls(bound) } else { Address::Tcp(bound) };
+                (Socket::Tcp(listener), shown, None)
             }
             Address::Unix(path) => {
                 if UnixStream::connect(path).await.is_ok() {
@@ -132,7 +155,9 @@ impl Listener {
             }
         };
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Ok(Self { socket, address, room, _file: file })
+        // A Unix socket is this user's own: nothing on it crosses a network.
+        let tls = tls.filter(|_| file.is_none());
+        Ok(Self { socket, address, room, tls, _file: file })
     }
 
     /// Where it listens, with the port that was found; shown, it is an endpoint.
@@ -140,15 +165,13 @@ impl Listener {
         &self.address
     }
 
-    /// The connections as they come. Beyond [`CONNECTIONS_MAX`] they wait in the kernel's queue.
-    pub(super) fn incoming(self) -> impl Stream<Item = io::Result<Connection>> {
-        futures_util::stream::unfold(self, |listener| async move {
-            let connection = listener.accept().await;
-            Some((Ok(connection), listener))
-        })
+    /// What speaks TLS on its connections, where it does.
+    pub(super) fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.clone()
     }
 
-    async fn accept(&self) -> Connection {
+    /// The next connection. Beyond [`CONNECTIONS_MAX`] they wait in the kernel's queue.
+    pub(super) async fn accept(&self) -> Connection {
         loop {
             let permit = Arc::clone(&self.room)
                 .acquire_owned()
@@ -282,10 +305,9 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
+impl Connection {
+    /// Who is at its other end.
+    pub(super) fn peer(&self) -> Peer {
         self.peer.clone()
     }
 }

@@ -21,7 +21,7 @@ pub mod x402;
 
 pub use agent::{AgentClient, AgentError, Bought, Purchase, charged};
 pub use client::GrpcPaidService;
-pub use connect::{GrpcConnector, Reach, check_endpoint, connect_one};
+pub use connect::{Checked, GrpcConnector, Reach, Secured, check_endpoint, connect_one, is_public};
 pub use directory::{DirectoryDoor, GrpcDirectory, serve_directory};
 pub use guard::{Caller, GuardError, Guarded, LedgerTokens, Tokens};
 pub use inference::{InferenceDoor, serve_paid_service};

@@ -225,7 +225,7 @@ async fn where_nobody_listens_nothing_was_sent_and_a_payment_is_not_in_doubt() {
     let error = connector.connect(&endpoint).await.err().unwrap();
     assert!(matches!(error, ServiceError::Unavailable(_)));
     // The same over a channel that was there before.
-    let lazy = check_endpoint(&endpoint, Reach::Loopback).unwrap().connect_lazy();
+    let lazy = check_endpoint(&endpoint, &Reach::Loopback).unwrap().connect_lazy();
     let error = GrpcPaidService::new(vec![lazy]).infer(paid("text/plain", false)).await.err();
     assert!(matches!(error, Some(ServiceError::Unavailable(_))), "{error:?}");
 }

@@ -21,14 +21,14 @@ fn only_loopback_and_unix_sockets_are_in_reach_unless_allowed() {
         "http://127.0.0.1:1/\n",
     ];
     for endpoint in both {
-        assert!(check_endpoint(endpoint, Reach::Loopback).is_ok(), "{endpoint}");
-        assert!(check_endpoint(endpoint, Reach::Anywhere).is_ok(), "{endpoint}");
+        assert!(check_endpoint(endpoint, &Reach::Loopback).is_ok(), "{endpoint}");
+        assert!(check_endpoint(endpoint, &Reach::Anywhere).is_ok(), "{endpoint}");
     }
     for endpoint in anywhere {
-        assert!(check_endpoint(endpoint, Reach::Loopback).is_err(), "{endpoint}");
-        assert!(check_endpoint(endpoint, Reach::Anywhere).is_ok(), "{endpoint}");
+        assert!(check_endpoint(endpoint, &Reach::Loopback).is_err(), "{endpoint}");
+        assert!(check_endpoint(endpoint, &Reach::Anywhere).is_ok(), "{endpoint}");
     }
     for endpoint in never {
-        assert!(check_endpoint(endpoint, Reach::Anywhere).is_err(), "{endpoint}");
+        assert!(check_endpoint(endpoint, &Reach::Anywhere).is_err(), "{endpoint}");
     }
 }

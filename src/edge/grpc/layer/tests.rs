@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -18,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::edge::grpc::convert::tests as samples;
 use crate::edge::grpc::pb;
 use crate::edge::grpc::tests::world::{self, PRICE, World};
-use crate::edge::grpc::{Address, Listener, Reach, connect_one, serve_directory};
+use crate::edge::grpc::{Reach, connect_one, serve_directory};
 use crate::ports::directory::{Directory, DirectoryError};
 use crate::ports::entropy::SeededEntropy;
 use crate::runtime::operator::{NewAgent, Operator};
@@ -56,10 +57,9 @@ struct Shop {
 /// A paid directory, and a client with an agent's purse.
 async fn open() -> Shop {
     let world = world::build().await;
-    let listener =
-        Listener::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), "--listen").await.unwrap();
-    let endpoint = listener.address().to_string();
-    let authority = endpoint.strip_prefix("http://").unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let authority = listener.local_addr().unwrap().to_string();
+    let endpoint = format!("http://{authority}");
 
     let find = PaidMethod::new(FIND);
     let ways = vec![world::pay_by(world.pay_to)];
@@ -68,7 +68,7 @@ async fn open() -> Shop {
     let payee = Arc::new(Payee::new(offering, &world::assets(), parts));
     let layer = X402Layer::default().with(find, payee);
     let server = Server::builder().layer(layer).add_service(serve_directory(Arc::new(Shelf)));
-    tokio::spawn(server.serve_with_incoming(listener.incoming()));
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
     let operator = Operator::new(world.treasury.clone());
     operator.apply(&world::policy(), "test".into(), Principal::Operator).await.unwrap();
