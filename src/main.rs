@@ -7,6 +7,8 @@ mod cli;
 mod librarian;
 #[path = "../agents/models/mod.rs"]
 mod models;
+#[path = "../agents/scribe/openai.rs"]
+mod openai;
 #[path = "../agents/runaway/program.rs"]
 mod runaway;
 #[path = "../agents/scout/program.rs"]

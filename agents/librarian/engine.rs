@@ -1,11 +1,15 @@
 //! The librarian's work: searches the project's own documentation, and turns text into vectors.
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bursar::domain::order::{Units, Usage};
 use bursar::ports::engine::{Engine, EngineError, Step, Work};
 use futures_util::stream::BoxStream;
+use serde_json::{Value, json};
 
 use crate::models::Search;
+use crate::shared::openai::{EMBEDDINGS, VectorRequest};
 use crate::shared::{
     EMBED, EmbedAnswer, EmbedRequest, JSON, Passage, SEARCH, SearchAnswer, SearchRequest, not_sold,
     read, to_json, units, whole,
@@ -32,6 +36,28 @@ impl Librarian {
 
     fn answers_as(&self) -> String {
         format!("{} {}", self.search.name(), self.search.weights_hash())
+    }
+
+    /// Each text's vector, in the form that OpenAI's clients ask for.
+    fn vectors(&self, request: &VectorRequest, input: u64) -> Value {
+        let coded = request.encoding_format.as_deref() == Some("base64");
+        let one = |(index, text): (usize, &str)| {
+            let vector = self.search.embed(text);
+            let embedding = if coded {
+                let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+                json!(STANDARD.encode(bytes))
+            } else {
+                json!(vector)
+            };
+            json!({ "object": "embedding", "index": index, "embedding": embedding })
+        };
+        let data: Vec<Value> = request.input.all().into_iter().enumerate().map(one).collect();
+        json!({
+            "object": "list",
+            "data": data,
+            "model": self.model(),
+            "usage": { "prompt_tokens": input, "total_tokens": input },
+        })
     }
 
     /// As many passages as were asked for and as fit into what was paid for.
@@ -62,6 +88,11 @@ impl Engine for Librarian {
         let text = match capability.as_str() {
             SEARCH => read::<SearchRequest>(capability, &work.body)?.query,
             EMBED => read::<EmbedRequest>(capability, &work.body)?.text,
+            EMBEDDINGS => {
+                let request = read::<VectorRequest>(capability, &work.body)?;
+                let counted = request.input.all().iter().map(|text| self.search.tokens(text)).sum();
+                return Ok(units(counted));
+            }
             _ => return Err(not_sold(capability)),
         };
         Ok(units(self.search.tokens(&text)))
@@ -83,6 +114,10 @@ impl Engine for Librarian {
                 let request: EmbedRequest = read(capability, &work.body)?;
                 let embedding = self.search.embed(&request.text);
                 (to_json(&EmbedAnswer { embedding }), Units(0))
+            }
+            EMBEDDINGS => {
+                let request: VectorRequest = read(capability, &work.body)?;
+                (to_json(&self.vectors(&request, input.0)), Units(0))
             }
             _ => return Err(not_sold(capability)),
         };

@@ -12,6 +12,7 @@ use bursar::node::StartError;
 use clap::Parser;
 
 use crate::engine::Librarian;
+use crate::shared::openai::EMBEDDINGS;
 use crate::shared::provider::{Goods, ProviderFlags, sell};
 use crate::shared::{EMBED, SEARCH};
 
@@ -29,7 +30,7 @@ async fn main() -> Result<(), StartError> {
     let engine = Librarian::new();
     let goods = Goods {
         name: "librarian",
-        capabilities: &[SEARCH, EMBED],
+        capabilities: &[SEARCH, EMBED, EMBEDDINGS],
         model: engine.model().to_owned(),
         price: 300,
         engine: Arc::new(engine),

@@ -11,6 +11,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use crate::models::Writer;
+use crate::openai::Writing;
+use crate::shared::openai::{CHAT, COMPLETIONS, Head, RESPONSES, TextRequest};
 use crate::shared::{GENERATE, GenerateRequest, TEXT, not_sold, read, units};
 
 /// Writes.
@@ -30,17 +32,54 @@ impl Scribe {
     pub fn model(&self) -> &str {
         self.writer.name()
     }
+
+    /// Writes in the bodies of OpenAI's clients, at once or token by token as the request says.
+    fn write_for_client(
+        &self,
+        work: &Work,
+        input: Units,
+    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
+        let capability = &work.order.capability;
+        let request: TextRequest = read(capability, &work.body)?;
+        let prompt = request.prompt(capability.as_str())?;
+        let ordered = work.order.output_max.0;
+        let output_max = request.output_max().map_or(ordered, |stated| stated.min(ordered));
+        let most = usize::try_from(output_max).unwrap_or(usize::MAX);
+        let (name, weights) = (self.writer.name(), self.writer.weights_hash());
+        let writing = Writing {
+            head: Head::new(capability.as_str(), &work.body, name, weights),
+            tokens: self.writer.generate(&prompt, most, request.seed.unwrap_or(0)),
+            output_max,
+            input,
+            model: format!("{name} {weights}"),
+        };
+        let streamed = request.stream.unwrap_or(false);
+        let steps = if streamed { writing.streamed(&request) } else { writing.whole() };
+        let pace = self.pace;
+        Ok(match pace.is_zero() {
+            true => steps,
+            false => steps
+                .then(move |step| async move {
+                    tokio::time::sleep(pace).await;
+                    step
+                })
+                .boxed(),
+        })
+    }
 }
 
 #[async_trait]
 impl Engine for Scribe {
     fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
         let capability = &work.order.capability;
-        if capability.as_str() != GENERATE {
-            return Err(not_sold(capability));
-        }
-        let request: GenerateRequest = read(capability, &work.body)?;
-        Ok(units(self.writer.count(&request.prompt)))
+        let prompt = match capability.as_str() {
+            GENERATE => read::<GenerateRequest>(capability, &work.body)?.prompt,
+            asked @ (CHAT | COMPLETIONS | RESPONSES) => {
+                read::<TextRequest>(capability, &work.body)?.prompt(asked)?
+            }
+            _ => return Err(not_sold(capability)),
+        };
+        Ok(units(self.writer.count(&prompt)))
     }
 
     async fn run(
@@ -48,6 +87,9 @@ impl Engine for Scribe {
         work: Work,
     ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
         let input = self.count_input(&work)?;
+        if work.order.capability.as_str() != GENERATE {
+            return self.write_for_client(&work, input);
+        }
         let request: GenerateRequest = read(&work.order.capability, &work.body)?;
         let most = usize::try_from(work.order.output_max.0).unwrap_or(usize::MAX);
         let tokens = self.writer.generate(&request.prompt, most, request.seed);

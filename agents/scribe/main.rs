@@ -3,6 +3,7 @@
 mod engine;
 #[path = "../models/mod.rs"]
 mod models;
+mod openai;
 #[path = "../shared/mod.rs"]
 mod shared;
 
@@ -14,6 +15,7 @@ use clap::Parser;
 
 use crate::engine::Scribe;
 use crate::shared::GENERATE;
+use crate::shared::openai::{CHAT, COMPLETIONS, RESPONSES};
 use crate::shared::provider::{Goods, ProviderFlags, sell};
 
 /// Sells text, written token by token by a language model of the project's own.
@@ -33,7 +35,7 @@ async fn main() -> Result<(), StartError> {
     let engine = Scribe::new(Duration::from_millis(flags.pace_ms));
     let goods = Goods {
         name: "scribe",
-        capabilities: &[GENERATE],
+        capabilities: &[GENERATE, CHAT, COMPLETIONS, RESPONSES],
         model: engine.model().to_owned(),
         price: 200,
         engine: Arc::new(engine),

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each agent's program uses its own part")]
 
+pub mod openai;
 pub mod payer;
 pub mod provider;
 pub mod retry;

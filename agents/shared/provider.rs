@@ -31,6 +31,9 @@ use crate::shared::name;
 /// How long a paid call may wait to be served before it is paid back.
 const REFUND_AFTER: Duration = Duration::from_secs(600);
 
+/// The most input of one call, in tokens: OpenAI's clients are billed by bytes at most, and send much.
+const INPUT_MAX: u64 = 65_536;
+
 /// How long running calls may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
@@ -132,7 +135,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         settler: settler.expect("a rail with a gas account settles"),
         genesis: evm.genesis(),
         evidence: evm,
-        input_max: Units(4096),
+        input_max: Units(INPUT_MAX),
         output_max: Units(4096),
         concurrency_max: flags.concurrency,
         payer_rates: Rates::default(),

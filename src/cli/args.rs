@@ -45,11 +45,11 @@ pub enum Command {
     Up(UpArgs),
     /// See agents buy, sell and be stopped, on a sandbox chain of their own.
     Demo(DemoArgs),
-    /// Sell what the configuration says.
-    Provider {
-        /// Which provider of the configuration; all of them where none is named.
-        name: Option<Name>,
-    },
+    /// Sell what the configuration says, or an OpenAI-compatible server: Ollama, llama.cpp, vLLM, LM Studio.
+    Provider(ProviderArgs),
+    /// Probe something as a stranger would, and say what is wrong with it.
+    #[command(subcommand)]
+    Doctor(DoctorCommand),
     /// Run a directory of providers.
     Directory {
         /// Where, instead of what the configuration says.
@@ -282,6 +282,51 @@ pub enum By {
     Capability,
     /// With which model.
     Model,
+}
+
+/// What is sold.
+#[derive(Debug, clap::Args)]
+pub struct ProviderArgs {
+    /// Which provider of the configuration; all of them where none is named. With --upstream, its name
+    /// in the directory.
+    pub name: Option<Name>,
+    /// Sell this server with all its models: http://127.0.0.1:11434/v1.
+    #[arg(long)]
+    pub upstream: Option<String>,
+    /// The server's key: env:VARIABLE or file:PATH.
+    #[arg(long, requires = "upstream")]
+    pub upstream_key: Option<String>,
+    /// Only this model of it; may be said again for more.
+    #[arg(long, requires = "upstream")]
+    pub model: Vec<String>,
+    /// The price of a million tokens in and out.
+    #[arg(long, requires = "upstream", default_value = "in=0.05,out=0.20")]
+    pub price: String,
+    /// Who is paid: wallet/NAME of the configuration. On a sandbox a wallet is made.
+    #[arg(long, requires = "upstream")]
+    pub pay_to: Option<String>,
+    /// On which network of the configuration, where it has several.
+    #[arg(long, requires = "upstream")]
+    pub network: Option<Name>,
+    /// Where to listen.
+    #[arg(long, requires = "upstream", default_value = "127.0.0.1:8403")]
+    pub listen: SocketAddr,
+}
+
+/// What is probed.
+#[derive(Debug, Subcommand)]
+pub enum DoctorCommand {
+    /// A provider: http://host:port for gRPC, with a path for HTTP.
+    Provider {
+        /// Where it answers.
+        url: String,
+        /// What kind of work is asked for, over gRPC.
+        #[arg(long, default_value = "openai.chat")]
+        capability: Name,
+        /// Whose certificate is believed, beside the public web's: a PEM file.
+        #[arg(long)]
+        ca: Option<PathBuf>,
+    },
 }
 
 /// Look after the ledger.

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod exit;
 mod failure;
 mod keyring;
@@ -17,6 +18,7 @@ mod output;
 mod passphrase;
 mod payments;
 mod provider;
+mod resale;
 mod running;
 mod scope;
 mod show;
@@ -56,7 +58,8 @@ pub fn run() -> ExitCode {
         Command::Sandbox(command) => agent::fund(&args, command, &output),
         Command::Check => check::run(&args, &output),
         Command::Ledger(command) => ledger::run(&args, command, &output),
-        Command::Provider { name } => provider::run(&args, name.as_ref(), &output),
+        Command::Provider(asked) => provider::run(&args, asked, &output),
+        Command::Doctor(command) => doctor::run(&args, command, &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
         Command::Bench(command) => bench::run(command, &output),
     };

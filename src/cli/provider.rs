@@ -13,11 +13,14 @@ use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{
     Config, FreeSettings, NetworkSettings, PaidBy, PayTo as Receiver, ProviderSettings,
+    SecretSource,
 };
 use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{
     Address, Doors, GrpcDirectory, Listener, Reach, connect_one, serve_directory,
 };
+use bursar::edge::http::openai::Face;
+use bursar::edge::http::upstream::Upstream;
 use bursar::edge::journal::Options;
 use bursar::edge::keys::SigningKey;
 use bursar::node::{PayTo, Provider, ProviderPlan, connect_rail, fund_over_rpc};
@@ -27,13 +30,15 @@ use bursar::ports::engine::Engine;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
-use super::args::Args;
+use super::args::{Args, ProviderArgs};
 use super::config;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::keyring::Keyring;
 use super::output::{Output, table};
+use super::resale;
 use super::running;
 use super::signals::Signals;
 use super::telemetry;
@@ -48,9 +53,11 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Runs the providers of the configuration, or one of them, until they are asked to end.
-pub fn run(args: &Args, only: Option<&Name>, output: &Output) -> Result<Exit, Failure> {
-    let config = config::load(args)?;
+pub fn run(args: &Args, asked: &ProviderArgs, output: &Output) -> Result<Exit, Failure> {
+    let mut config = config::load(args)?;
     telemetry::start(&config.telemetry);
+    let added = resale::add(&mut config, asked)?;
+    let only = added.as_ref().or(asked.name.as_ref());
     let named = |name: &Name| only.is_none_or(|only| only == name);
     let wanted: Vec<(Name, ProviderSettings)> =
         config.providers.clone().into_iter().filter(|(name, _)| named(name)).collect();
@@ -112,18 +119,13 @@ async fn start(
     let bound = Listener::bind(&at, "listen in its [provider] section");
     let listener = bound.await.map_err(|error| Failure::of(&error))?;
     let pay_by = ways(&settings, pay_to.address(), settler.account());
-    let ware = OfferedWare {
-        capability: settings.capability,
-        model: settings.model,
-        terms: settings.price.terms,
-        tiers: settings.price.tiers,
-    };
+    let (engine, wares) = goods(&settings).await?;
     let provider = Provider::start(ProviderPlan {
         ledger: config.ledger.path.with_extension(format!("{name}.db")),
         name,
         journal: Options::default(),
-        wares: vec![ware],
-        engine: engine(&settings.engine)?,
+        wares,
+        engine,
         pay_by,
         pay_to,
         service_key: service,
@@ -219,6 +221,56 @@ async fn rail(
     Ok((evm, settler.expect("a rail with a gas account settles")))
 }
 
+/// What is sold: a server elsewhere with all its models, or a built-in engine. Whoever generates text or
+/// vectors sells them to OpenAI's clients too, at the same price.
+async fn goods(
+    settings: &ProviderSettings,
+) -> Result<(Arc<dyn Engine>, Vec<OfferedWare>), Failure> {
+    let ware = |capability: Name, model: &Name| OfferedWare {
+        capability,
+        model: model.clone(),
+        terms: settings.price.terms,
+        tiers: settings.price.tiers.clone(),
+    };
+    if let Some(upstream) = &settings.upstream {
+        let key = upstream.key.as_ref().map(secret).transpose()?;
+        let key = key.as_ref().map(|key| key.as_str());
+        let engine = Upstream::connect(&upstream.url, key, &upstream.models).await;
+        let engine = engine.map_err(|error| Failure::of(&error))?;
+        let faces = |model| Face::ALL.map(|face| ware(face.name(), model));
+        let wares = engine.models().flat_map(faces).collect();
+        return Ok((Arc::new(engine), wares));
+    }
+    let engine = engine(&settings.engine)?;
+    let faces: &[Face] = match settings.engine.as_str() {
+        "scribe" => &[Face::Chat, Face::Completions, Face::Responses],
+        "librarian" => &[Face::Embeddings],
+        _ => &[],
+    };
+    let own = settings.capability.clone();
+    let faces = faces.iter().map(|face| face.name()).filter(|face| *face != own);
+    let sold = faces.map(|face| ware(face, &settings.model));
+    let wares = [ware(own.clone(), &settings.model)].into_iter().chain(sold).collect();
+    Ok((engine, wares))
+}
+
+/// A secret from where the configuration says it is.
+fn secret(from: &SecretSource) -> Result<Zeroizing<String>, Failure> {
+    let missing = |what: String| {
+        Failure::new(Exit::Config, "cli.no_secret", what)
+            .help("the upstream's key, and nothing else")
+    };
+    let read = match from {
+        SecretSource::Env(name) => {
+            std::env::var(name).map_err(|_| missing(format!("the variable {name} is not set")))?
+        }
+        SecretSource::File(path) => fs::read_to_string(path)
+            .map_err(|problem| missing(format!("{}: {problem}", path.display())))?,
+    };
+    let read = Zeroizing::new(read);
+    Ok(Zeroizing::new(read.trim().to_owned()))
+}
+
 fn engine(name: &Name) -> Result<Arc<dyn Engine>, Failure> {
     match name.as_str() {
         "librarian" => Ok(Arc::new(Librarian::new())),
@@ -226,7 +278,7 @@ fn engine(name: &Name) -> Result<Arc<dyn Engine>, Failure> {
         other => {
             let message = format!("no engine is called `{other}`");
             Err(Failure::new(Exit::Config, "cli.no_engine", message)
-                .help("engine = \"librarian\" or \"scribe\""))
+                .help("engine = \"librarian\" or \"scribe\", or upstream = { url = \"http://127.0.0.1:11434/v1\" }"))
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod evm;
 pub mod grpc;
+pub mod http;
 pub mod journal;
 pub mod keys;
 pub mod sandbox;

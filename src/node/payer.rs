@@ -14,6 +14,7 @@ use crate::domain::ledger::{Bounds, Command};
 use crate::domain::policy::PolicyDocument;
 use crate::edge::grpc::node::{Applied, Fund, Node, ReadPolicy, Verify};
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_directory};
+use crate::edge::http::openai::OpenAi;
 use crate::edge::journal::{Options, Store, verify};
 use crate::edge::keys::{LocalSigner, NonceSecret, SigningKey};
 use crate::node::{StartError, unless_unchanged};
@@ -164,7 +165,7 @@ impl PayerNode {
             verify: verifier(plan.ledger.clone(), plan.bounds),
             fund: plan.fund,
         };
-        let mut doors = node.open(Doors::default());
+        let mut doors = node.open(Doors::default()).with_web(web(&payer, &treasury, &plan.clock));
         if let Some(registry) = plan.registry {
             doors = doors.with(serve_directory(registry));
         }
@@ -234,6 +235,12 @@ impl PayerNode {
         end(self.writer).await;
         ended
     }
+}
+
+/// The HTTP doors for agents.
+fn web(payer: &Payer, treasury: &Treasury, clock: &Arc<dyn Clock>) -> axum::Router {
+    let (payer, treasury, clock) = (payer.clone(), treasury.clone(), Arc::clone(clock));
+    OpenAi { payer, treasury, clock }.router()
 }
 
 /// The keeper of channels, where the plan has one.

@@ -21,6 +21,7 @@ mod hostile;
 mod market;
 mod node_commands;
 mod observability;
+mod openai;
 mod paid_method;
 mod paying;
 mod permit2;

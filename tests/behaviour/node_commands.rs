@@ -41,7 +41,7 @@ const PRICE_NANO: u64 = 1_000_000;
 const TRIES_MAX: u32 = 200;
 
 /// A command that goes on until it is told to end, and the JSON it said first.
-struct Running {
+pub struct Running {
     child: Child,
     /// Kept open: a process that writes to nobody may end for that.
     _stdout: ChildStdout,
@@ -49,7 +49,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(folder: &Path, words: &[&str]) -> Self {
+    pub fn start(folder: &Path, words: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
         command.current_dir(folder).args(words).stdin(Stdio::null());
         let log = fs::File::create(folder.join(format!("{}.log", words[0]))).unwrap();
@@ -64,8 +64,13 @@ impl Running {
         Self { child, _stdout: stdout, said }
     }
 
+    /// What it said first.
+    pub fn said(&self) -> &Value {
+        &self.said
+    }
+
     /// Asks for an orderly end, and gives the exit code.
-    fn stop(mut self) -> i32 {
+    pub fn stop(mut self) -> i32 {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(told.unwrap().success());
         self.child.wait().unwrap().code().unwrap()
@@ -80,20 +85,20 @@ impl Drop for Running {
     }
 }
 
-struct House {
+pub struct House {
     folder: TempDir,
 }
 
 impl House {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn up(&self) -> Running {
+    pub fn up(&self) -> Running {
         let anywhere = "127.0.0.1:0";
         Running::start(
             self.path(),
@@ -107,7 +112,7 @@ impl House {
     }
 
     /// The answer of a command that goes well.
-    fn answer(&self, words: &[&str]) -> Value {
+    pub fn answer(&self, words: &[&str]) -> Value {
         let output = self.run(words);
         let problem = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words:?}: {problem}");
@@ -122,14 +127,28 @@ impl House {
         (output.status.code().unwrap(), error["code"].as_str().unwrap().to_owned(), error)
     }
 
-    fn open_shop(&self, shop: &str) -> Running {
+    pub fn open_shop(&self, shop: &str) -> Running {
         let file = self.path().join("bursar.toml");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text + shop).unwrap();
         Running::start(self.path(), &["provider"])
     }
 
-    fn spent(&self) -> u64 {
+    /// Changes the configuration's text.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = self.path().join("bursar.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(&file, text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Exit code and answer of a command that answers whatever it finds.
+    pub fn report(&self, words: &[&str]) -> (i32, Value) {
+        let output = self.run(words);
+        (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    pub fn spent(&self) -> u64 {
         let rows = self.answer(&["budget", "fleet-day"]);
         let text = |key: &str| rows[0][key].as_str().unwrap().parse::<u64>().unwrap();
         assert_eq!(text("limit_nano") - text("spent_nano") - text("held_nano"), text("left_nano"));
@@ -137,7 +156,7 @@ impl House {
     }
 }
 
-fn endpoint(node: &Running) -> &str {
+pub fn endpoint(node: &Running) -> &str {
     node.said["endpoints"][0].as_str().unwrap()
 }
 

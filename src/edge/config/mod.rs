@@ -32,7 +32,7 @@ pub use known::{Known, SANDBOX_USDC};
 pub use money::{parse_money, parse_span};
 pub use network::{EvmSettings, Finality, NetworkSettings};
 pub use problem::{Kind, Problem};
-pub use provider::{PayTo, ProviderSettings};
+pub use provider::{PayTo, ProviderSettings, SecretSource, UpstreamSettings};
 pub use sandbox::default_sandbox_file;
 pub use settlement::Expected;
 pub use terms::{FreeSettings, PriceSettings};

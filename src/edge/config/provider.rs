@@ -1,6 +1,7 @@
 //! What is sold, and how both sides bargain.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::{Address, Signature};
@@ -13,7 +14,7 @@ use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
-use crate::edge::config::node::{Wallets, tcp};
+use crate::edge::config::node::{Wallets, endpoint, tcp};
 use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
@@ -29,13 +30,46 @@ pub(super) struct Facts<'f, 't> {
     pub wallets: &'f Wallets,
 }
 
-/// One provider: one model, sold at one price.
+/// A server elsewhere that is sold with its models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Where it answers, with its `/v1`.
+    pub url: String,
+    /// Where its key is, if it wants one.
+    pub key: Option<SecretSource>,
+    /// Its own names of the models that are sold; empty sells all.
+    pub models: Vec<String>,
+}
+
+/// Where a secret is; never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In an environment variable.
+    Env(String),
+    /// In a file, and nothing else in it.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// `env:VARIABLE` or `file:PATH`.
+    pub fn read(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("env", name) if !name.is_empty() => Some(Self::Env(name.to_owned())),
+            ("file", path) if !path.is_empty() => Some(Self::File(PathBuf::from(path))),
+            _ => None,
+        }
+    }
+}
+
+/// One provider: one model, sold at one price; or one server with its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderSettings {
     /// Where it listens.
     pub listen: Listen,
-    /// Which of the built-in engines does the work.
+    /// Which of the built-in engines does the work; of no meaning where there is an upstream.
     pub engine: Name,
+    /// The server that does the work instead, with models and kinds of work of its own.
+    pub upstream: Option<UpstreamSettings>,
     /// What kind of work.
     pub capability: Name,
     /// Which model.
@@ -136,6 +170,12 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         section.required(key, right).and_then(|item| item.parsed::<Name>("a name"))
     };
     let listen = section.find("listen").map(|item| tcp(&item));
+    let upstream = section.find("upstream").is_some().then(|| read_upstream(section));
+    // A server elsewhere has kinds of work and models of its own.
+    let name = |key, right: &str| match &upstream {
+        Some(_) => Some(UPSTREAM.parse::<Name>().expect("a literal name")),
+        None => name(key, right),
+    };
     let engine = name("engine", "engine = \"scribe\"");
     let capability = name("capability", "capability = \"text.generate\"");
     let model = name("model", "model = \"bursar-lm\"");
@@ -160,6 +200,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     Some(ProviderSettings {
         listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
         engine: engine?,
+        upstream: upstream.map_or(Some(None), |read| read.map(Some))?,
         capability: capability?,
         model: model?,
         price: price?,
@@ -175,6 +216,35 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         refund_after,
         ways: ways?,
         withdraw_delay,
+    })
+}
+
+/// What stands for the engine, the work and the model of a server elsewhere.
+const UPSTREAM: &str = "upstream";
+
+/// `upstream = { url = "http://127.0.0.1:11434/v1", key = "env:UPSTREAM_KEY", models = ["llama3.2"] }`.
+fn read_upstream(section: &Section<'_>) -> Option<UpstreamSettings> {
+    let table = section.section("upstream");
+    let url = table.required("url", "url = \"http://127.0.0.1:11434/v1\"");
+    let url = url.and_then(|item| endpoint(&item));
+    let key = table.find("key").map(|item| match SecretSource::read(item.text()?) {
+        Some(source) => Some(source),
+        None => {
+            // Says nothing of what it read: it may be the key itself. Source: threats.md O01.
+            let what = "`key` does not say where the key is".to_owned();
+            item.wrong(Kind::BadValue, what, "\"env:VARIABLE\" or \"file:PATH\"")
+        }
+    });
+    let models = table.find("models").map(|item| {
+        let read: Vec<_> =
+            item.list()?.iter().map(|model| model.text().map(str::to_owned)).collect();
+        read.into_iter().collect::<Option<Vec<String>>>()
+    });
+    table.end();
+    Some(UpstreamSettings {
+        url: url?,
+        key: key.map_or(Some(None), |read| read.map(Some))?,
+        models: models.map_or(Some(Vec::new()), |read| read)?,
     })
 }
 

@@ -14,6 +14,7 @@ mod preview;
 mod repeat;
 mod usage;
 mod voucher;
+mod wares;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -43,6 +44,7 @@ use crate::runtime::treasury::Treasury;
 pub use error::{PayError, QuoteProblem};
 pub use offered::{OfferedCall, OfferedPayment};
 pub use preview::Preview;
+pub use wares::ForSale;
 
 /// Largest body of a request, in bytes.
 pub const BODY_LEN_MAX: usize = 1024 * 1024;
