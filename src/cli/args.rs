@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use bursar::domain::id::{Name, PaymentId};
 use bursar::domain::ledger::agent::Scope;
 
+use super::bench::Mode;
+
 /// A payment runtime for AI agents: budgets that cannot be passed.
 #[derive(Debug, Parser)]
 #[command(name = "bursar", version, after_help = EXITS, max_term_width = 100)]
@@ -112,6 +114,15 @@ pub enum Command {
     Sandbox(SandboxCommand),
     /// Measure what this machine can do.
     Bench(BenchArgs),
+    /// One process of `bursar bench pay`, which starts it.
+    #[command(hide = true)]
+    BenchPart {
+        /// Which.
+        part: BenchPart,
+        /// Threads that serve calls.
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+    },
 }
 
 /// How to run a node.
@@ -372,6 +383,33 @@ pub enum Measurement {
     Channels,
     /// A restart over ten million entries.
     Restart,
+    /// A call that does nothing, unpaid and paid in each way, between processes; only where it is named.
+    Pay,
+}
+
+/// One process of `bursar bench pay`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchPart {
+    /// Sells.
+    Payee,
+    /// Buys, with a wallet of its own, and for nothing.
+    Payer,
+    /// Pays for agents.
+    Node,
+    /// Buys through the node.
+    Agent,
+}
+
+impl BenchPart {
+    /// Its word on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Payee => "payee",
+            Self::Payer => "payer",
+            Self::Node => "node",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 /// What to measure.
@@ -386,6 +424,18 @@ pub struct BenchArgs {
     /// Where the files of the durable measurements go: on the disk that is to be measured.
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
+    /// `pay`: print one object of all runs and ratios.
+    #[arg(long)]
+    pub json: bool,
+    /// `pay`: only these ways to pay, beside unpaid.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub modes: Vec<Mode>,
+    /// `pay`: so many calls at once.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+    pub at_once: Vec<u64>,
+    /// `pay`: threads that serve calls, in each process.
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

@@ -62,6 +62,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(command) => doctor::run(&args, command, &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
         Command::Bench(command) => bench::run(command, &output),
+        Command::BenchPart { part, workers } => bench::run_part(*part, *workers),
     };
     match done {
         Ok(exit) => exit.into(),

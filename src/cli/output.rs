@@ -21,6 +21,11 @@ impl Output {
         Self { format: asked.unwrap_or(if terminal { Format::Table } else { Format::Json }) }
     }
 
+    /// For programs, whatever was asked.
+    pub const fn for_programs() -> Self {
+        Self { format: Format::Json }
+    }
+
     /// Shows `answer`: as `text` to people, as it is to programs.
     pub fn show(&self, answer: &impl Serialize, text: impl FnOnce() -> String) {
         let shown = match self.format {

@@ -5,6 +5,7 @@ mod channels;
 mod durable;
 mod holds;
 mod measure;
+mod pay;
 mod restart;
 mod settled;
 mod verify;
@@ -27,6 +28,9 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, table};
 use bursar::domain::id::RoleId;
+
+pub use self::pay::Mode;
+pub use self::pay::run_part;
 
 /// Wallets of the large ledgers.
 const WALLETS: u64 = 1_000_000;
@@ -133,6 +137,9 @@ impl Drop for Folder {
 
 /// Measures what was asked for, and shows it.
 pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
+    if args.only == Some(Measurement::Pay) {
+        return pay::run(args, output);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| failed(&problem))?;
     let folder = Folder::make(args.dir.as_deref())?;

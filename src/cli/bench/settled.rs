@@ -28,6 +28,7 @@ use bursar::node::{
     connect_rail, sandbox_assets,
 };
 use bursar::ports::clock::Clock;
+use bursar::ports::directory::Directory;
 use bursar::ports::engine::{Engine, Step, Work};
 use bursar::ports::entropy::Entropy;
 use bursar::ports::paid_service::{
@@ -82,6 +83,7 @@ pub enum Way {
 }
 
 impl Way {
+    /// As the quote names it; `claims` signs what is claimed.
     pub const fn scheme(self, claims: alloy::primitives::Address) -> Scheme {
         match self {
             Self::Exact => Scheme::Exact,
@@ -140,7 +142,8 @@ impl Market {
         let genesis = evm.genesis();
         let stall = Stall { folder, evm, settler, pay_to, way, registry: &registry };
         let provider = Provider::start(stall.plan(Arc::clone(&engine), clock).await?).await?;
-        let node = start_node(folder, payer, (evidence, genesis), &registry).await?;
+        let rail = (evidence, genesis);
+        let (node, _) = start_node(folder, payer, rail, registry, Vec::new()).await?;
         let order = Order {
             capability: name(GENERATE),
             model: Some(name("bench")),
@@ -148,7 +151,7 @@ impl Market {
             output_max: Units(TOKENS),
             maxima: Default::default(),
         };
-        let free = serve_free(engine).await?;
+        let free = connect(&serve_free(engine).await?).await?;
         Ok(Self { chain, provider, free, node, order })
     }
 
@@ -288,30 +291,52 @@ fn body() -> Bytes {
     Bytes::from_static(br#"{"prompt":"The budget","seed":7}"#)
 }
 
+/// A new key.
 pub fn key() -> SigningKey {
+    key_of(&key_text())
+}
+
+/// A new key's digits.
+pub fn key_text() -> String {
+    let mut bytes = [0; 32];
     loop {
-        let mut bytes = [0; 32];
         SystemEntropy.fill(&mut bytes);
-        if let Some(key) = SigningKey::from_bytes(&bytes) {
-            return key;
+        // Fails once in 2^128: above the curve's order.
+        if SigningKey::from_bytes(&bytes).is_some() {
+            return alloy::primitives::hex::encode(bytes);
         }
     }
 }
 
+/// The key of such digits.
+pub fn key_of(text: &str) -> SigningKey {
+    SigningKey::from_hex(text, "a measurement").expect("the digits were made of a key")
+}
+
+/// Any port of this machine.
 pub fn loopback() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-async fn listener() -> Result<Listener, StartError> {
+/// A listener on a port that is free.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn listener() -> Result<Listener, StartError> {
     Ok(Listener::bind(&Address::Tcp(loopback()), "--listen").await?)
 }
 
-async fn start_node(
+/// A node of one wallet, `bench`, and one agent, `bench`, with its token.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_node(
     folder: &Path,
     payer: SigningKey,
     rail: (Arc<dyn Evidence>, alloy::primitives::B256),
-    registry: &Arc<Registry>,
-) -> Result<PayerNode, StartError> {
+    directory: Arc<dyn Directory>,
+    listeners: Vec<Listener>,
+) -> Result<(PayerNode, Token), StartError> {
     let config = Config::load(Path::new("bench.toml"), POLICY);
     let policy = config.expect("the policy in the source is one").policy;
     let mut secret = [0; 32];
@@ -327,10 +352,10 @@ async fn start_node(
         secret: NonceSecret::from_bytes(secret),
         policy,
         rails: vec![rail],
-        directory: registry.clone(),
+        directory,
         registry: None,
         connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
-        listeners: Vec::new(),
+        listeners,
         operator_token: token,
         read_policy: Arc::new(|_, name| Err(vec![format!("{name} is not read here")])),
         fund: None,
@@ -341,25 +366,37 @@ async fn start_node(
     })
     .await?;
     SystemEntropy.fill(&mut secret);
+    let token = Token::for_agent(&name("bench"), secret);
     let agent = NewAgent {
         name: name("bench"),
         role: name("bench"),
         group: name("bench"),
         wallet: name("bench"),
-        token: Token::for_agent(&name("bench"), secret).hash(),
+        token: token.hash(),
     };
     node.operator.add_agent(agent, Principal::Operator).await?;
-    Ok(node)
+    Ok((node, token))
 }
 
-/// Serves `engine` for nothing through the same door, and connects to it.
-async fn serve_free(engine: Arc<dyn Engine>) -> Result<Arc<dyn PaidService>, StartError> {
+/// Serves `engine` for nothing through the same door; says where.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn serve_free(engine: Arc<dyn Engine>) -> Result<String, StartError> {
     let bound = listener().await?;
     let endpoint = bound.address().to_string();
     let doors = Doors::default().with(serve_paid_service(Arc::new(Free(engine))));
     // Ends with the process: nothing that it does outlives a call.
     tokio::spawn(doors.serve(vec![bound], std::future::pending(), DRAIN_MAX));
-    GrpcConnector::new(Reach::Loopback).connect(&endpoint).await.map_err(|error| {
+    Ok(endpoint)
+}
+
+/// The service at `endpoint`.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn connect(endpoint: &str) -> Result<Arc<dyn PaidService>, StartError> {
+    GrpcConnector::new(Reach::Loopback).connect(endpoint).await.map_err(|error| {
         let problem = error.to_string();
         StartError::System { what: "connecting to a service that is free", problem }
     })

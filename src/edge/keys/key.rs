@@ -5,6 +5,7 @@ use std::fmt;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy::network::TxSigner;
 use alloy::primitives::{Address, B256, Signature};
@@ -16,6 +17,14 @@ use crate::domain::x402::digest::{Delegation, delegation_digest};
 use crate::edge::keys::error::KeyError;
 use crate::edge::keys::file;
 use crate::ports::entropy::Entropy;
+
+/// Signatures that this process has made.
+static SIGNATURES: AtomicU64 = AtomicU64::new(0);
+
+/// How many signatures this process has made so far, of all keys: what they cost is most of a payment.
+pub fn signatures_made() -> u64 {
+    SIGNATURES.load(Ordering::Relaxed)
+}
 
 /// A private key. It signs, it says its address, and that is all that can be had of it.
 pub struct SigningKey {
@@ -95,6 +104,7 @@ impl SigningKey {
 
     /// The signature over `digest`: deterministic (RFC 6979), low s.
     pub(super) fn sign(&self, digest: B256) -> Signature {
+        SIGNATURES.fetch_add(1, Ordering::Relaxed);
         self.signer.sign_hash_sync(&digest).expect("a checked key signs every digest")
     }
 

@@ -12,7 +12,7 @@ mod signer;
 mod token;
 
 pub use error::KeyError;
-pub use key::SigningKey;
+pub use key::{SigningKey, signatures_made};
 pub use keystore::{Cost, Keystore};
 pub use node::NodeSecrets;
 pub use nonce::NonceSecret;
