@@ -9,5 +9,6 @@ pub mod payee;
 pub mod payer;
 pub mod reconcile;
 pub mod rules;
+pub mod shelf;
 pub mod tasks;
 pub mod treasury;

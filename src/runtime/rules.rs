@@ -33,6 +33,14 @@ impl Rules {
     /// [`Refused::Stopped`]. A ledger without a policy has one that allows nothing.
     pub async fn current(&self) -> Result<InForce, Refused> {
         let version = self.treasury.read(|ledger| ledger.policy().version).await?;
+        self.at(version).await
+    }
+
+    /// The policy that was read to be of `version` a moment ago.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn at(&self, version: u32) -> Result<InForce, Refused> {
         let known = self.parsed.lock().expect("no holder of the rules panics").clone();
         if let Some(known) = known
             && known.version == version

@@ -25,6 +25,7 @@ mod openai;
 mod paid_method;
 mod paying;
 mod permit2;
+mod quoted;
 mod tender;
 mod terms;
 mod tls;

@@ -109,6 +109,29 @@ pub fn check_quote(
     order: &Order,
     now: Timestamp,
 ) -> Result<(), QuoteError> {
+    check_quote_again(signed, service_key, order, now)?;
+    check_signature(signed)
+}
+
+fn check_signature(signed: &SignedQuote) -> Result<(), QuoteError> {
+    let SignedQuote { quote, service_key, signature } = signed;
+    if is_signed_by(*service_key, quote_hash(quote), signature) {
+        Ok(())
+    } else {
+        Err(QuoteError::Signature(*service_key))
+    }
+}
+
+/// The same of a quote whose signature was found good before.
+///
+/// # Errors
+/// [`QuoteError`], all but the signature's.
+pub fn check_quote_again(
+    signed: &SignedQuote,
+    service_key: Address,
+    order: &Order,
+    now: Timestamp,
+) -> Result<(), QuoteError> {
     let quote = &signed.quote;
     if signed.service_key != service_key {
         return Err(QuoteError::ServiceKey { expected: service_key, found: signed.service_key });
@@ -128,11 +151,7 @@ pub fn check_quote(
     if quote.pay_by.is_empty() {
         return Err(QuoteError::PayBy);
     }
-    if is_signed_by(service_key, quote_hash(quote), &signed.signature) {
-        Ok(())
-    } else {
-        Err(QuoteError::Signature(service_key))
-    }
+    Ok(())
 }
 
 /// Whether `signed` keeps what `listing` promises: the provider and its service key, the listed payee,
@@ -141,6 +160,20 @@ pub fn check_quote(
 /// # Errors
 /// [`QuoteError`], and those of [`check_quote`].
 pub fn check_listed_quote(
+    signed: &SignedQuote,
+    listing: &SignedListing,
+    order: &Order,
+    now: Timestamp,
+) -> Result<(), QuoteError> {
+    check_listed_again(signed, listing, order, now)?;
+    check_signature(signed)
+}
+
+/// The same of a quote whose signature was found good before.
+///
+/// # Errors
+/// [`QuoteError`], all but the signature's.
+pub fn check_listed_again(
     signed: &SignedQuote,
     listing: &SignedListing,
     order: &Order,
@@ -162,7 +195,7 @@ pub fn check_listed_quote(
     if !is_at_most(&quote.terms, &list_price(signed, listing)?) {
         return Err(QuoteError::AboveList);
     }
-    check_quote(signed, listing.service_key, order, now)
+    check_quote_again(signed, listing.service_key, order, now)
 }
 
 /// Whether a gRPC resource is a method of the server at `endpoint`.

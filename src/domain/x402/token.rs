@@ -48,6 +48,13 @@ impl TokenDomain {
         }
     }
 
+    /// Whether it is the domain of `info`'s token, as it is pinned there.
+    pub fn is_of(&self, info: &AssetInfo) -> bool {
+        self.asset == info.asset
+            && self.name == info.eip712_name
+            && self.version == info.eip712_version
+    }
+
     /// The token.
     pub const fn asset(&self) -> Asset {
         self.asset

@@ -16,6 +16,7 @@ mod credit;
 mod flights;
 mod free;
 mod maximum;
+mod own;
 mod pricing;
 mod refund;
 mod round;
@@ -56,8 +57,10 @@ use crate::runtime::payee::caller::Caller;
 use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
 use crate::runtime::payee::maximum::Streaming;
+use crate::runtime::payee::own::OwnQuotes;
 use crate::runtime::payee::pricing::Ready;
 use crate::runtime::payee::slots::Slots;
+use crate::runtime::shelf::Shelf;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
@@ -148,6 +151,8 @@ struct Desk {
     slots: Slots,
     flights: Flights,
     ready: Ready,
+    own: OwnQuotes,
+    shelf: Shelf,
     draining: AtomicBool,
     refunds: Option<Refunds>,
     channels: Option<Channels>,
@@ -173,6 +178,8 @@ impl Payee {
             slots: Slots::new(offering.concurrency_max),
             flights: Flights::default(),
             ready: Ready::default(),
+            own: OwnQuotes::default(),
+            shelf: Shelf::new(Arc::clone(&parts.archive)),
             draining: AtomicBool::new(false),
             refunds: None,
             channels: None,

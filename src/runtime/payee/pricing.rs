@@ -10,7 +10,7 @@ use crate::domain::pricing::price;
 use crate::domain::quote::{PriceTerms, Quote, SignedQuote, Standing};
 use crate::domain::time::Timestamp;
 use crate::domain::x402::PaymentCode;
-use crate::domain::x402::quote::{QuoteError, check_quote};
+use crate::domain::x402::quote::{QuoteError, check_quote, check_quote_again};
 use crate::domain::x402::requirements::payment_required;
 use crate::domain::x402::wire::PaymentRequired;
 use crate::ports::paid_service::{Ask, PaidCall, Quoted, ServiceError};
@@ -190,12 +190,20 @@ impl Desk {
 
     fn check_own(&self, signed: &SignedQuote, order: &Order) -> Result<(), NotOurs> {
         let (quote, offering) = (&signed.quote, &self.offering);
-        let checked =
-            check_quote(signed, self.parts.signer.address(), order, self.parts.clock.now());
+        let (service_key, now) = (self.parts.signer.address(), self.parts.clock.now());
+        let known = self.own.knows(signed);
+        let checked = if known {
+            check_quote_again(signed, service_key, order, now)
+        } else {
+            check_quote(signed, service_key, order, now)
+        };
         checked.map_err(|error| match error {
             QuoteError::Expired(_) => NotOurs::Over,
             error => NotOurs::Wrong(error),
         })?;
+        if !known {
+            self.own.remember(signed);
+        }
         let is_sold =
             |ware: &OfferedWare| ware.capability == quote.capability && ware.model == quote.model;
         let stands = quote.provider == offering.provider

@@ -163,6 +163,8 @@ impl Desk {
             Ok(()) => tracing::info!(channel = %job.word.channel, "call charged"),
             Err(code) => tracing::warn!(channel = %job.word.channel, code, "call not charged"),
         }
+        // The caller has its answer: nobody waits for what is written here.
+        self.shelf.write(answer_key(&job.word, ready.tab.charged)).await;
         ended
     }
 
@@ -204,7 +206,9 @@ impl Desk {
                 Some((transaction.to_string(), deposit.amount))
             }
         };
-        let tab = self.find_tab(channel).await?;
+        if deposit.is_some() {
+            tab = self.find_tab(channel).await?;
+        }
         let tab = tab.ok_or_else(|| unavailable("the channel's tab is gone"))?;
         // The same deposit again adds nothing: what lies there is what was seen.
         if job.word.voucher.ceiling.amount > tab.balance {
@@ -371,7 +375,7 @@ impl Desk {
         let charge = self.tell_tab(TabCommand::Charge(Box::new(charged)));
         self.time(Phase::Accept, charge).await?;
         let at = self.parts.clock.now();
-        self.parts.archive.keep_answer(answer_key(&job.word, base), answer, at).await;
+        self.shelf.put(answer_key(&job.word, base), answer, at).await;
         let mut tab = owed.tab.clone();
         tab.charged = base.checked_add(amount).unwrap_or(base);
         let response = said(job, &tab, amount, owed.deposit.clone());
@@ -388,7 +392,7 @@ impl Desk {
         let response = said(job, tab, last.amount, None);
         let key = answer_key(&job.word, last.base);
         let gone = "it was served before, and the answer is no longer kept";
-        let kept = self.parts.archive.find_answer(key).await;
+        let kept = self.shelf.find(key).await;
         Ok(kept_answer(kept.ok_or_else(|| unavailable(gone))?, response))
     }
 }

@@ -131,6 +131,7 @@ impl Payer {
     /// A signature has left: whatever the payee says of it, only the chain can say that it is void.
     fn broken(&self, standing: &Standing, provider: Name, error: ServiceError) -> Ended {
         self.parts.book.failed(&provider);
+        self.quotes.forget(&provider);
         let payment = standing.payment;
         Ended::Broken(match error {
             ServiceError::Unknown(problem) => PayError::InDoubt { payment, problem },

@@ -11,6 +11,7 @@ mod offered;
 mod offers;
 mod pay;
 mod preview;
+mod quoted;
 mod repeat;
 mod usage;
 mod voucher;
@@ -38,6 +39,7 @@ use crate::runtime::directory::Book;
 use crate::runtime::limits::Limits;
 use crate::runtime::meters::Phase;
 use crate::runtime::rules::Rules;
+use crate::runtime::shelf::Shelf;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
@@ -194,6 +196,8 @@ pub struct Payer {
     in_flight: Arc<Mutex<BTreeMap<PaymentId, watch::Receiver<bool>>>>,
     /// Tell what Permit2 may move.
     rails: Arc<[Arc<dyn Evidence>]>,
+    quotes: Arc<quoted::Quotes>,
+    shelf: Arc<Shelf>,
 }
 
 impl Payer {
@@ -201,10 +205,12 @@ impl Payer {
     pub fn new(parts: PayerParts) -> Self {
         Self {
             rules: Rules::new(parts.treasury.clone()),
+            shelf: Arc::new(Shelf::new(Arc::clone(&parts.archive))),
             parts: Arc::new(parts),
             tasks: Tasks::default(),
             in_flight: Arc::default(),
             rails: Arc::new([]),
+            quotes: Arc::default(),
         }
     }
 

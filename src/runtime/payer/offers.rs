@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use futures_util::future::join_all;
 
 use crate::domain::asset::AssetRegistry;
@@ -15,6 +15,7 @@ use crate::domain::order::Order;
 use crate::domain::pricing::price;
 use crate::domain::quote::{PayBy, SignedQuote};
 use crate::domain::x402::TokenDomain;
+use crate::domain::x402::digest::quote_hash;
 use crate::domain::x402::quote::{QuoteError, check_listed_quote};
 use crate::domain::x402::requirements::Requirement;
 use crate::ports::paid_service::{Ask, PaidService, Quoted};
@@ -36,6 +37,8 @@ pub(super) struct Candidate {
     pub nano: Nano,
     /// Whether the next call by it costs nothing, by the payee's word.
     pub free: bool,
+    /// The quote's digest.
+    pub hash: B256,
 }
 
 impl Candidate {
@@ -58,11 +61,11 @@ impl Candidate {
 
 /// Who asks, and what for.
 #[derive(Copy, Clone)]
-struct Asking<'a> {
-    order: &'a Order,
-    assets: &'a AssetRegistry,
+pub(super) struct Asking<'a> {
+    pub order: &'a Order,
+    pub assets: &'a AssetRegistry,
     /// The wallet's address, told where a price depends on it and nowhere else.
-    payer: Option<Address>,
+    pub payer: Option<Address>,
 }
 
 impl Candidate {
@@ -128,9 +131,10 @@ impl Payer {
         let of_way = |way: &PayBy| {
             let info = assets.find(way.asset)?;
             let nano = info.rate.to_nano(candidate.amount)?;
+            let known = candidate.token.is_of(info).then(|| candidate.token.clone());
             Some(Candidate {
                 pay_by: *way,
-                token: TokenDomain::of(info),
+                token: known.unwrap_or_else(|| TokenDomain::of(info)),
                 nano,
                 ..candidate.clone()
             })
@@ -156,6 +160,9 @@ impl Payer {
         listing: SignedListing,
         asking: Asking<'_>,
     ) -> Result<Candidate, (Name, QuoteProblem)> {
+        if let Some(quoted) = self.find_quoted(&listing, &asking) {
+            return Ok(quoted);
+        }
         let provider = listing.listing.provider.clone();
         let asked = self.ask_in_time(&listing, asking).await;
         if asked.is_err() {
@@ -257,6 +264,7 @@ impl Payer {
         let nano = info.rate.to_nano(amount).ok_or(QuoteProblem::PriceOutOfRange)?;
         let (service, token) = (Arc::clone(service), TokenDomain::of(info));
         let (quote, free) = (signed.clone(), signed.quote.is_free_for(payer));
-        Ok(Candidate { quote, service, pay_by, token, amount, nano, free })
+        let hash = quote_hash(&quote.quote);
+        Ok(Candidate { quote, service, pay_by, token, amount, nano, free, hash })
     }
 }

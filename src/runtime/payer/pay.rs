@@ -16,7 +16,6 @@ use crate::domain::ledger::{Command, Event, Refusal, Rejection};
 use crate::domain::money::Amount;
 use crate::domain::policy::{self, Offer, Role, RuleCheck};
 use crate::domain::quote::PayBy;
-use crate::domain::x402::digest;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
 use crate::runtime::channels::{Lease, NotLent, is_unfit};
@@ -44,6 +43,8 @@ pub(super) struct Prepared {
     pub payment: PaymentId,
     pub attempt: u32,
     pub fingerprint: Fingerprint,
+    /// The policy that was in force when it was looked up.
+    pub policy_version: u32,
 }
 
 /// A payment that a durable hold stands behind.
@@ -82,7 +83,8 @@ impl Payer {
                 return Ok((self.repeat(*prepared).await?, "repeated"));
             }
         };
-        let rules = self.rules.current().await.map_err(|refused| stopped(&prepared, refused))?;
+        let rules = self.rules.at(prepared.policy_version).await;
+        let rules = rules.map_err(|refused| stopped(&prepared, refused))?;
         let role = find_role(&rules, &prepared.agent)?;
         let agent = &prepared.agent;
         let keys =
@@ -99,11 +101,11 @@ impl Payer {
         let (id, request) = (wish.agent, wish.request);
         let looked = self.parts.treasury.read(move |ledger| {
             let seen = ledger.requests().find(id, request).copied();
-            (ledger.find_agent(id).cloned(), seen)
+            (ledger.find_agent(id).cloned(), seen, ledger.policy().version)
         });
         let first = PaymentId::derive(id, request, 0);
         let refuse = |refused| PayError::Refused { payment: first, refused: Box::new(refused) };
-        let (agent, seen) = looked.await.map_err(refuse)?;
+        let (agent, seen, policy_version) = looked.await.map_err(refuse)?;
         let unknown = || refuse(rejected(Rejection::UnknownAgent(id)));
         let agent = agent.ok_or_else(unknown)?;
         let (payment, attempt, taken) = match seen {
@@ -117,7 +119,8 @@ impl Payer {
                 (PaymentId::derive(id, request, next), next, false)
             }
         };
-        let prepared = Box::new(Prepared { wish, agent, payment, attempt, fingerprint });
+        let prepared =
+            Box::new(Prepared { wish, agent, payment, attempt, fingerprint, policy_version });
         Ok(if taken { Prepare::Repeated(prepared) } else { Prepare::Fresh(prepared) })
     }
 
@@ -439,7 +442,7 @@ fn hold_ask(
         provider: quote.provider.clone(),
         capability: quote.capability.clone(),
         model: quote.model.clone(),
-        quote: digest::quote_hash(quote),
+        quote: candidate.hash,
         policy_version: rules.version,
         boot,
     }

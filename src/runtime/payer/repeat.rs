@@ -105,7 +105,7 @@ impl Payer {
     }
 
     async fn is_kept(&self, payment: PaymentId) -> bool {
-        self.parts.archive.find_answer(AnswerKey::Bought(payment)).await.is_some()
+        self.shelf.find(AnswerKey::Bought(payment)).await.is_some()
     }
 
     /// Presents the very same voucher again: the payee knows the call, and gives the answer that it
@@ -164,7 +164,7 @@ impl Payer {
         payment: PaymentId,
         captured: Option<Hold>,
     ) -> Result<Purchase, PayError> {
-        let kept = self.parts.archive.find_answer(AnswerKey::Bought(payment)).await;
+        let kept = self.shelf.find(AnswerKey::Bought(payment)).await;
         let Some(KeptAnswer { content_type, model, body: Some(body), usage, receipt, charge }) =
             kept
         else {

@@ -5,6 +5,8 @@
 //! it. Says it what cannot be, or nothing, then the channel is drawn on no more, and what was signed
 //! stays held until the chain shows what came of it.
 
+use std::sync::Arc;
+
 use crate::domain::channel::Ceiling;
 use crate::domain::commitment::Scheme;
 use crate::domain::ledger::agent::Agent;
@@ -147,8 +149,8 @@ impl Payer {
         let charged = Money { amount: settled.charged, asset: standing.commitment.asset };
         let nano = settled.nano;
         kept.charge = Some(KeptCharge { provider: provider.clone(), charged, nano });
-        let at = self.parts.clock.now();
-        self.parts.archive.keep_answer(AnswerKey::Bought(standing.payment), *kept, at).await;
+        let (key, at) = (AnswerKey::Bought(standing.payment), self.parts.clock.now());
+        self.shelf.put(key, *kept, at).await;
         let bill = Bill {
             payment: standing.payment,
             provider,
@@ -160,6 +162,12 @@ impl Payer {
             repeated: false,
         };
         let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
+        let shelf = Arc::clone(&self.shelf);
+        // A task of its own, so that the caller's stream ends now. A payer that ends takes no new one,
+        // and the answer is written before it has ended.
+        if !self.tasks.start(async move { shelf.write(key).await }) {
+            self.shelf.write(key).await;
+        }
     }
 
     /// What the payee said that it cost, told to the channel's keeper.
@@ -181,6 +189,7 @@ impl Payer {
                     return open;
                 };
                 lease.charged(Charge { payment, amount }, most, true);
+                self.keep_quote(&standing.wish.order, &standing.candidate);
                 let nano = nano_of(standing.candidate.nano, amount, most);
                 Settled { outcome: Outcome::Captured, charged: amount, nano }
             }
