@@ -12,6 +12,7 @@ use crate::domain::fault::{Class, Fault};
 use crate::domain::negotiation::{CounterOffer, Verdict};
 use crate::domain::order::{Order, Usage};
 use crate::domain::quote::SignedQuote;
+use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::order::SignedOrder;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
@@ -180,6 +181,26 @@ pub trait PaidService: Send + Sync {
     /// # Errors
     /// Any [`ServiceError`]; each says whether a payment may have been taken.
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError>;
+
+    /// Whether a voucher may go without the terms of its channel, as peers of ours say it.
+    fn takes_words(&self) -> bool {
+        false
+    }
+
+    /// Serves a call that `word` pays, on a channel that has paid a call here before.
+    ///
+    /// # Errors
+    /// Any [`ServiceError`]; [`ServiceError::PaymentRequired`] also where the channel is not known here,
+    /// and then nothing was taken.
+    async fn infer_by_word(
+        &self,
+        call: PaidCall,
+        word: VoucherWord,
+    ) -> Result<Answer, ServiceError> {
+        let _ = (call, word);
+        let (field, problem) = ("voucher".to_owned(), "is not taken without its terms".to_owned());
+        Err(ServiceError::Malformed { field, problem })
+    }
 }
 
 /// Finds the service behind an endpoint of a listing.

@@ -241,7 +241,7 @@ impl Stranger {
     }
 }
 
-fn call(body: &str) -> PaidCall {
+pub fn call(body: &str) -> PaidCall {
     PaidCall {
         order: Order {
             capability: name("echo"),

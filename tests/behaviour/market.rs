@@ -46,7 +46,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
-use crate::quoted::Counting;
+use crate::quoted::{Asked, Counting};
 use crate::tender::mint;
 
 /// What one call costs, in atomic units, and in nano-USD.
@@ -234,8 +234,8 @@ pub struct Market {
     pub hand: Hand,
     folder: TempDir,
     tokens: BTreeMap<&'static str, Token>,
-    /// Quotes that the node has asked for.
-    pub quotes: Arc<AtomicU64>,
+    /// What the node has asked of providers.
+    pub asked: Arc<Asked>,
 }
 
 impl Market {
@@ -271,7 +271,7 @@ impl Market {
             hand,
             folder,
             tokens: BTreeMap::new(),
-            quotes: Arc::default(),
+            asked: Arc::default(),
         };
         market.start_provider().await;
         market.start_node(POLICY).await;
@@ -345,7 +345,7 @@ impl Market {
             rails: vec![(Arc::clone(&self.evidence), self.genesis)],
             directory: self.registry.clone(),
             registry: Some(self.registry.clone()),
-            connector: Arc::new(Counting::of(GrpcConnector::new(Reach::Loopback), &self.quotes)),
+            connector: Arc::new(Counting::of(GrpcConnector::new(Reach::Loopback), &self.asked)),
             listeners: vec![Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap()],
             operator_token: operator.hash(),
             read_policy: Arc::new(|_, _| Err(vec!["not in this test".to_owned()])),

@@ -3,7 +3,7 @@
 //! It never decides whether a payment was taken: once one has left, only the payee's clear word makes
 //! an error anything but unknown.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::edge::grpc::convert::Malformed;
@@ -36,6 +37,8 @@ use crate::ports::paid_service::{
 pub struct GrpcPaidService {
     clients: Vec<InferenceServiceClient<Channel>>,
     turn: AtomicUsize,
+    /// Whether the other end was heard to speak as peers of ours do.
+    is_peer: AtomicBool,
 }
 
 impl GrpcPaidService {
@@ -46,7 +49,17 @@ impl GrpcPaidService {
                 .max_decoding_message_size(RESPONSE_LEN_MAX)
                 .max_encoding_message_size(REQUEST_LEN_MAX)
         };
-        Self { clients: channels.into_iter().map(client).collect(), turn: AtomicUsize::new(0) }
+        Self {
+            clients: channels.into_iter().map(client).collect(),
+            turn: AtomicUsize::new(0),
+            is_peer: AtomicBool::new(false),
+        }
+    }
+
+    fn hear(&self, metadata: &MetadataMap) {
+        if metadata.contains_key(x402::PAYMENT_RESPONSE_BIN) {
+            self.is_peer.store(true, Ordering::Relaxed);
+        }
     }
 
     fn client(&self) -> InferenceServiceClient<Channel> {
@@ -78,8 +91,26 @@ impl PaidService for GrpcPaidService {
             let request = with_payment(pb::InferRequest { call: message }, &call.payment)?;
             let mut client = self.client();
             let response = within(ANSWER_BEGIN_MAX, client.infer(request), sent).await?;
+            self.hear(response.metadata());
             Ok(whole_answer(response))
         }
+    }
+
+    fn takes_words(&self) -> bool {
+        self.is_peer.load(Ordering::Relaxed)
+    }
+
+    async fn infer_by_word(
+        &self,
+        call: PaidCall,
+        word: VoucherWord,
+    ) -> Result<Answer, ServiceError> {
+        let message = Some(pb::PaidCall::from(&call));
+        let mut request = Request::new(pb::InferRequest { call: message });
+        x402::put_word(request.metadata_mut(), &word);
+        let mut client = self.client();
+        let response = within(ANSWER_BEGIN_MAX, client.infer(request), Sent::Payment).await?;
+        Ok(whole_answer(response))
     }
 }
 
@@ -123,7 +154,7 @@ fn open(words: String, sent: Sent) -> ServiceError {
 
 fn whole_answer(response: Response<pb::InferResponse>) -> Answer {
     let (metadata, message, _) = response.into_parts();
-    let settled = x402::find_settlement(&metadata);
+    let settled = x402::find_settlement(&metadata).or_else(|| x402::find_charge_of(&metadata));
     let closing = closing(message.usage, message.receipt, settled.clone());
     let pieces = [Ok(Piece::Chunk(message.body)), Ok(Piece::Done(Box::new(closing)))];
     Answer {

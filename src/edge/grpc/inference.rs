@@ -54,7 +54,12 @@ impl InferenceService for InferenceDoor {
     ) -> Result<Response<pb::InferResponse>, Status> {
         let (metadata, extensions, message) = request.into_parts();
         let call = read_call(&metadata, &extensions, message.call, Want::Whole)?;
-        let answer = self.0.infer(call).await.map_err(|error| Status::from(&error))?;
+        let word = x402::find_word(&metadata).map_err(|error| Status::from(&error))?;
+        let answer = match word {
+            Some(word) => self.0.infer_by_word(call, word).await,
+            None => self.0.infer(call).await,
+        };
+        let answer = answer.map_err(|error| Status::from(&error))?;
         let (content_type, model) = (answer.content_type.clone(), answer.model.clone());
         let (body, closing) = whole(answer).await.map_err(|error| Status::from(&error))?;
         let mut response = Response::new(pb::InferResponse {
@@ -64,7 +69,12 @@ impl InferenceService for InferenceDoor {
             usage: Some((&closing.usage).into()),
             receipt: closing.receipt.as_ref().map(Into::into),
         });
-        Trailers::of(&mut response).fill(|trailers| tell(trailers, &closing.response));
+        Trailers::of(&mut response).fill(|trailers| {
+            x402::put_charge(trailers, &closing.response);
+            if word.is_none() {
+                tell(trailers, &closing.response);
+            }
+        });
         Ok(response)
     }
 

@@ -4,21 +4,35 @@
 //! strictly as the domain reads it; nothing here checks what an object promises.
 //! Source: docs/x402-grpc.md.
 
+use alloy::primitives::B256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use prost::Message as _;
 use serde::Serialize;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
+use crate::domain::channel::{Ceiling, ChannelId};
+use crate::domain::money::Amount;
+use crate::domain::x402::batch::read::VoucherWord;
+use crate::domain::x402::batch::word::{SaidCharge, brief, find_charge};
 use crate::domain::x402::error::Message;
 use crate::domain::x402::read::{
     decode_text, encode_text, parse_payment_payload, parse_payment_required, parse_settlement,
     to_json,
 };
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
-use crate::edge::grpc::convert::Malformed;
+use crate::edge::grpc::convert::{Malformed, signature};
 use crate::edge::grpc::limits::{
     OFFER_IN_MESSAGE_MAX, OFFER_LEN_MAX, OFFER_TEXT_MAX, PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX,
 };
+use crate::edge::grpc::pb;
+
+/// Request metadata: a voucher without its channel's terms, as `bursar.v1.Voucher`, between peers of ours.
+pub const PAYMENT_SIGNATURE_BIN: &str = "payment-signature-bin";
+
+/// Trailer: what such a voucher was charged, as `bursar.v1.VoucherCharge`.
+pub const PAYMENT_RESPONSE_BIN: &str = "payment-response-bin";
 
 /// Request metadata: the payment, as base64 of `PaymentPayload` JSON.
 pub const PAYMENT_SIGNATURE: &str = "payment-signature";
@@ -68,6 +82,67 @@ pub fn find_payment(metadata: &MetadataMap) -> Result<Option<PaymentPayload>, Ma
 /// [`Malformed`] where it is longer than a payee reads.
 pub fn put_payment(metadata: &mut MetadataMap, payment: &PaymentPayload) -> Result<(), Malformed> {
     put(metadata, PAYMENT_SIGNATURE, payment, PAYMENT_TEXT_MAX)
+}
+
+/// Puts a voucher into a call's metadata, as peers of ours say it.
+pub(super) fn put_word(metadata: &mut MetadataMap, word: &VoucherWord) {
+    let message = pb::Voucher {
+        channel: Bytes::copy_from_slice(word.ceiling.channel.0.as_slice()),
+        ceiling: Bytes::copy_from_slice(&word.ceiling.amount.get().to_be_bytes()),
+        signature: Bytes::copy_from_slice(&word.signature.as_bytes()),
+    };
+    let value = MetadataValue::from_bytes(&message.encode_to_vec());
+    metadata.insert_bin(PAYMENT_SIGNATURE_BIN, value);
+}
+
+/// The voucher in a call's metadata, where it goes without its channel's terms.
+///
+/// # Errors
+/// [`Malformed`] for more than one, for one beside another payment, and for what is no voucher.
+pub(super) fn find_word(metadata: &MetadataMap) -> Result<Option<VoucherWord>, Malformed> {
+    let wrong = |problem: &str| Malformed::new(PAYMENT_SIGNATURE_BIN, problem);
+    let mut found = metadata.get_all_bin(PAYMENT_SIGNATURE_BIN).iter();
+    let Some(value) = found.next() else { return Ok(None) };
+    let others = [PAYMENT_SIGNATURE, X402_PAYMENT].iter().any(|key| metadata.contains_key(*key));
+    if found.next().is_some() || others {
+        return Err(wrong("expected one payment a call"));
+    }
+    let bytes = value.to_bytes().map_err(|_| wrong("is not base64"))?;
+    let read = pb::Voucher::decode(bytes).map_err(|_| wrong("is not a bursar.v1.Voucher"))?;
+    let channel = word_of(&read.channel).ok_or_else(|| wrong("`channel`: expected 32 bytes"))?;
+    let amount = amount_of(&read.ceiling).ok_or_else(|| wrong("`ceiling`: expected 16 bytes"))?;
+    let signature = signature(&read.signature, PAYMENT_SIGNATURE_BIN)?;
+    Ok(Some(VoucherWord { ceiling: Ceiling { channel: ChannelId(channel), amount }, signature }))
+}
+
+/// Says what a voucher was charged, to a peer of ours, where `settlement` says it.
+pub(super) fn put_charge(metadata: &mut MetadataMap, settlement: &SettlementResponse) {
+    let Some((channel, said)) = find_charge(settlement) else { return };
+    let message = pb::VoucherCharge {
+        channel: Bytes::copy_from_slice(channel.0.as_slice()),
+        amount: Bytes::copy_from_slice(&said.amount.get().to_be_bytes()),
+        cumulative: Bytes::copy_from_slice(&said.cumulative.get().to_be_bytes()),
+    };
+    let value = MetadataValue::from_bytes(&message.encode_to_vec());
+    metadata.insert_bin(PAYMENT_RESPONSE_BIN, value);
+}
+
+/// What a peer of ours says that a voucher was charged, once and legibly.
+pub(super) fn find_charge_of(metadata: &MetadataMap) -> Option<SettlementResponse> {
+    let mut found = metadata.get_all_bin(PAYMENT_RESPONSE_BIN).iter();
+    let bytes = found.next()?.to_bytes().ok()?;
+    let said = pb::VoucherCharge::decode(bytes).ok().filter(|_| found.next().is_none())?;
+    let (channel, amount) = (word_of(&said.channel)?, amount_of(&said.amount)?);
+    let cumulative = amount_of(&said.cumulative)?;
+    Some(brief(ChannelId(channel), SaidCharge { amount, cumulative }))
+}
+
+fn word_of(bytes: &[u8]) -> Option<B256> {
+    B256::try_from(bytes).ok()
+}
+
+fn amount_of(bytes: &[u8]) -> Option<Amount> {
+    <[u8; 16]>::try_from(bytes).ok().map(|bytes| Amount::new(u128::from_be_bytes(bytes)))
 }
 
 /// Puts an offer into trailers; the text is what the status message repeats while it is short.

@@ -15,6 +15,7 @@ mod claiming;
 mod credit;
 mod flights;
 mod free;
+mod known;
 mod maximum;
 mod own;
 mod pricing;
@@ -45,6 +46,7 @@ use crate::domain::policy::Rates;
 use crate::domain::pricing::Tiers;
 use crate::domain::quote::PayBy;
 use crate::domain::x402::TokenDomains;
+use crate::domain::x402::batch::read::VoucherWord;
 use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
 use crate::ports::engine::Engine;
@@ -56,6 +58,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::caller::Caller;
 use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
+use crate::runtime::payee::known::KnownTerms;
 use crate::runtime::payee::maximum::Streaming;
 use crate::runtime::payee::own::OwnQuotes;
 use crate::runtime::payee::pricing::Ready;
@@ -152,6 +155,7 @@ struct Desk {
     flights: Flights,
     ready: Ready,
     own: OwnQuotes,
+    terms: KnownTerms,
     shelf: Shelf,
     draining: AtomicBool,
     refunds: Option<Refunds>,
@@ -179,6 +183,7 @@ impl Payee {
             flights: Flights::default(),
             ready: Ready::default(),
             own: OwnQuotes::default(),
+            terms: KnownTerms::default(),
             shelf: Shelf::new(Arc::clone(&parts.archive)),
             draining: AtomicBool::new(false),
             refunds: None,
@@ -291,6 +296,20 @@ impl PaidService for Payee {
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
         self.serve_paid(call).await
+    }
+
+    fn takes_words(&self) -> bool {
+        self.desk.channels.is_some()
+    }
+
+    async fn infer_by_word(
+        &self,
+        call: PaidCall,
+        word: VoucherWord,
+    ) -> Result<Answer, ServiceError> {
+        let peer = self.desk.admit_peer(&call)?;
+        let worded = self.desk.read_known_word(&call, word).await?;
+        self.serve_channel(call, worded, peer).await
     }
 }
 

@@ -23,7 +23,7 @@ use crate::domain::x402::batch::check::{CheckedWord, Known, check_batch, check_s
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::read::{BatchWord, DepositWord};
 use crate::domain::x402::batch::state::{ChannelState, VoucherState};
-use crate::domain::x402::batch::word;
+use crate::domain::x402::batch::word::{self, SaidCharge};
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
@@ -80,13 +80,16 @@ pub(super) struct ChannelJob {
     quote: Quote,
     order: Order,
     streamed: bool,
+    brief: bool,
 }
 
 /// A word that was checked and what it is said for.
 pub(super) struct Worded {
-    word: BatchWord,
-    price: Amount,
-    quote: Quote,
+    pub(super) word: BatchWord,
+    pub(super) price: Amount,
+    pub(super) quote: Quote,
+    /// Whether a peer of ours said it, which is answered as briefly.
+    pub(super) brief: bool,
 }
 
 impl Desk {
@@ -115,7 +118,7 @@ impl Desk {
         let CheckedWord { word, requirement } =
             checked.map_err(|error| self.refuse(&error, &quote, &call.order))?;
         let price = requirement.amount;
-        Ok(Worded { word, price, quote })
+        Ok(Worded { word, price, quote, brief: false })
     }
 
     /// The channel's place among what is worked on: one call at a time.
@@ -130,7 +133,7 @@ impl Desk {
         worded: Worded,
         peer: Option<Admission>,
     ) -> Result<(ChannelJob, Held), ServiceError> {
-        let Worded { word, price, quote } = worded;
+        let Worded { word, price, quote, brief } = worded;
         let busy = PaymentError::Batch(BatchCode::ChannelBusy);
         let flight = self.flights.take(Self::channel_key(&word));
         let flight = flight.map_err(|_| self.refuse(&busy, &quote, &call.order))?;
@@ -142,7 +145,8 @@ impl Desk {
         let fingerprint = self.fingerprint(&call);
         let slot = self.slots.take(self.parts.clock.as_ref()).await?;
         let (order, streamed) = (call.order, call.streamed);
-        let job = ChannelJob { word, price, fingerprint, payment, work, quote, order, streamed };
+        let job =
+            ChannelJob { word, price, fingerprint, payment, work, quote, order, streamed, brief };
         Ok((job, Held { flight, slot, payer, peer }))
     }
 
@@ -218,7 +222,7 @@ impl Desk {
         Ok(Ready::Owed(Box::new(Owed { tab, deposit })))
     }
 
-    async fn find_tab(&self, channel: ChannelId) -> Result<Option<Tab>, ServiceError> {
+    pub(super) async fn find_tab(&self, channel: ChannelId) -> Result<Option<Tab>, ServiceError> {
         let look = move |ledger: &crate::domain::ledger::Ledger| ledger.find_tab(channel).cloned();
         let found = self.parts.treasury.read(look).await;
         found.map_err(|refused| ServiceError::Unavailable(refused.to_string()))
@@ -434,6 +438,10 @@ fn said(
     charged: Amount,
     deposit: Option<(String, Amount)>,
 ) -> SettlementResponse {
+    if job.brief && deposit.is_none() {
+        let said = SaidCharge { amount: charged, cumulative: tab.charged };
+        return word::brief(tab.id, said);
+    }
     word::response(&job.word.terms, charged, state_of(tab), deposit)
 }
 

@@ -20,6 +20,7 @@ use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::pay::Standing;
+use crate::runtime::payer::told::Saying;
 use crate::runtime::payer::usage::Charge;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
 
@@ -52,11 +53,11 @@ impl Payer {
             }
         };
         let authorization = Authorization { commitment, signature };
-        let call = call_with(&standing, payload(&standing, &authorization));
+        let call = call_with(&standing, Some(payload(&standing, &authorization)));
         let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
         let ended = tokio::select! {
             biased;
-            ended = self.time(Phase::Call, self.call(&standing, call, pieces)) => ended,
+            ended = self.time(Phase::Call, self.call(&standing, Saying::Whole(call), pieces)) => ended,
             () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
                 payment,
                 problem: "no answer in time".to_owned(),
@@ -75,10 +76,10 @@ impl Payer {
         }
     }
 
-    pub(super) async fn call(&self, standing: &Standing, call: PaidCall, pieces: &Pieces) -> Ended {
+    pub(super) async fn call(&self, standing: &Standing, call: Saying, pieces: &Pieces) -> Ended {
         let provider = standing.candidate.quote.quote.provider.clone();
         let began = self.parts.clock.now();
-        let answer = match standing.candidate.service.infer(call).await {
+        let answer = match call.to(standing.candidate.service.as_ref()).await {
             Ok(answer) => answer,
             Err(error) => return self.broken(standing, provider, error),
         };
@@ -198,13 +199,13 @@ impl Payer {
 }
 
 /// The paid call of a payment.
-pub(super) fn call_with(standing: &Standing, payment: PaymentPayload) -> PaidCall {
+pub(super) fn call_with(standing: &Standing, payment: Option<PaymentPayload>) -> PaidCall {
     PaidCall {
         order: standing.wish.order.clone(),
         quote: Some(standing.candidate.quote.clone()),
         content_type: standing.wish.content_type.clone(),
         body: standing.wish.body.clone(),
-        payment: Some(payment),
+        payment,
         signed_order: None,
         peer: None,
         streamed: standing.wish.streamed,

@@ -13,6 +13,7 @@ mod pay;
 mod preview;
 mod quoted;
 mod repeat;
+mod told;
 mod usage;
 mod voucher;
 mod wares;
@@ -197,6 +198,7 @@ pub struct Payer {
     /// Tell what Permit2 may move.
     rails: Arc<[Arc<dyn Evidence>]>,
     quotes: Arc<quoted::Quotes>,
+    told: Arc<told::Told>,
     shelf: Arc<Shelf>,
 }
 
@@ -211,6 +213,7 @@ impl Payer {
             in_flight: Arc::default(),
             rails: Arc::new([]),
             quotes: Arc::default(),
+            told: Arc::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::domain::ledger::agent::Agent;
 use crate::domain::ledger::channel::{Charge, Frozen};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::policy::RuleCheck;
+use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::voucher_payload;
 use crate::domain::x402::wire::SettlementResponse;
@@ -23,6 +24,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payer::call::{Ended, Pieces, call_with};
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::pay::{Prepared, Standing, stopped};
+use crate::runtime::payer::told::Saying;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
 use crate::runtime::rules::InForce;
 
@@ -108,16 +110,18 @@ impl Payer {
                 return;
             }
         };
-        let payload = word::payload(&lease.terms, &ceiling, &signature, lease.deposit.as_ref());
-        let call = call_with(
-            &standing,
-            voucher_payload(
+        let call = if self.is_brief(&standing, &lease) {
+            Saying::Brief(call_with(&standing, None), VoucherWord { ceiling, signature })
+        } else {
+            let payload = word::payload(&lease.terms, &ceiling, &signature, lease.deposit.as_ref());
+            let payload = voucher_payload(
                 &standing.candidate.quote.quote.resource,
                 standing.candidate.requirement().to_wire(),
                 payload,
                 payment,
-            ),
-        );
+            );
+            Saying::Whole(call_with(&standing, Some(payload)))
+        };
         let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
         let ended = tokio::select! {
             biased;
@@ -179,6 +183,10 @@ impl Payer {
         ended: &Ended,
     ) -> Settled {
         let (payment, most) = (standing.payment, standing.candidate.amount);
+        match ended {
+            Ended::Whole { .. } => self.told.tell(lease.channel),
+            Ended::Broken(_) => self.told.forget(lease.channel),
+        }
         let base = ceiling.amount.checked_sub(most).unwrap_or(Amount::ZERO);
         let open =
             Settled { outcome: Outcome::Unknown, charged: most, nano: standing.candidate.nano };

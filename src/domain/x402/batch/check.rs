@@ -58,6 +58,28 @@ pub fn check_batch<'a>(
     Ok(CheckedWord { word, requirement })
 }
 
+/// The same of a voucher that came without its channel's terms, which are known: they have to be those
+/// of one of the offered ways, and the voucher's signature has to be good.
+///
+/// # Errors
+/// The first [`PaymentError`]: that of the last way whose terms are not the channel's.
+pub fn check_word<'a>(
+    word: BatchWord,
+    demand: &Demand<'a>,
+) -> Result<CheckedWord<'a>, PaymentError> {
+    let mut wrong = PaymentError::NotOffered;
+    for requirement in demand.offered {
+        match check_terms(&word, requirement) {
+            Ok(()) => {
+                check_voucher(&word, requirement.token)?;
+                return Ok(CheckedWord { word, requirement });
+            }
+            Err(error) => wrong = error,
+        }
+    }
+    Err(wrong)
+}
+
 fn check_terms(word: &BatchWord, requirement: &Requirement<'_>) -> Result<(), PaymentError> {
     let (terms, way) = (&word.terms, &requirement.pay_by);
     let Scheme::BatchSettlement(offer) = way.scheme else { return Err(PaymentError::Scheme) };

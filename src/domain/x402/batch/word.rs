@@ -3,7 +3,7 @@
 use alloy::primitives::Signature;
 use serde_json::{Map, Value};
 
-use crate::domain::channel::{Ceiling, ChannelTerms};
+use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::deposit::{Deposit, DepositAuthorization, Erc3009Deposit};
 use crate::domain::x402::batch::payload::{
@@ -97,6 +97,45 @@ pub struct SaidCharge {
     pub amount: Amount,
     /// In all.
     pub cumulative: Amount,
+}
+
+/// What a payee says to a peer of ours: the charge, and no more of the channel than its name.
+pub fn brief(channel: ChannelId, said: SaidCharge) -> SettlementResponse {
+    let state = ChannelState {
+        channel_id: channel.to_string(),
+        balance: String::new(),
+        total_claimed: String::new(),
+        withdraw_requested_at: 0,
+        refund_nonce: String::new(),
+        charged_cumulative_amount: Some(said.cumulative.to_string()),
+    };
+    let extra =
+        BatchResponse { charged_amount: Some(said.amount.to_string()), channel_state: Some(state) };
+    let extra = match serde_json::to_value(&extra) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a channel's state has text keys and no failing values"),
+    };
+    SettlementResponse {
+        success: true,
+        error_reason: None,
+        payer: None,
+        transaction: String::new(),
+        network: String::new(),
+        amount: None,
+        extensions: None,
+        extra: Some(extra),
+    }
+}
+
+/// The channel and the charge that a response speaks of, where it does.
+pub fn find_charge(response: &SettlementResponse) -> Option<(ChannelId, SaidCharge)> {
+    let extra = response.extra.as_ref().filter(|_| response.success)?;
+    let text = |value: Option<&Value>| value?.as_str().map(str::to_owned);
+    let state = extra.get("channelState")?;
+    let channel = ChannelId(text(state.get("channelId"))?.parse().ok()?);
+    let cumulative = text(state.get("chargedCumulativeAmount"))?.parse().ok()?;
+    let amount = text(extra.get("chargedAmount"))?.parse().ok()?;
+    Some((channel, SaidCharge { amount, cumulative }))
 }
 
 /// What a response says of a call that `ceiling` was signed for; `None` where it does not say it, or

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
 use super::*;
+use alloy::primitives::{Signature, U256};
+
+use crate::domain::x402::batch::word::read_response;
 use crate::domain::x402::wire::{PaymentRequirements, Resource};
 
 fn requirements() -> PaymentRequirements {
@@ -139,4 +142,41 @@ fn two_different_words_on_a_settlement_are_none() {
     assert_eq!(find_settlement(&metadata), Some(settlement(true)));
     metadata.append(PAYMENT_RESPONSE, ascii(&STANDARD.encode(to_json(&settlement(false)))));
     assert_eq!(find_settlement(&metadata), None);
+}
+
+#[test]
+fn a_voucher_alone_is_read_as_it_was_written_and_is_the_only_payment() {
+    let ceiling = Ceiling { channel: ChannelId(B256::repeat_byte(3)), amount: Amount::new(70_000) };
+    let signature = Signature::new(U256::from(5), U256::from(6), true);
+    let word = VoucherWord { ceiling, signature };
+    let mut metadata = MetadataMap::new();
+    assert_eq!(find_word(&metadata).unwrap(), None);
+    put_word(&mut metadata, &word);
+    assert_eq!(find_word(&metadata).unwrap(), Some(word));
+    let length = metadata.get_bin(PAYMENT_SIGNATURE_BIN).unwrap().to_bytes().unwrap().len();
+    assert_eq!(length, 119);
+    put_payment(&mut metadata, &payment()).unwrap();
+    assert_eq!(find_word(&metadata).unwrap_err().field, PAYMENT_SIGNATURE_BIN, "two payments");
+    let mut metadata = MetadataMap::new();
+    for wrong in [&b"\xff"[..], &b""[..], &b"\x0a\x01a"[..]] {
+        metadata.insert_bin(PAYMENT_SIGNATURE_BIN, MetadataValue::from_bytes(wrong));
+        assert_eq!(find_word(&metadata).unwrap_err().field, PAYMENT_SIGNATURE_BIN);
+    }
+}
+
+#[test]
+fn what_a_voucher_was_charged_is_read_as_it_was_written() {
+    let channel = ChannelId(B256::repeat_byte(3));
+    let said = SaidCharge { amount: Amount::new(5), cumulative: Amount::new(90) };
+    let mut trailers = MetadataMap::new();
+    put_charge(&mut trailers, &brief(channel, said));
+    let read = find_charge_of(&trailers).unwrap();
+    assert_eq!(read, brief(channel, said));
+    let ceiling = Ceiling { channel, amount: Amount::new(90) };
+    assert_eq!(read_response(&read, &ceiling), Some(said));
+    let other = Ceiling { channel: ChannelId(B256::ZERO), ..ceiling };
+    assert_eq!(read_response(&read, &other), None, "it speaks of another channel");
+    let mut nothing = MetadataMap::new();
+    put_charge(&mut nothing, &settlement(true));
+    assert!(nothing.is_empty());
 }
