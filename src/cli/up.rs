@@ -126,11 +126,7 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
         operator_token: secrets.operator.hash(),
         read_policy: read_policy(),
         fund: chains.fund(),
-        payer: PayerSettings {
-            negotiation: config.negotiation,
-            channels: config.channels.map(keeper),
-            ..PayerSettings::default()
-        },
+        payer: payer(&config),
         reconcile_every: RECONCILE_EVERY,
         clock,
         entropy: Arc::new(SystemEntropy),
@@ -328,7 +324,16 @@ pub fn address(listen: &Listen) -> Address {
     }
 }
 
-/// A policy that comes over the wire is a whole `bursar.toml`, checked as one.
+/// How a node pays.
+fn payer(config: &Config) -> PayerSettings {
+    PayerSettings {
+        negotiation: config.negotiation,
+        channels: config.channels.map(keeper),
+        reckoning: config.reckoning.clone(),
+        ..PayerSettings::default()
+    }
+}
+
 /// How long a call waits for a channel that is free.
 const CHANNEL_WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -341,6 +346,7 @@ fn keeper(settings: ChannelSettings) -> KeeperSettings {
     }
 }
 
+/// A policy that comes over the wire is a whole `bursar.toml`, checked as one.
 fn read_policy() -> ReadPolicy {
     Arc::new(|text, file| -> Result<PolicyDocument, Vec<String>> {
         Config::load(Path::new(file), text)

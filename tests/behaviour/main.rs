@@ -13,6 +13,7 @@ mod bypass;
 mod chain;
 mod channel_rail;
 mod channels;
+mod choosing;
 mod command_line;
 mod contracts;
 mod evm;

@@ -16,7 +16,7 @@ use bursar::domain::ledger::agent::{Principal, Token};
 use bursar::domain::ledger::audit::Audit;
 use bursar::domain::ledger::channel::ChannelCaps;
 use bursar::domain::money::{Amount, Nano};
-use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
+use bursar::domain::negotiation::{PayeeTerms, Reckoning, VolumeDiscount};
 use bursar::domain::order::{Order, Units, Usage};
 use bursar::domain::policy::{PolicyDocument, Rates};
 use bursar::domain::pricing::Tiers;
@@ -131,7 +131,7 @@ impl Engine for Echo {
 }
 
 /// How the market's node keeps its channels.
-const KEEPER: KeeperSettings = KeeperSettings {
+pub const KEEPER: KeeperSettings = KeeperSettings {
     caps: ChannelCaps { provider: Nano::new(2_000_000_000), total: Nano::new(2_000_000_000) },
     calls_a_deposit: 10,
     pool_max: POOL_MAX,
@@ -180,6 +180,10 @@ pub struct Shop {
     pub serve_first: Option<ServeFirst>,
     /// Whether channels are taken, and liked better than `exact`.
     pub by_channel: bool,
+    /// How the node keeps its channels, where they are taken.
+    pub keeper: KeeperSettings,
+    /// What the node expects of ways to pay.
+    pub reckoning: Reckoning,
     /// In which way it is paid, where not by `exact` on the token itself.
     pub instead: Option<(Scheme, TransferMethod)>,
     /// What it is paid in, where that is not the sandbox's own USDC: a contract by its artifact.
@@ -195,6 +199,8 @@ impl Default for Shop {
             free: None,
             serve_first: None,
             by_channel: false,
+            keeper: KEEPER,
+            reckoning: Reckoning::default(),
             instead: None,
             tender: None,
         }
@@ -351,7 +357,8 @@ impl Market {
             read_policy: Arc::new(|_, _| Err(vec!["not in this test".to_owned()])),
             fund: None,
             payer: PayerSettings {
-                channels: self.shop.by_channel.then_some(KEEPER),
+                channels: self.shop.by_channel.then_some(self.shop.keeper),
+                reckoning: self.shop.reckoning.clone(),
                 ..PayerSettings::default()
             },
             reconcile_every: Duration::from_millis(200),

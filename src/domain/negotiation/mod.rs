@@ -1,9 +1,10 @@
-//! Offers and counter-offers, and both sides' strategies: bounded rounds, deterministic given the
-//! inputs. Nothing here signs, and nothing remembers a round: what was said comes in again.
+//! Offers and counter-offers, both sides' strategies, and what a way to pay costs in all: bounded
+//! rounds, deterministic given the inputs. Nothing here signs, and nothing remembers a round: what was said comes in again.
 
 mod compare;
 mod payee;
 mod payer;
+mod ways;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::domain::quote::PriceTerms;
 pub use compare::{Bid, compare};
 pub use payee::{Load, PayeeTerms, PayeeTermsError, VolumeDiscount};
 pub use payer::{Move, PayerStrategy, Table};
+pub use ways::{Reckoning, WayCost, WorstCase};
 
 /// Most rounds of any negotiation, whatever the configuration says.
 pub const ROUNDS_MAX: u8 = 8;

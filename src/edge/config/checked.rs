@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::domain::id::Name;
 use crate::domain::money::Nano;
-use crate::domain::negotiation::PayerStrategy;
+use crate::domain::negotiation::{PayerStrategy, Reckoning};
 use crate::domain::policy::PolicyDocument;
 use crate::edge::config::network::NetworkSettings;
 use crate::edge::config::problem::Problem;
@@ -44,6 +44,8 @@ pub struct Config {
     pub negotiation: Option<PayerStrategy>,
     /// How channels are kept; `None` keeps none.
     pub channels: Option<ChannelSettings>,
+    /// What is expected of the ways to pay.
+    pub reckoning: Reckoning,
     /// What may be found.
     pub discovery: Discovery,
     /// Logs.

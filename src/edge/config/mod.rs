@@ -14,6 +14,7 @@ mod policy;
 mod problem;
 mod provider;
 mod reader;
+mod reckoning;
 mod sandbox;
 mod settlement;
 mod span;
@@ -91,6 +92,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
     let negotiation = provider::read_negotiation(&root.section("negotiation"));
     let directory = node::read_directory(&root.section("directory"));
     let channels = node::read_channels(&root.section("channels"), &money);
+    let reckoning = reckoning::read(&root.section("ways"), &money, &expected, channels.as_ref());
     let discovery = node::read_discovery(&root.section("discovery"));
     let telemetry = node::read_telemetry(&root.section("telemetry"));
     root.end();
@@ -108,6 +110,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
         directory: directory?,
         negotiation,
         channels,
+        reckoning: reckoning?,
         discovery,
         telemetry: telemetry?,
         warnings: Vec::new(),

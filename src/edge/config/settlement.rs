@@ -1,5 +1,5 @@
 //! What settling is expected to take and to cost, network by network: for people who choose one, and to
-//! hold what is measured against. Nothing is decided by it here.
+//! hold what is measured against. The payer's choice among ways to pay counts by the most it says.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

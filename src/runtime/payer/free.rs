@@ -65,7 +65,7 @@ impl Payer {
             for candidate in candidates.iter_mut() {
                 candidate.free = false;
             }
-            candidates.sort_by_key(|candidate| candidate.nano);
+            candidates.sort_by_key(Candidate::total);
         }
         asked
     }

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::money::{Money, Nano};
-use crate::domain::negotiation::PayerStrategy;
+use crate::domain::negotiation::{PayerStrategy, Reckoning};
 use crate::domain::order::{Order, Usage};
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::ports::archive::Archive;
@@ -151,6 +151,8 @@ pub struct PayerSettings {
     pub negotiation: Option<PayerStrategy>,
     /// How channels are kept; `None` keeps none.
     pub channels: Option<KeeperSettings>,
+    /// What is expected of the ways to pay: the cheapest in all is taken.
+    pub reckoning: Reckoning,
 }
 
 impl Default for PayerSettings {
@@ -161,6 +163,7 @@ impl Default for PayerSettings {
             authorization_life_max: Duration::from_secs(120),
             negotiation: None,
             channels: None,
+            reckoning: Reckoning::default(),
         }
     }
 }

@@ -12,9 +12,10 @@ use crate::domain::ledger::Command;
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::hold::{CaptureProof, HoldState};
 use crate::domain::money::{Amount, Nano};
+use crate::domain::negotiation::WorstCase;
 use crate::domain::order::{Maxima, Order, Units};
 use crate::domain::policy::{self, Offer, RuleCheck};
-use crate::domain::quote::PayBy;
+use crate::domain::quote::{PayBy, PriceTerms};
 use crate::domain::x402::offer::{Asked, Payable, check_offer};
 use crate::domain::x402::read::to_json;
 use crate::domain::x402::requirements::Requirement;
@@ -195,8 +196,13 @@ impl Payer {
         if ways.is_empty() {
             return Err(unusable(QuoteProblem::PriceOutOfRange));
         }
-        // Among equals the payee's order counts.
-        ways.sort_by_key(|(nano, _)| *nano);
+        // Gas counts as well; among equals the payee's order does.
+        let (reckoning, terms) = (&self.parts.settings.reckoning, PriceTerms::default());
+        ways.sort_by_key(|(nano, way)| {
+            let Requirement { pay_by, amount, .. } = way.requirement;
+            let worst = WorstCase { amount, nano: *nano, terms: &terms };
+            reckoning.cost(&pay_by, &worst).total()
+        });
         let mut first_error = None;
         for (nano, way) in ways {
             let (pay_by, amount) = (way.requirement.pay_by, way.requirement.amount);

@@ -10,8 +10,9 @@ use crate::domain::commitment::Scheme;
 use crate::domain::id::{Name, WalletId};
 use crate::domain::listing::{Query, SignedListing};
 use crate::domain::money::{Amount, Nano};
-use crate::domain::negotiation::{Move, Table};
+use crate::domain::negotiation::{Move, Table, WayCost, WorstCase};
 use crate::domain::order::Order;
+use crate::domain::policy::RuleCheck;
 use crate::domain::pricing::price;
 use crate::domain::quote::{PayBy, SignedQuote};
 use crate::domain::x402::TokenDomain;
@@ -21,6 +22,9 @@ use crate::domain::x402::requirements::Requirement;
 use crate::ports::paid_service::{Ask, PaidService, Quoted};
 use crate::runtime::payer::error::QuoteProblem;
 use crate::runtime::payer::{PROVIDERS_ASKED_MAX, PayError, Payer, Wish};
+
+/// Ways that a decision remembers at most.
+const WAYS_SHOWN_MAX: usize = 16;
 
 /// A signed offer that checks out, and how to take it.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ pub(super) struct Candidate {
     pub amount: Amount,
     /// The same in the unit of account.
     pub nano: Nano,
+    /// What this way is expected to cost, gas and locked capital with it.
+    pub reckoned: WayCost,
     /// Whether the next call by it costs nothing, by the payee's word.
     pub free: bool,
     /// The quote's digest.
@@ -45,6 +51,11 @@ impl Candidate {
     /// What it costs now, in the unit of account.
     pub(super) fn cost(&self) -> Nano {
         if self.free { Nano::ZERO } else { self.nano }
+    }
+
+    /// What it is expected to cost in all, gas and locked capital with it.
+    pub(super) fn total(&self) -> u128 {
+        if self.free { 0 } else { self.reckoned.total() }
     }
 
     /// Whether both are paid in one way to one provider.
@@ -76,7 +87,8 @@ impl Candidate {
 }
 
 impl Payer {
-    /// The offers that could be paid, cheapest first, then fastest by the payer's own measure.
+    /// The offers that could be paid, each in each way: the cheapest in all first, then the fastest by
+    /// the payer's own measure. Among equals the payee's order counts.
     pub(super) async fn find_offers(
         &self,
         wish: &Wish,
@@ -112,7 +124,7 @@ impl Payer {
         }
         candidates.sort_by_key(|candidate| {
             let provider = candidate.quote.quote.provider.clone();
-            (candidate.cost(), book.latency(&provider), provider)
+            (candidate.total(), book.latency(&provider), provider)
         });
         match (candidates.is_empty(), first_problem) {
             (false, _) => Ok(candidates),
@@ -130,16 +142,24 @@ impl Payer {
         let ways = ways.filter(|way| self.is_payable(way));
         let of_way = |way: &PayBy| {
             let info = assets.find(way.asset)?;
-            let nano = info.rate.to_nano(candidate.amount)?;
+            let (amount, nano) = (candidate.amount, info.rate.to_nano(candidate.amount)?);
+            let reckoned = self.reckon(way, &candidate.quote, amount, nano);
             let known = candidate.token.is_of(info).then(|| candidate.token.clone());
             Some(Candidate {
                 pay_by: *way,
                 token: known.unwrap_or_else(|| TokenDomain::of(info)),
                 nano,
+                reckoned,
                 ..candidate.clone()
             })
         };
         ways.filter_map(of_way).collect()
+    }
+
+    /// What a way is expected to cost for a call of this worst case.
+    fn reckon(&self, way: &PayBy, quote: &SignedQuote, amount: Amount, nano: Nano) -> WayCost {
+        let worst = WorstCase { amount, nano, terms: &quote.quote.terms };
+        self.parts.settings.reckoning.cost(way, &worst)
     }
 
     /// Whether this payer can pay in that way at all.
@@ -265,6 +285,24 @@ impl Payer {
         let (service, token) = (Arc::clone(service), TokenDomain::of(info));
         let (quote, free) = (signed.clone(), signed.quote.is_free_for(payer));
         let hash = quote_hash(&quote.quote);
-        Ok(Candidate { quote, service, pay_by, token, amount, nano, free, hash })
+        let reckoned = self.reckon(&pay_by, &quote, amount, nano);
+        Ok(Candidate { quote, service, pay_by, token, amount, nano, reckoned, free, hash })
     }
+}
+
+/// Each way that could be gone with its numbers, for whoever asks why it was the one that it was.
+pub(super) fn ways_looked_at(candidates: &[Candidate], taken: &Candidate) -> Vec<RuleCheck> {
+    let shown = candidates.iter().take(WAYS_SHOWN_MAX).map(|candidate| {
+        let WayCost { price, gas, capital } = candidate.reckoned;
+        let total = Nano::new(u64::try_from(candidate.total()).unwrap_or(u64::MAX));
+        let provider = &candidate.quote.quote.provider;
+        let chosen = if candidate.is_same_way(taken) { "taken" } else { "not taken" };
+        RuleCheck {
+            rule: format!("way.{}", candidate.pay_by.scheme.as_str()),
+            says: format!("price {price} + gas {gas} + locked capital {capital}"),
+            found: format!("{provider} for {total} in all: {chosen}"),
+            passed: true,
+        }
+    });
+    shown.collect()
 }

@@ -22,7 +22,7 @@ use crate::runtime::channels::{Lease, NotLent, is_unfit};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::free::Free;
-use crate::runtime::payer::offers::Candidate;
+use crate::runtime::payer::offers::{Candidate, ways_looked_at};
 use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
 use crate::runtime::rules::InForce;
 use crate::runtime::treasury::Refused;
@@ -210,8 +210,9 @@ impl Payer {
         let mut tries = 0;
         loop {
             tries = u32::saturating_add(tries, 1);
-            let (candidate, checks, commitment) =
+            let (candidate, mut checks, commitment) =
                 self.choose_allowed(&prepared, rules, &mut candidates).await?;
+            checks.extend(ways_looked_at(&candidates, &candidate));
             let admission = self.admit_provider(rules, &candidate)?;
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
@@ -220,6 +221,14 @@ impl Payer {
                 Err(NotLent::Refused(refused)) if is_stale(&refused) && tries < HOLD_TRIES_MAX => {
                     let read = self.rules.current().await;
                     *rules = read.map_err(|refused| stopped(&prepared, refused))?;
+                    continue;
+                }
+                // Nothing may be locked for it: another way may do.
+                Err(NotLent::Refused(refused))
+                    if is_not_lockable(&refused)
+                        && candidates.iter().any(|other| !other.is_same_way(&candidate)) =>
+                {
+                    candidates.retain(|other| !other.is_same_way(&candidate));
                     continue;
                 }
                 Err(error) => {
@@ -358,6 +367,14 @@ fn looked_at(refused: &Refused) -> Vec<BudgetCheck> {
         Refused::Rejected(refusal) => refusal.checks.clone(),
         Refused::Stopped { .. } => Vec::new(),
     }
+}
+
+/// Whether the ledger said that no deposit may be made, for what lies locked or for what is there.
+fn is_not_lockable(refused: &Refused) -> bool {
+    matches!(
+        refused.rejection(),
+        Some(Rejection::OverChannelCap { .. } | Rejection::InsufficientFunds { .. })
+    )
 }
 
 fn is_stale(refused: &Refused) -> bool {

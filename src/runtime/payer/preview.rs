@@ -7,6 +7,7 @@ use crate::domain::money::{Amount, Nano};
 use crate::domain::policy::{self, Denial, RuleCheck};
 use crate::domain::quote::SignedQuote;
 use crate::runtime::limits::Key;
+use crate::runtime::payer::offers::ways_looked_at;
 use crate::runtime::payer::pay::{find_role, rejected, to_offer};
 use crate::runtime::payer::{PayError, Payer, Wish};
 
@@ -54,7 +55,8 @@ impl Payer {
         for (offer, decision) in decided {
             let fits = wish.price_max.is_none_or(|max| offer.cost() <= max);
             match decision {
-                Ok(checks) if fits => {
+                Ok(mut checks) if fits => {
+                    checks.extend(ways_looked_at(&offers, offer));
                     best = Some((offer, checks, None));
                     break;
                 }
