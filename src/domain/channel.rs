@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Signature};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
@@ -64,4 +64,30 @@ pub struct Deposit {
     pub salt: B256,
     /// It arrives strictly before, in seconds since the epoch by the chain's clock.
     pub valid_before_s: u64,
+}
+
+/// A voucher to claim.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// Of which channel.
+    pub terms: ChannelTerms,
+    /// What the voucher says.
+    pub ceiling: Amount,
+    /// By the payer's authorizer.
+    pub signature: Signature,
+    /// What was charged in all: at most what the voucher says.
+    pub total: Amount,
+}
+
+/// A receiver's word that so much of what was not claimed goes back to a channel's payer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SignedRefund {
+    /// Of which channel.
+    pub terms: ChannelTerms,
+    /// At most so much.
+    pub amount: Amount,
+    /// The channel's next: used up by whichever refund comes first.
+    pub nonce: u64,
+    /// By the receiver's authorizer.
+    pub signature: Signature,
 }

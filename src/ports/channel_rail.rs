@@ -10,6 +10,8 @@ use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::money::Amount;
 use crate::ports::rail::{RailError, Settlement};
 
+pub use crate::domain::channel::{ClaimRow, SignedRefund};
+
 /// A payer's word that so much of its money goes into a channel. Source: x402 scheme
 /// `batch-settlement` on EVM, deposit by EIP-3009.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,19 +30,6 @@ pub struct SignedDeposit {
 
 /// The most rows that one claim takes. Source: x402 scheme `batch-settlement`, 100 a batch by default.
 pub const CLAIM_ROWS_MAX: usize = 100;
-
-/// A voucher to claim.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ClaimRow {
-    /// Of which channel.
-    pub terms: ChannelTerms,
-    /// What the voucher says.
-    pub ceiling: Amount,
-    /// By the payer's authorizer.
-    pub signature: Signature,
-    /// What was charged in all: at most what the voucher says.
-    pub total: Amount,
-}
 
 /// What became of a claim of many channels in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +85,30 @@ pub trait ChannelSettler: Send + Sync {
         terms: &ChannelTerms,
         row: Option<&ClaimRow>,
         amount: Amount,
+    ) -> Result<Settlement, RailError>;
+
+    /// Claims just these rows by the word of their common authorizer, which covers all of them and no
+    /// others: where the contract would not take one, nothing is sent, and those that it would not take
+    /// are told, so that the authorizer can sign for the rest. More than [`CLAIM_ROWS_MAX`] rows are
+    /// all told so.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn claim_signed(
+        &self,
+        rows: &[ClaimRow],
+        signature: &Signature,
+    ) -> Result<ClaimSettlement, RailError>;
+
+    /// Gives what was not claimed back by its authorizer's word, after claiming `claim` by the same
+    /// authorizer's where there is one, in one transaction. A nonce that was used up refuses it.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn give_back_signed(
+        &self,
+        refund: &SignedRefund,
+        claim: Option<(&ClaimRow, &Signature)>,
     ) -> Result<Settlement, RailError>;
 }
 

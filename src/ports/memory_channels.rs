@@ -7,20 +7,22 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{Address, B256, Signature, U256, keccak256};
 use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::commitment::{Authorization, Commitment, Scheme, TransferMethod};
 use crate::domain::money::Amount;
+use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
 use crate::domain::x402::batch::funding::deposit_nonce;
 use crate::domain::x402::batch::typed::{
     BATCH_SETTLEMENT, ERC3009_COLLECTOR, WITHDRAW_DELAY_S, id_of,
 };
+use crate::domain::x402::signature::is_signed_by;
 use crate::ports::channel_rail::{
     CLAIM_ROWS_MAX, ChannelEvidence, ChannelSettler, ChannelSight, ChannelSights, ClaimRow,
-    ClaimSettlement, Depth, PendingWithdrawal, SignedDeposit, Withdrawals,
+    ClaimSettlement, Depth, PendingWithdrawal, SignedDeposit, SignedRefund, Withdrawals,
 };
 use crate::ports::clock::Clock;
 use crate::ports::memory_rail::{MemoryRail, RailFault};
@@ -175,6 +177,61 @@ impl ChannelAccount {
             *balance = balance.checked_add(amount).expect("scripts stay in range");
         }
         settlement
+    }
+
+    /// Whether the authorizer of all of `rows` signed for them.
+    fn is_signed(&self, rows: &[ClaimRow], signature: &Signature) -> bool {
+        let Some(authorizer) = rows.first().map(|row| row.terms.receiver_authorizer) else {
+            return false;
+        };
+        let is_common = rows.iter().all(|row| row.terms.receiver_authorizer == authorizer);
+        let digest = claim_digest(rows, self.chain.rail.network);
+        is_common && is_signed_by(authorizer, digest, signature)
+    }
+
+    fn claim_signed_now(
+        &self,
+        state: &mut State,
+        rows: &[ClaimRow],
+        signature: &Signature,
+    ) -> ClaimSettlement {
+        let Some(first) = rows.first() else {
+            return ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
+        };
+        // What it would take of the authorizer itself, it takes by its word.
+        let authorizer = self.chain.by(first.terms.receiver_authorizer);
+        let spoilers = rows.iter().enumerate();
+        let spoilers = spoilers.filter(|(_, row)| !authorizer.takes(state, row));
+        let mut poisoned: Vec<usize> = spoilers.map(|(place, _)| place).collect();
+        if rows.len() > CLAIM_ROWS_MAX || (poisoned.is_empty() && !self.is_signed(rows, signature))
+        {
+            poisoned = (0..rows.len()).collect();
+        }
+        if poisoned.is_empty() {
+            return authorizer.claim_now(state, rows);
+        }
+        ClaimSettlement { transaction: None, claimed: vec![], poisoned }
+    }
+
+    fn give_back_signed_now(
+        &self,
+        state: &mut State,
+        refund: &SignedRefund,
+        claim: Option<(&ClaimRow, &Signature)>,
+    ) -> Settlement {
+        let SignedRefund { terms, amount, nonce, signature } = refund;
+        let channel = state.channels.entry(id_of(terms)).or_default();
+        if channel.sight.refund_nonce != *nonce {
+            return Settlement::Refused(RefusedBy::NonceUsed);
+        }
+        let digest = refund_digest(terms, *nonce, *amount);
+        let is_claim_signed =
+            claim.is_none_or(|(row, signature)| self.is_signed(&[*row], signature));
+        if !is_signed_by(terms.receiver_authorizer, digest, signature) || !is_claim_signed {
+            return REVERTED;
+        }
+        let authorizer = self.chain.by(terms.receiver_authorizer);
+        authorizer.give_back_now(state, terms, claim.map(|(row, _)| row), *amount)
     }
 
     fn is_receiver_side(&self, terms: &ChannelTerms) -> bool {
@@ -344,6 +401,25 @@ impl ChannelSettler for ChannelAccount {
         amount: Amount,
     ) -> Result<Settlement, RailError> {
         let give_back = |state: &mut State| self.give_back_now(state, terms, row, amount);
+        self.chain.scripted(|it| it, give_back).await
+    }
+
+    async fn claim_signed(
+        &self,
+        rows: &[ClaimRow],
+        signature: &Signature,
+    ) -> Result<ClaimSettlement, RailError> {
+        let none = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
+        let claim = |state: &mut State| self.claim_signed_now(state, rows, signature);
+        self.chain.scripted(|_| none, claim).await
+    }
+
+    async fn give_back_signed(
+        &self,
+        refund: &SignedRefund,
+        claim: Option<(&ClaimRow, &Signature)>,
+    ) -> Result<Settlement, RailError> {
+        let give_back = |state: &mut State| self.give_back_signed_now(state, refund, claim);
         self.chain.scripted(|it| it, give_back).await
     }
 }

@@ -15,5 +15,6 @@ pub mod memory_channels;
 pub mod memory_rail;
 pub mod paid_service;
 pub mod rail;
+pub mod receiver_signer;
 pub mod signer;
 pub mod usage;

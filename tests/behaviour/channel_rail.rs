@@ -62,7 +62,7 @@ fn terms(chain: &Chain, salt: u64) -> ChannelTerms {
     }
 }
 
-fn deposit(terms: ChannelTerms, amount: u128, salt: u64) -> SignedDeposit {
+pub fn deposit(terms: ChannelTerms, amount: u128, salt: u64) -> SignedDeposit {
     deposit_by(terms, amount, salt, now_s() + 600, &payer())
 }
 
@@ -93,11 +93,16 @@ fn deposit_by(
 }
 
 /// A voucher of the stranger's, that so much is claimed of.
-fn row(terms: ChannelTerms, ceiling: u128, total: u128) -> ClaimRow {
+pub fn row(terms: ChannelTerms, ceiling: u128, total: u128) -> ClaimRow {
     row_by(terms, ceiling, total, &stranger())
 }
 
-fn row_by(terms: ChannelTerms, ceiling: u128, total: u128, signer: &PrivateKeySigner) -> ClaimRow {
+pub fn row_by(
+    terms: ChannelTerms,
+    ceiling: u128,
+    total: u128,
+    signer: &PrivateKeySigner,
+) -> ClaimRow {
     let content = Voucher { channelId: id_of(&terms).0, maxClaimableAmount: ceiling };
     let digest = content.eip712_signing_hash(&batch_domain(Network::SANDBOX));
     let signature = signer.sign_hash_sync(&digest).unwrap();
@@ -112,7 +117,7 @@ async fn open(chain: &Chain, settler: &EvmSettler, salt: u64, amount: u128) -> C
 }
 
 /// The transaction, of a settlement of just this much.
-fn settled(settlement: Settlement, units: u128) -> B256 {
+pub fn settled(settlement: Settlement, units: u128) -> B256 {
     let Settlement::Settled { transaction, amount, .. } = settlement else {
         panic!("{settlement:?}")
     };
@@ -120,21 +125,21 @@ fn settled(settlement: Settlement, units: u128) -> B256 {
     transaction
 }
 
-async fn sight(evm: &Evm, terms: &ChannelTerms) -> ChannelSight {
+pub async fn sight(evm: &Evm, terms: &ChannelTerms) -> ChannelSight {
     evm.look(&[id_of(terms)], Depth::Newest).await.unwrap().seen[0]
 }
 
-fn state(balance: u128, claimed: u128) -> ChannelSight {
+pub fn state(balance: u128, claimed: u128) -> ChannelSight {
     let (balance, claimed) = (Amount::new(balance), Amount::new(claimed));
     ChannelSight { balance, claimed, withdrawal: None, refund_nonce: 0 }
 }
 
-async fn owned(chain: &Chain, evm: &Evm, holder: Address) -> u128 {
+pub async fn owned(chain: &Chain, evm: &Evm, holder: Address) -> u128 {
     evm.balance(chain.asset(), holder).await.unwrap().amount.get()
 }
 
 /// How many transactions the gas account has made.
-async fn sent(chain: &Chain) -> u64 {
+pub async fn sent(chain: &Chain) -> u64 {
     chain.client(gas()).get_transaction_count(gas().address()).await.unwrap()
 }
 

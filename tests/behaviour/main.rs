@@ -12,6 +12,7 @@
 mod bypass;
 mod chain;
 mod channel_rail;
+mod channel_relay;
 mod channels;
 mod choosing;
 mod command_line;

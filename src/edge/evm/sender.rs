@@ -134,13 +134,18 @@ impl Sender {
 
     /// What `call` would use, in gas: the estimate runs it, so one that would revert is not sent.
     pub(super) async fn estimate(&self, call: &Call) -> Result<u64, Trouble> {
-        let request = self.request(call);
+        self.estimate_of(call, self.account()).await
+    }
+
+    async fn estimate_of(&self, call: &Call, from: Address) -> Result<u64, Trouble> {
+        let request = self.request(call).from(from);
         Ok(self.node.ask::<_, U64>("eth_estimateGas", (request,)).await?.to())
     }
 
-    /// Whether `call` would revert now. Asked as the estimate is, so that both speak of the same state.
-    pub(super) async fn reverts(&self, call: &Call) -> Result<bool, RailError> {
-        match self.estimate(call).await {
+    /// Whether `call` would revert now, made by `from`. Asked as the estimate is, so that both speak of the
+    /// same state.
+    pub(super) async fn reverts(&self, call: &Call, from: Address) -> Result<bool, RailError> {
+        match self.estimate_of(call, from).await {
             Ok(_) => Ok(false),
             Err(Trouble::Refused(error)) if is_revert(&error) => Ok(true),
             Err(other) => Err(other.on(self.node.network())),

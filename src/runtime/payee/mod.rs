@@ -9,6 +9,7 @@
 //! cannot come.
 
 mod answer;
+mod authorized;
 mod caller;
 mod check;
 mod claiming;
@@ -67,6 +68,7 @@ use crate::runtime::shelf::Shelf;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
+pub use authorized::AuthorizedSettler;
 pub use claiming::Claimed;
 pub use credit::ServeFirst;
 pub use free::FreeBounds;

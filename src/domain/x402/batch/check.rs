@@ -6,13 +6,13 @@
 use alloy::primitives::{Address, B256, Signature, U256};
 use alloy::sol_types::SolStruct;
 
-use crate::domain::channel::{ChannelId, Deposit};
+use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::Scheme;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
 use crate::domain::x402::batch::read::{
-    BatchWord, DepositWord, authorizer_of, read_batch, voucher_digest,
+    BatchWord, DepositWord, VoucherWord, authorizer_of, read_batch, voucher_digest,
 };
 use crate::domain::x402::batch::typed::{ERC3009_COLLECTOR, WITHDRAW_DELAY_S};
 use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, find_accepted};
@@ -50,11 +50,11 @@ pub fn check_batch<'a>(
         return Err(PaymentError::Resource);
     }
     let word = read_batch(&payload.payload, requirement.pay_by.asset.network)?;
-    check_terms(&word, requirement)?;
+    check_terms(&word.terms, requirement)?;
     if let Some(deposit) = &word.deposit {
         check_deposit(&word, deposit, requirement, demand.now_s)?;
     }
-    check_voucher(&word, requirement.token)?;
+    check_voucher(&word.terms, &word.voucher, requirement.token)?;
     Ok(CheckedWord { word, requirement })
 }
 
@@ -69,9 +69,9 @@ pub fn check_word<'a>(
 ) -> Result<CheckedWord<'a>, PaymentError> {
     let mut wrong = PaymentError::NotOffered;
     for requirement in demand.offered {
-        match check_terms(&word, requirement) {
+        match check_terms(&word.terms, requirement) {
             Ok(()) => {
-                check_voucher(&word, requirement.token)?;
+                check_voucher(&word.terms, &word.voucher, requirement.token)?;
                 return Ok(CheckedWord { word, requirement });
             }
             Err(error) => wrong = error,
@@ -80,8 +80,11 @@ pub fn check_word<'a>(
     Err(wrong)
 }
 
-fn check_terms(word: &BatchWord, requirement: &Requirement<'_>) -> Result<(), PaymentError> {
-    let (terms, way) = (&word.terms, &requirement.pay_by);
+pub(super) fn check_terms(
+    terms: &ChannelTerms,
+    requirement: &Requirement<'_>,
+) -> Result<(), PaymentError> {
+    let way = &requirement.pay_by;
     let Scheme::BatchSettlement(offer) = way.scheme else { return Err(PaymentError::Scheme) };
     let wrong = if terms.asset != way.asset {
         BatchCode::Token
@@ -134,9 +137,13 @@ fn check_deposit(
 
 /// Whether the voucher is signed by the payer's authorizer. A contract is never asked: a channel whose
 /// payer is one needs an authorizer that is a key (threats.md E21).
-fn check_voucher(word: &BatchWord, token: &TokenDomain) -> Result<(), PaymentError> {
-    let digest = voucher_digest(token.batch_separator(), &word.voucher.ceiling);
-    if is_signed_by(authorizer_of(&word.terms), digest, &word.voucher.signature) {
+pub(super) fn check_voucher(
+    terms: &ChannelTerms,
+    voucher: &VoucherWord,
+    token: &TokenDomain,
+) -> Result<(), PaymentError> {
+    let digest = voucher_digest(token.batch_separator(), &voucher.ceiling);
+    if is_signed_by(authorizer_of(terms), digest, &voucher.signature) {
         Ok(())
     } else {
         Err(PaymentError::Batch(BatchCode::VoucherSignature))

@@ -8,16 +8,21 @@
 //!
 //! - `read`, `check`: a payer's word, typed, and whether it is as good as it has to be.
 //! - `word`: what a payer sends, made.
+//! - `authorized`, `relayed`: what a receiver's authorizer signs, and what a payee tells its facilitator.
+//! - `refund`: a payer's wish to have back what was not charged.
 //! - `code`: the scheme's error codes.
 //!
 //! Source: x402 scheme `batch-settlement` on EVM.
 
+pub mod authorized;
 pub mod check;
 pub mod code;
 pub mod deposit;
 pub mod funding;
 pub mod payload;
 pub mod read;
+pub mod refund;
+pub mod relayed;
 pub mod state;
 pub mod typed;
 pub mod word;

@@ -81,7 +81,7 @@ pub fn read_batch(
     Ok(BatchWord { terms, channel, voucher, deposit })
 }
 
-fn read_terms(config: &Channel, network: Network) -> Result<ChannelTerms, PaymentError> {
+pub(super) fn read_terms(config: &Channel, network: Network) -> Result<ChannelTerms, PaymentError> {
     let address = |text: &str, name| read_address(text).ok_or(field(name));
     let contract = address(&config.token, "payload.channelConfig.token")?;
     let payer = address(&config.payer, "payload.channelConfig.payer")?;
@@ -100,7 +100,7 @@ fn read_terms(config: &Channel, network: Network) -> Result<ChannelTerms, Paymen
     })
 }
 
-fn read_voucher(voucher: &SignedVoucher) -> Result<VoucherWord, PaymentError> {
+pub(super) fn read_voucher(voucher: &SignedVoucher) -> Result<VoucherWord, PaymentError> {
     let channel = read_hash(&voucher.channel_id).ok_or(field("payload.voucher.channelId"))?;
     let amount = voucher.max_claimable_amount.parse();
     let amount = amount.map_err(|_| field("payload.voucher.maxClaimableAmount"))?;

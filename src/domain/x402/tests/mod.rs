@@ -12,6 +12,7 @@ mod digest;
 mod payer;
 mod permitted;
 mod read;
+mod relayed;
 mod schemes;
 mod signed;
 mod vectors;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use alloy::rpc::types::TransactionReceipt;
 
 use crate::domain::channel::ChannelId;
@@ -21,19 +21,19 @@ const PURPOSE: &str = "claim";
 
 /// A row with its channel's name and its place in what was asked.
 #[derive(Copy, Clone)]
-struct Row<'a> {
-    place: usize,
-    channel: ChannelId,
-    row: &'a ClaimRow,
+pub(super) struct Row<'a> {
+    pub(super) place: usize,
+    pub(super) channel: ChannelId,
+    pub(super) row: &'a ClaimRow,
 }
 
 /// Rows, by what the chain says of them.
 #[derive(Default)]
-struct Sorted<'a> {
+pub(super) struct Sorted<'a> {
     /// Claimed already.
-    done: Vec<usize>,
+    pub(super) done: Vec<usize>,
     /// Not yet.
-    open: Vec<Row<'a>>,
+    pub(super) open: Vec<Row<'a>>,
 }
 
 impl Sender {
@@ -42,12 +42,7 @@ impl Sender {
         &mut self,
         rows: &[ClaimRow],
     ) -> Result<ClaimSettlement, RailError> {
-        let rows: Vec<Row<'_>> = rows
-            .iter()
-            .take(CLAIM_ROWS_MAX)
-            .enumerate()
-            .map(|(place, row)| Row { place, channel: id_of(&row.terms), row })
-            .collect();
+        let rows = rows_of(rows);
         let mut claim = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
         if let Some(Outcome::Unseen(transaction)) = self.resume(call_of(&[]).name).await {
             claim.transaction = transaction;
@@ -76,7 +71,7 @@ impl Sender {
         // All of them at first: as a rule nothing is wrong with any.
         let mut acted = self.act_on(&open).await?;
         if let Some(Acted::Reverts) = acted {
-            (open, claim.poisoned) = self.sift(open).await?;
+            (open, claim.poisoned) = self.sift(open, self.account()).await?;
             acted = self.act_on(&open).await?;
         }
         match acted {
@@ -109,7 +104,7 @@ impl Sender {
     }
 
     /// Tells the rows that are claimed already from the others.
-    async fn sort<'a>(&self, rows: &[Row<'a>]) -> Result<Sorted<'a>, RailError> {
+    pub(super) async fn sort<'a>(&self, rows: &[Row<'a>]) -> Result<Sorted<'a>, RailError> {
         let channels: Vec<ChannelId> = rows.iter().map(|row| row.channel).collect();
         let sums = claimed_now(&self.node, &channels).await;
         let sums = sums.map_err(|it| it.on(self.node.network()))?;
@@ -124,15 +119,19 @@ impl Sender {
         Ok(sorted)
     }
 
-    /// Finds the rows that the contract would not take, by halves: the good ones, and the places of the
-    /// others.
-    async fn sift<'a>(&self, rows: Vec<Row<'a>>) -> Result<(Vec<Row<'a>>, Vec<usize>), RailError> {
+    /// Finds the rows that the contract would not take of `from`, by halves: the good ones, and the places
+    /// of the others.
+    pub(super) async fn sift<'a>(
+        &self,
+        rows: Vec<Row<'a>>,
+        from: Address,
+    ) -> Result<(Vec<Row<'a>>, Vec<usize>), RailError> {
         let (mut good, mut poisoned) = (Vec::with_capacity(rows.len()), Vec::new());
         let mut parts = vec![rows];
         // Each part is smaller than the one it came from, so that this ends: after less than twice as
         // many looks as there are rows.
         while let Some(mut part) = parts.pop() {
-            if part.is_empty() || !self.reverts(&call_of(&part)).await? {
+            if part.is_empty() || !self.reverts(&call_of(&part), from).await? {
                 good.append(&mut part);
             } else if let [row] = part.as_slice() {
                 poisoned.push(row.place);
@@ -146,13 +145,19 @@ impl Sender {
     }
 }
 
+/// The first of them that one claim takes.
+pub(super) fn rows_of(rows: &[ClaimRow]) -> Vec<Row<'_>> {
+    let rows = rows.iter().take(CLAIM_ROWS_MAX).enumerate();
+    rows.map(|(place, row)| Row { place, channel: id_of(&row.terms), row }).collect()
+}
+
 fn call_of(rows: &[Row<'_>]) -> Call {
     let claims = rows.iter().map(|row| VoucherClaim::from(row.row)).collect();
     call(PURPOSE, (), &BatchSettlement::claimCall { voucherClaims: claims })
 }
 
 /// What was claimed of each channel in all, by this receipt.
-fn claimed_by(receipt: &TransactionReceipt) -> BTreeMap<B256, u128> {
+pub(super) fn claimed_by(receipt: &TransactionReceipt) -> BTreeMap<B256, u128> {
     let claimed = events::<BatchSettlement::Claimed>(receipt);
     claimed.map(|event| (event.channelId, event.newTotalClaimed)).collect()
 }

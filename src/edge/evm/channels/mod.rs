@@ -3,12 +3,13 @@
 //! - `look`: what one block shows of them.
 //! - `claim`: vouchers of many in one transaction, but for those that would spoil it.
 //! - `pay`: what was claimed goes to the receiver, and what was not back to the payer.
+//! - `relay`: claims and refunds by the word of an authorizer that is somebody else.
 //! - `withdraw`: the payer's own way out.
 //!
 //! Deposits are moved as payments are: by the payer's word, once. Nothing is signed here: whoever sends
-//! is the authorizer.
+//! is the authorizer, or has its word.
 
-use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::primitives::{Address, B256, Bytes, Signature, keccak256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use crate::domain::channel::ChannelTerms;
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
 use crate::ports::channel_rail::{
-    ChannelSettler, ClaimRow, ClaimSettlement, SignedDeposit, Withdrawals,
+    ChannelSettler, ClaimRow, ClaimSettlement, SignedDeposit, SignedRefund, Withdrawals,
 };
 use crate::ports::rail::{RailError, Settlement};
 
@@ -30,6 +31,7 @@ use super::settler::EvmSettler;
 mod claim;
 mod look;
 mod pay;
+mod relay;
 mod withdraw;
 
 /// How often something is tried anew that another transaction came in between of.
@@ -102,6 +104,38 @@ impl ChannelSettler for EvmSettler {
         let (terms, row) = (*terms, row.copied());
         self.in_line(unknown(None), move |sender| {
             Box::pin(async move { sender.give_back(&terms, row.as_ref(), amount).await })
+        })
+        .await
+    }
+
+    async fn claim_signed(
+        &self,
+        rows: &[ClaimRow],
+        signature: &Signature,
+    ) -> Result<ClaimSettlement, RailError> {
+        for row in rows {
+            self.check_network(row.terms.asset)?;
+        }
+        let (rows, signature) = (rows.to_vec(), *signature);
+        let lost = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
+        self.in_line(lost, move |sender| {
+            Box::pin(async move { sender.claim_signed(&rows, &signature).await })
+        })
+        .await
+    }
+
+    async fn give_back_signed(
+        &self,
+        refund: &SignedRefund,
+        claim: Option<(&ClaimRow, &Signature)>,
+    ) -> Result<Settlement, RailError> {
+        self.check_network(refund.terms.asset)?;
+        let (refund, claim) = (*refund, claim.map(|(row, signature)| (*row, *signature)));
+        self.in_line(unknown(None), move |sender| {
+            Box::pin(async move {
+                let claim = claim.as_ref().map(|(row, signature)| (row, signature));
+                sender.give_back_signed(&refund, claim).await
+            })
         })
         .await
     }

@@ -137,7 +137,7 @@ fn swept(receipt: &TransactionReceipt, receiver: Address, token: Address) -> Opt
 }
 
 /// Nothing, where nothing was left of the channel.
-fn given_back(receipt: &TransactionReceipt, channel: ChannelId) -> Amount {
+pub(super) fn given_back(receipt: &TransactionReceipt, channel: ChannelId) -> Amount {
     let mut refunded = events::<BatchSettlement::Refunded>(receipt);
     let ours = refunded.find(|event| event.channelId == channel.0);
     ours.map_or(Amount::ZERO, |event| Amount::new(event.amount))

@@ -1,0 +1,138 @@
+//! What a payee tells its facilitator about channels, written and read, and every way in which its
+//! signatures may be wrong.
+
+use alloy::primitives::{Address, B256};
+use serde_json::{Value, json};
+
+use super::{PAY_TO, PAY_TO_KEY, PAYER, PAYER_KEY, SERVICE, SERVICE_KEY, USDC, sign};
+use crate::domain::channel::{Ceiling, ChannelTerms, ClaimRow};
+use crate::domain::money::Amount;
+use crate::domain::x402::PaymentError;
+use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
+use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::read::{VoucherWord, voucher_digest};
+use crate::domain::x402::batch::refund::RefundWord;
+use crate::domain::x402::batch::relayed::{
+    Relayed, RelayedClaim, RelayedRefund, check_relayed, claim_payload, read_relayed,
+    refund_payload, settle_payload,
+};
+use crate::domain::x402::batch::typed::{batch_domain, id_of};
+
+fn terms(salt: u8) -> ChannelTerms {
+    ChannelTerms {
+        asset: USDC,
+        payer: PAYER,
+        payer_authorizer: Address::ZERO,
+        receiver: PAY_TO,
+        receiver_authorizer: SERVICE,
+        withdraw_delay_s: 900,
+        salt: B256::repeat_byte(salt),
+    }
+}
+
+fn ceiling(salt: u8, amount: u128) -> Ceiling {
+    Ceiling { channel: id_of(&terms(salt)), amount: Amount::new(amount) }
+}
+
+fn row(salt: u8) -> ClaimRow {
+    let separator = batch_domain(USDC.network).separator();
+    ClaimRow {
+        terms: terms(salt),
+        ceiling: Amount::new(60),
+        signature: sign(PAYER_KEY, voucher_digest(separator, &ceiling(salt, 60))),
+        total: Amount::new(50),
+    }
+}
+
+fn claim() -> RelayedClaim {
+    let rows = vec![row(1), row(2)];
+    let signature = Some(sign(SERVICE_KEY, claim_digest(&rows, USDC.network)));
+    RelayedClaim { rows, signature }
+}
+
+fn refund() -> RelayedRefund {
+    let separator = batch_domain(USDC.network).separator();
+    let ceiling = ceiling(1, 50);
+    let signature = sign(PAYER_KEY, voucher_digest(separator, &ceiling));
+    let voucher = VoucherWord { ceiling, signature };
+    let (amount, rows) = (Amount::new(40), vec![row(1)]);
+    let wish =
+        RefundWord { terms: terms(1), channel: ceiling.channel, voucher, amount: Some(amount) };
+    let signature = Some(sign(SERVICE_KEY, claim_digest(&rows, USDC.network)));
+    let claims = RelayedClaim { rows, signature };
+    let signature = Some(sign(SERVICE_KEY, refund_digest(&terms(1), 7, amount)));
+    RelayedRefund { wish, amount, nonce: 7, claims, signature }
+}
+
+fn code(code: BatchCode) -> Result<(), PaymentError> {
+    Err(PaymentError::Batch(code))
+}
+
+#[test]
+fn what_a_payee_tells_its_facilitator_is_read_as_it_was_written() {
+    let claimed = read_relayed(&claim_payload(&claim()), USDC.network).unwrap();
+    assert_eq!(claimed, Relayed::Claim(claim()));
+    assert_eq!(check_relayed(&claimed, None), Ok(()));
+    let refunded = read_relayed(&refund_payload(&refund()), USDC.network).unwrap();
+    assert_eq!(refunded, Relayed::Refund(Box::new(refund())));
+    assert_eq!(check_relayed(&refunded, None), Ok(()));
+    let swept = read_relayed(&settle_payload(PAY_TO, USDC), USDC.network).unwrap();
+    assert_eq!(swept, Relayed::Settle { receiver: PAY_TO, asset: USDC });
+}
+
+#[test]
+fn an_authorizers_word_is_needed_unless_the_facilitator_is_the_authorizer() {
+    let delegated = Relayed::Claim(RelayedClaim { signature: None, ..claim() });
+    assert_eq!(check_relayed(&delegated, Some(SERVICE)), Ok(()));
+    for own in [None, Some(PAY_TO)] {
+        assert_eq!(check_relayed(&delegated, own), code(BatchCode::Authorizer));
+    }
+    let by_another = sign(PAY_TO_KEY, claim_digest(&claim().rows, USDC.network));
+    let forged = Relayed::Claim(RelayedClaim { signature: Some(by_another), ..claim() });
+    assert_eq!(check_relayed(&forged, Some(SERVICE)), code(BatchCode::Authorizer));
+    let mut mixed = claim();
+    mixed.rows[1].terms.receiver_authorizer = PAY_TO;
+    assert_eq!(check_relayed(&Relayed::Claim(mixed), None), code(BatchCode::Authorizer));
+    let mut fewer = claim();
+    fewer.rows.pop();
+    assert_eq!(check_relayed(&Relayed::Claim(fewer), None), code(BatchCode::Authorizer));
+}
+
+#[test]
+fn e19_a_refund_needs_the_payers_voucher_and_the_authorizers_word_for_its_nonce() {
+    type Change = fn(&mut RelayedRefund);
+    let cases: [(Change, BatchCode); 5] = [
+        (|refund| refund.nonce = 8, BatchCode::Authorizer),
+        (|refund| refund.amount = Amount::new(41), BatchCode::Authorizer),
+        (
+            |refund| refund.wish.voucher.ceiling.amount = Amount::new(51),
+            BatchCode::VoucherSignature,
+        ),
+        (|refund| refund.claims.rows[0].total = Amount::new(61), BatchCode::ChargeExceeds),
+        (|refund| refund.claims.rows[0].terms.salt = B256::ZERO, BatchCode::ChannelId),
+    ];
+    for (change, expected) in cases {
+        let mut refund = refund();
+        change(&mut refund);
+        assert_eq!(check_relayed(&Relayed::Refund(Box::new(refund)), None), code(expected));
+    }
+}
+
+#[test]
+fn what_is_not_in_its_form_is_refused_by_its_types_code() {
+    let payload = |value: Value| value.as_object().unwrap().clone();
+    let read = |value: Value| read_relayed(&payload(value), USDC.network).unwrap_err();
+    let batch = PaymentError::Batch;
+    assert_eq!(read(json!({"type": "claim"})), batch(BatchCode::ClaimPayload));
+    assert_eq!(read(json!({"type": "settle", "receiver": "0x1"})), batch(BatchCode::SettlePayload));
+    assert_eq!(read(json!({"type": "refund"})), batch(BatchCode::RefundPayload));
+    assert_eq!(read(json!({"type": "voucher"})), batch(BatchCode::PayloadType));
+    assert_eq!(read(json!({})), batch(BatchCode::PayloadType));
+    let mut refund = refund_payload(&refund());
+    refund.insert("refundNonce".to_owned(), json!("07"));
+    let found = read_relayed(&refund, USDC.network).unwrap_err();
+    assert_eq!(found, batch(BatchCode::RefundPayload));
+    refund.insert("amount".to_owned(), json!("0"));
+    let found = read_relayed(&refund, USDC.network).unwrap_err();
+    assert_eq!(found, batch(BatchCode::RefundAmount));
+}
