@@ -97,15 +97,10 @@ pub fn row(terms: ChannelTerms, ceiling: u128, total: u128) -> ClaimRow {
     row_by(terms, ceiling, total, &stranger())
 }
 
-pub fn row_by(
-    terms: ChannelTerms,
-    ceiling: u128,
-    total: u128,
-    signer: &PrivateKeySigner,
-) -> ClaimRow {
+pub fn row_by(terms: ChannelTerms, ceiling: u128, total: u128, by: &PrivateKeySigner) -> ClaimRow {
     let content = Voucher { channelId: id_of(&terms).0, maxClaimableAmount: ceiling };
     let digest = content.eip712_signing_hash(&batch_domain(Network::SANDBOX));
-    let signature = signer.sign_hash_sync(&digest).unwrap();
+    let signature = by.sign_hash_sync(&digest).unwrap();
     ClaimRow { terms, ceiling: Amount::new(ceiling), signature, total: Amount::new(total) }
 }
 
