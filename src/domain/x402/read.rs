@@ -88,16 +88,30 @@ pub fn to_json<T: Serialize>(object: &T) -> Vec<u8> {
     serde_json::to_vec(object).expect("x402 objects have text keys and no failing values")
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8], message: Message) -> Result<T, PaymentError> {
+/// Any other object from a stranger, under the same bounds: size, depth, no key twice. Whoever reads an
+/// object with a version names the one it understands.
+///
+/// # Errors
+/// As [`parse_payment_required`].
+pub fn parse_object<T: DeserializeOwned>(
+    json: &[u8],
+    message: Message,
+    version: Option<u64>,
+) -> Result<T, PaymentError> {
     if json.len() > OBJECT_LEN_MAX {
         return Err(PaymentError::TooLarge { message, len: json.len(), max: OBJECT_LEN_MAX });
     }
-    let version = scan(json, message)?;
-    if message != Message::Settlement && version != Some(u64::from(X402_VERSION)) {
-        return Err(PaymentError::Version { found: version });
+    let found = scan(json, message)?;
+    if version.is_some() && found != version {
+        return Err(PaymentError::Version { found });
     }
     serde_json::from_slice(json)
         .map_err(|error| PaymentError::Malformed { message, column: error.column() })
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8], message: Message) -> Result<T, PaymentError> {
+    let version = (message != Message::Settlement).then_some(u64::from(X402_VERSION));
+    parse_object(json, message, version)
 }
 
 /// Drops what could fool a reader, and says whether the URL is one: printable ASCII without spaces.

@@ -1,0 +1,33 @@
+//! Every bound of the HTTP doors, by name. A bound that is not here does not exist.
+
+use std::time::Duration;
+
+/// Longest head of a request that a server reads, in bytes: its line and all its headers.
+pub const HEAD_LEN_MAX: usize = 32 * 1024;
+
+/// Most headers in one request.
+pub const HEADERS_MAX: usize = 96;
+
+/// Longest target of a request, in bytes: its path and query. It becomes part of a `resource.url`.
+pub const TARGET_LEN_MAX: usize = 1536;
+
+/// Longest body of a request, in bytes: it is read whole before anything is bound to it.
+pub const BODY_LEN_MAX: usize = 1024 * 1024;
+
+/// How long a body may take to arrive.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(30);
+
+/// Longest payment header that is read, in base64 characters.
+pub const PAYMENT_TEXT_MAX: usize = 16 * 1024;
+
+/// Longest offer that is sent, in base64 characters: programs in common use take 16 KiB of headers in all.
+pub const OFFER_TEXT_MAX: usize = 12 * 1024;
+
+/// Longest settlement header, in base64 characters.
+pub const SETTLEMENT_TEXT_MAX: usize = 8 * 1024;
+
+/// Connections that one listener holds open.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// How long the head of a request may take, and how long a connection may be idle between two.
+pub const HEAD_READ_MAX: Duration = Duration::from_secs(10);
