@@ -70,6 +70,12 @@ pub enum EngineError {
     /// The engine broke.
     #[error("the engine failed: {0}")]
     Failed(String),
+    /// It declines, in words of its own that are for the caller: nothing is charged for them.
+    #[error("the engine declines")]
+    Declined {
+        /// What it says.
+        answer: Bytes,
+    },
     /// The engine is at its bound of concurrent work.
     #[error("the engine runs {running} requests, its bound")]
     Busy {
@@ -86,6 +92,7 @@ impl Fault for EngineError {
             Self::BodyAboveOrder { .. } => "engine.body_above_order",
             Self::AnswerAboveOrder { .. } => "engine.answer_above_order",
             Self::Failed(_) => "engine.failed",
+            Self::Declined { .. } => "engine.declined",
             Self::Busy { .. } => "engine.busy",
         }
     }
@@ -95,7 +102,8 @@ impl Fault for EngineError {
             Self::BadRequest { .. }
             | Self::InputAboveOrder { .. }
             | Self::BodyAboveOrder { .. }
-            | Self::AnswerAboveOrder { .. } => Class::Final,
+            | Self::AnswerAboveOrder { .. }
+            | Self::Declined { .. } => Class::Final,
             Self::Failed(_) | Self::Busy { .. } => Class::Later,
         }
     }

@@ -214,6 +214,7 @@ impl From<&EngineError> for Status {
             EngineError::Failed(problem) => {
                 Told::new(Code::Unavailable, error, [("problem", problem.clone())]).status()
             }
+            EngineError::Declined { .. } => Told::new(Code::FailedPrecondition, error, []).status(),
             EngineError::Busy { running } => {
                 Told::new(Code::ResourceExhausted, error, [("running", running.to_string())])
                     .status()

@@ -235,7 +235,7 @@ impl Desk {
         Ok(Again::Owed(Box::new(Job { stage, accepted, work, quote, order, streamed })))
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         payment: &PaymentPayload,
         quote: &Quote,

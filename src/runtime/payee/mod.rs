@@ -18,6 +18,7 @@ mod flights;
 mod free;
 mod known;
 mod maximum;
+mod names;
 mod own;
 mod pricing;
 mod refund;
@@ -61,6 +62,7 @@ use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
 use crate::runtime::payee::known::KnownTerms;
 use crate::runtime::payee::maximum::Streaming;
+use crate::runtime::payee::names::Names;
 use crate::runtime::payee::own::OwnQuotes;
 use crate::runtime::payee::pricing::Ready;
 use crate::runtime::payee::slots::Slots;
@@ -163,6 +165,7 @@ struct Desk {
     refunds: Option<Refunds>,
     channels: Option<Channels>,
     streaming: Streaming,
+    names: Names,
 }
 
 impl Payee {
@@ -191,6 +194,7 @@ impl Payee {
             refunds: None,
             channels: None,
             streaming: Streaming::default(),
+            names: Names::default(),
             offering,
             tokens,
             parts,
@@ -244,6 +248,7 @@ impl Payee {
             return self.serve_channel(call, worded, peer).await;
         }
         let presented = self.desk.read(&call, payment)?;
+        let presented = self.desk.name(presented, &call).await?;
         let provider = &self.desk.offering.provider;
         let (payment, payer) = (presented.payment.map(display), presented.key().payer);
         let span = tracing::info_span!("serve", payment, %payer, %provider);
