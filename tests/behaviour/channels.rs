@@ -232,7 +232,7 @@ impl Stranger {
         let accepted = by_channel(&offer);
         let payload = word::payload(&self.terms, &ceiling, &signature, deposit.as_ref());
         let payment = bursar::domain::id::PaymentId::from_bytes([7; 16]);
-        let payment = voucher_payload(&offer.resource.url, accepted, payload, payment);
+        let payment = voucher_payload(offer.resource.clone(), accepted, payload, None, payment);
         match payee.infer(PaidCall { payment: Some(payment), ..call(body) }).await {
             Ok(answer) => finish(answer).await,
             Err(ServiceError::PaymentRequired(offer)) => Err(offer.error.unwrap_or_default()),

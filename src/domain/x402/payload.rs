@@ -109,19 +109,21 @@ pub fn payment_payload(
     PaymentPayload { x402_version: X402_VERSION, resource, accepted, payload, extensions }
 }
 
-/// The payment that carries a channel's word. `accepted` is what was offered, verbatim.
+/// The payment that carries a channel's word. `accepted` is what was offered, verbatim; `extensions` are
+/// the offer's, echoed.
 pub fn voucher_payload(
-    resource: &str,
+    resource: Resource,
     accepted: PaymentRequirements,
     payload: Map<String, Value>,
+    extensions: Option<Map<String, Value>>,
     payment: PaymentId,
 ) -> PaymentPayload {
     PaymentPayload {
         x402_version: X402_VERSION,
-        resource: Some(grpc_resource(resource)),
+        resource: Some(resource),
         accepted,
         payload,
-        extensions: Some(identifier::with_payment(Map::default(), payment)),
+        extensions: Some(identifier::with_payment(extensions.unwrap_or_default(), payment)),
     }
 }
 

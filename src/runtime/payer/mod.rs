@@ -8,6 +8,8 @@ mod call;
 mod error;
 mod free;
 mod offered;
+mod offered_channel;
+mod offered_preview;
 mod offers;
 mod pay;
 mod preview;
@@ -46,6 +48,7 @@ use crate::runtime::treasury::Treasury;
 
 pub use error::{PayError, QuoteProblem};
 pub use offered::{OfferedCall, OfferedPayment};
+pub use offered_preview::OfferedPreview;
 pub use preview::Preview;
 pub use wares::ForSale;
 

@@ -6,7 +6,7 @@
 use alloy::primitives::{B256, keccak256};
 use tokio::sync::{oneshot, watch};
 
-use crate::domain::commitment::{Authorization, Commitment, Scheme};
+use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::Command;
 use crate::domain::ledger::command::HoldAsk;
@@ -22,10 +22,12 @@ use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::settlement::read_settlement;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
 use crate::domain::x402::{TokenDomains, payload};
+use crate::runtime::channels::Lease;
 use crate::runtime::limits::Key;
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::error::QuoteProblem;
-use crate::runtime::payer::pay::{Prepare, Prepared, find_role, stopped};
+use crate::runtime::payer::offered_channel::Drawn;
+use crate::runtime::payer::pay::{Prepare, Prepared, at, find_role, stopped};
 use crate::runtime::payer::{PayError, Payer, Wish};
 use crate::runtime::rules::InForce;
 use crate::runtime::treasury::Refused;
@@ -39,7 +41,7 @@ pub struct OfferedCall {
     pub request: RequestId,
     /// The span of work it belongs to.
     pub session: Option<Name>,
-    /// What was called: `grpc://host:port/package.Service/Method`. The offer has to name the same.
+    /// What was called: `grpc://host:port/package.Service/Method`, or a URL. The offer has to name the same.
     pub resource: String,
     /// Who sells, for the policy: the authority that was called.
     pub provider: Name,
@@ -61,31 +63,53 @@ pub struct OfferedPayment {
     pub payment: PaymentId,
     /// What goes with the call.
     pub payload: PaymentPayload,
-    commitment: Commitment,
-    payer: Payer,
-    flight: watch::Sender<bool>,
-    word: Option<SettlementResponse>,
+    pub(super) commitment: Commitment,
+    pub(super) payer: Payer,
+    pub(super) flight: watch::Sender<bool>,
+    pub(super) word: Word,
+    /// The channel that pays, where one does.
+    pub(super) drawn: Option<Drawn>,
+}
+
+/// What a stranger said of the settlement.
+pub(super) enum Word {
+    /// Nothing, or nothing that reads.
+    None,
+    /// This.
+    Said(Box<SettlementResponse>),
+    /// That it took nothing.
+    Refused,
 }
 
 impl OfferedPayment {
     /// Ends it by what the payee said of the settlement; nothing, or nothing that reads, leaves the
     /// outcome open.
     pub fn conclude(mut self, word: Option<SettlementResponse>) {
-        self.word = word;
+        self.word = word.map_or(Word::None, |word| Word::Said(Box::new(word)));
+    }
+
+    /// Ends it where the payee refused the call and says nothing of a settlement. An authorization that has
+    /// left is open all the same, until the chain speaks; a channel is free for its next call.
+    pub fn conclude_refused(mut self) {
+        self.word = Word::Refused;
     }
 }
 
 impl Drop for OfferedPayment {
     fn drop(&mut self) {
         let (payer, payment, flight) = (self.payer.clone(), self.payment, self.flight.clone());
-        let word = self.word.take();
-        let settled = word.and_then(|word| read_settlement(&word, &self.commitment).ok());
+        let (word, drawn) = (std::mem::replace(&mut self.word, Word::None), self.drawn.take());
+        let settled = match &word {
+            Word::Said(word) => read_settlement(word, &self.commitment).ok(),
+            Word::None | Word::Refused => None,
+        };
         let concluding = async move {
-            match settled {
-                Some(settled) => {
+            match (drawn, settled) {
+                (Some(drawn), _) => drawn.conclude(payment, word).await,
+                (None, Some(settled)) => {
                     payer.capture_offered(payment, settled.amount, settled.transaction).await
                 }
-                None => payer.doubt(payment).await,
+                (None, None) => payer.doubt(payment).await,
             }
             payer.land(payment, &flight);
         };
@@ -98,13 +122,13 @@ impl Drop for OfferedPayment {
 }
 
 /// A way to pay that the policy allows.
-struct Chosen {
-    pay_by: PayBy,
-    amount: Amount,
-    nano: Nano,
+pub(super) struct Chosen {
+    pub(super) pay_by: PayBy,
+    pub(super) amount: Amount,
+    pub(super) nano: Nano,
     /// Which of the offer's `accepts`.
-    index: usize,
-    rules: Vec<RuleCheck>,
+    pub(super) index: usize,
+    pub(super) rules: Vec<RuleCheck>,
 }
 
 impl Payer {
@@ -145,28 +169,54 @@ impl Payer {
         let commitment = self.commit(&prepared, &chosen.pay_by, chosen.amount)?;
         let commitment = self.with_method(commitment).await?;
         let flight = self.take_off(payment).ok_or_else(|| busy(payment))?;
-        let ask = self.ask_offered(&call, &prepared, &rules, &chosen, commitment);
-        let holding = self.parts.treasury.execute(Command::Hold(Box::new(ask)));
-        match self.time(Phase::Authorize, holding).await {
-            Ok(done) => {
-                self.note(&prepared, &rules, Ok(&done.event), chosen.rules, done.checks);
-                self.sign_offered(&call, payment, chosen.index, flight).await
+        let held = self.hold_chosen(&call, &prepared, &rules, &chosen, commitment).await;
+        match held {
+            Ok((None, _)) => self.sign_offered(&call, payment, chosen.index, flight).await,
+            Ok((Some(lease), commitment)) => {
+                self.sign_drawn(&call, &chosen, (lease, commitment), payment, flight).await
             }
-            Err(refused) => {
-                let budgets = match &refused {
-                    Refused::Rejected(refusal) => refusal.checks.clone(),
-                    Refused::Stopped { .. } => Vec::new(),
-                };
-                self.note(&prepared, &rules, Err(&refused), chosen.rules, budgets);
+            Err(error) => {
                 self.land(payment, &flight);
-                Err(stopped(&prepared, refused))
+                Err(error)
             }
         }
     }
 
-    /// A stranger's channel needs a keeper and a pool: one authorization does for one call.
-    fn is_payable_once(&self, way: &PayBy) -> bool {
-        !matches!(way.scheme, Scheme::BatchSettlement(_)) && self.is_payable(way)
+    /// Holds what was chosen, in a channel where it is paid by one, and notes why.
+    async fn hold_chosen(
+        &self,
+        call: &OfferedCall,
+        prepared: &Prepared,
+        rules: &InForce,
+        chosen: &Chosen,
+        commitment: Commitment,
+    ) -> Result<(Option<Lease>, Commitment), PayError> {
+        let mut lease = self.lend_offered(call, prepared, rules, chosen).await?;
+        let commitment = at(commitment, lease.as_ref());
+        let ask = self.ask_offered(call, prepared, rules, chosen, commitment);
+        let holding = async {
+            match &mut lease {
+                None => self.parts.treasury.execute(Command::Hold(Box::new(ask))).await,
+                Some(lease) => lease.draw(ask).await,
+            }
+        };
+        match self.time(Phase::Authorize, holding).await {
+            Ok(done) => {
+                self.note(prepared, rules, Ok(&done.event), chosen.rules.clone(), done.checks);
+                Ok((lease, commitment))
+            }
+            Err(refused) => {
+                if let Some(lease) = lease {
+                    lease.give_back_unused();
+                }
+                let budgets = match &refused {
+                    Refused::Rejected(refusal) => refusal.checks.clone(),
+                    Refused::Stopped { .. } => Vec::new(),
+                };
+                self.note(prepared, rules, Err(&refused), chosen.rules.clone(), budgets);
+                Err(stopped(prepared, refused))
+            }
+        }
     }
 
     /// The cheapest way that the caller's bound and the role let pass, whatever the offer's order is
@@ -179,30 +229,7 @@ impl Payer {
     ) -> Result<Chosen, PayError> {
         let role = find_role(rules, &prepared.agent)?;
         let tokens = TokenDomains::new(&rules.policy.assets);
-        let timeout_max_s = self.parts.settings.authorization_life_max.as_secs();
-        let asked = Asked { resource: &call.resource, timeout_max_s, amount: None };
-        let unusable = |problem| PayError::NoQuote { provider: call.provider.clone(), problem };
-        let payable = check_offer(&call.offer, &asked, &tokens)
-            .map_err(|error| unusable(QuoteProblem::Offer(error)))?;
-        let nano_of = |way: &Payable<'_>| {
-            let Requirement { pay_by, amount, .. } = way.requirement;
-            rules.policy.assets.to_nano(pay_by.asset, amount)
-        };
-        let mut ways: Vec<_> = payable
-            .into_iter()
-            .filter(|way| self.is_payable_once(&way.requirement.pay_by))
-            .filter_map(|way| Some((nano_of(&way)?, way)))
-            .collect();
-        if ways.is_empty() {
-            return Err(unusable(QuoteProblem::PriceOutOfRange));
-        }
-        // Gas counts as well; among equals the payee's order does.
-        let (reckoning, terms) = (&self.parts.settings.reckoning, PriceTerms::default());
-        ways.sort_by_key(|(nano, way)| {
-            let Requirement { pay_by, amount, .. } = way.requirement;
-            let worst = WorstCase { amount, nano: *nano, terms: &terms };
-            reckoning.cost(&pay_by, &worst).total()
-        });
+        let ways = self.find_ways(call, rules, &tokens)?;
         let mut first_error = None;
         for (nano, way) in ways {
             let (pay_by, amount) = (way.requirement.pay_by, way.requirement.amount);
@@ -232,6 +259,40 @@ impl Payer {
             }
         }
         Err(first_error.expect("an offer that checks out has a way to pay"))
+    }
+
+    /// The ways of an offer that could be paid, the cheapest first; never empty.
+    pub(super) fn find_ways<'t>(
+        &self,
+        call: &OfferedCall,
+        rules: &InForce,
+        tokens: &'t TokenDomains,
+    ) -> Result<Vec<(Nano, Payable<'t>)>, PayError> {
+        let timeout_max_s = self.parts.settings.authorization_life_max.as_secs();
+        let asked = Asked { resource: &call.resource, timeout_max_s, amount: None };
+        let unusable = |problem| PayError::NoQuote { provider: call.provider.clone(), problem };
+        let payable = check_offer(&call.offer, &asked, tokens)
+            .map_err(|error| unusable(QuoteProblem::Offer(error)))?;
+        let nano_of = |way: &Payable<'_>| {
+            let Requirement { pay_by, amount, .. } = way.requirement;
+            rules.policy.assets.to_nano(pay_by.asset, amount)
+        };
+        let mut ways: Vec<_> = payable
+            .into_iter()
+            .filter(|way| self.is_payable(&way.requirement.pay_by))
+            .filter_map(|way| Some((nano_of(&way)?, way)))
+            .collect();
+        if ways.is_empty() {
+            return Err(unusable(QuoteProblem::PriceOutOfRange));
+        }
+        // Gas counts as well; among equals the payee's order does.
+        let (reckoning, terms) = (&self.parts.settings.reckoning, PriceTerms::default());
+        ways.sort_by_key(|(nano, way)| {
+            let Requirement { pay_by, amount, .. } = way.requirement;
+            let worst = WorstCase { amount, nano: *nano, terms: &terms };
+            reckoning.cost(&pay_by, &worst).total()
+        });
+        Ok(ways)
     }
 
     fn ask_offered(
@@ -303,14 +364,15 @@ impl Payer {
             Ok((commitment, signature)) => {
                 let accepted = call.offer.accepts.get(index).expect("the way was found there");
                 let payload = payload::payment_payload(
-                    Some(payload::grpc_resource(&call.resource)),
+                    Some(call.offer.resource.clone()),
                     accepted.clone(),
                     &Authorization { commitment, signature },
                     call.offer.extensions.clone(),
                     Some(payment),
                 );
                 let payer = self.clone();
-                Ok(OfferedPayment { payment, payload, commitment, payer, flight, word: None })
+                let (word, drawn) = (Word::None, None);
+                Ok(OfferedPayment { payment, payload, commitment, payer, flight, word, drawn })
             }
             Err(error) => {
                 self.void(payment).await;
@@ -330,7 +392,7 @@ impl Payer {
 }
 
 /// The call as a wish: what the request id stands for.
-fn to_wish(call: &OfferedCall) -> Wish {
+pub(super) fn to_wish(call: &OfferedCall) -> Wish {
     Wish {
         agent: call.agent,
         request: call.request,

@@ -382,7 +382,7 @@ fn is_stale(refused: &Refused) -> bool {
 }
 
 /// What a channel's voucher commits to: the channel is its nonce, and it has no time limit.
-fn at(commitment: Commitment, lease: Option<&Lease>) -> Commitment {
+pub(super) fn at(commitment: Commitment, lease: Option<&Lease>) -> Commitment {
     match lease {
         None => commitment,
         Some(lease) => {

@@ -15,7 +15,7 @@ use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::policy::RuleCheck;
 use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::batch::word;
-use crate::domain::x402::payload::voucher_payload;
+use crate::domain::x402::payload::{grpc_resource, voucher_payload};
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::archive::{AnswerKey, KeptCharge};
 use crate::ports::paid_service::ServiceError;
@@ -115,9 +115,10 @@ impl Payer {
         } else {
             let payload = word::payload(&lease.terms, &ceiling, &signature, lease.deposit.as_ref());
             let payload = voucher_payload(
-                &standing.candidate.quote.quote.resource,
+                grpc_resource(&standing.candidate.quote.quote.resource),
                 standing.candidate.requirement().to_wire(),
                 payload,
+                None,
                 payment,
             );
             Saying::Whole(call_with(&standing, Some(payload)))
@@ -217,7 +218,7 @@ impl Payer {
 /// What a response says that the call cost, where that can be: at most what was signed for it, and
 /// what was charged in all goes on where the channel was. Source: x402 scheme `batch-settlement`,
 /// client rules 1 to 4; threats.md E10.
-fn said_charge(
+pub(super) fn said_charge(
     response: &SettlementResponse,
     ceiling: &Ceiling,
     base: Amount,
