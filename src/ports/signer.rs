@@ -18,6 +18,7 @@ use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
 use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
+use crate::domain::x402::offer_receipt::{Artifact, OfferPayload, ReceiptPayload};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::domain::x402::{TokenDomain, TokenDomains};
@@ -119,6 +120,10 @@ pub trait ServiceSigner: Send + Sync {
     fn sign_quote(&self, quote: Quote) -> SignedQuote;
     /// The receipt under the service key.
     fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt;
+    /// An offer in the form that strangers verify, under the service key.
+    fn sign_offer(&self, offer: OfferPayload, accept_index: Option<u64>) -> Artifact<OfferPayload>;
+    /// A receipt in the form that strangers verify, under the service key.
+    fn sign_received(&self, receipt: ReceiptPayload) -> Artifact<ReceiptPayload>;
 }
 
 /// Signs what pays a due claim back, by the payTo key. It is asked by the claim, not by a digest.
@@ -266,6 +271,16 @@ impl ServiceSigner for SeededServiceSigner {
     fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt {
         let signature = self.sign(receipt_digest(&receipt));
         SignedReceipt { receipt, service_key: self.0.address(), signature }
+    }
+
+    fn sign_offer(&self, offer: OfferPayload, accept_index: Option<u64>) -> Artifact<OfferPayload> {
+        let signature = self.sign(offer.digest());
+        Artifact::new(offer, &signature, accept_index)
+    }
+
+    fn sign_received(&self, receipt: ReceiptPayload) -> Artifact<ReceiptPayload> {
+        let signature = self.sign(receipt.digest());
+        Artifact::new(receipt, &signature, None)
     }
 }
 

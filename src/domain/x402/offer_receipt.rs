@@ -84,16 +84,20 @@ pub struct Artifact<P> {
 impl OfferPayload {
     /// The offer of `requirement` that `quote` makes: its part that strangers understand.
     pub fn of_quote(quote: &Quote, requirement: &Requirement<'_>) -> Self {
-        let wire = requirement.to_wire();
+        Self::of_wire(&requirement.to_wire(), &quote.resource, quote.valid_until.as_secs())
+    }
+
+    /// The offer of one way to pay for `resource`, until `valid_until` in seconds since the epoch.
+    pub fn of_wire(way: &PaymentRequirements, resource: &str, valid_until: u64) -> Self {
         Self {
             version: VERSION,
-            resource_url: quote.resource.clone(),
-            scheme: wire.scheme,
-            network: wire.network,
-            asset: wire.asset,
-            pay_to: wire.pay_to,
-            amount: wire.amount,
-            valid_until: quote.valid_until.as_secs(),
+            resource_url: resource.to_owned(),
+            scheme: way.scheme.clone(),
+            network: way.network.clone(),
+            asset: way.asset.clone(),
+            pay_to: way.pay_to.clone(),
+            amount: way.amount.clone(),
+            valid_until,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::domain::x402::TokenDomains;
 use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
 use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{listing_digest, quote_hash, receipt_digest};
+use crate::domain::x402::offer_receipt::{Artifact, OfferPayload, ReceiptPayload};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::edge::keys::key::SigningKey;
@@ -183,5 +184,15 @@ impl ServiceSigner for LocalServiceSigner {
     fn sign_receipt(&self, receipt: Receipt) -> SignedReceipt {
         let signature = self.key.sign(receipt_digest(&receipt));
         SignedReceipt { receipt, service_key: self.key.address(), signature }
+    }
+
+    fn sign_offer(&self, offer: OfferPayload, accept_index: Option<u64>) -> Artifact<OfferPayload> {
+        let signature = self.key.sign(offer.digest());
+        Artifact::new(offer, &signature, accept_index)
+    }
+
+    fn sign_received(&self, receipt: ReceiptPayload) -> Artifact<ReceiptPayload> {
+        let signature = self.key.sign(receipt.digest());
+        Artifact::new(receipt, &signature, None)
     }
 }

@@ -9,3 +9,6 @@
 
 mod headers;
 mod listening;
+mod paying;
+mod selling;
+mod world;

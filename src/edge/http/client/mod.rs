@@ -1,0 +1,384 @@
+//! A client that pays: a request that is answered with an offer is paid, and made once more.
+//!
+//! The offer is a stranger's word. It has to be for the origin that was called, and what may be signed of
+//! it is the payer's policy and registry to say. One request is one payment: asked again by its name it
+//! shows the very same authorization. It follows no redirects, because what a request carries is meant
+//! for one origin, and it connects to nothing that its reach does not let it.
+
+mod origin;
+mod purse;
+
+pub use origin::{Origin, OriginError, Reach};
+pub use purse::{PayerPurse, Signed, Unpaid};
+
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TRANSFER_ENCODING};
+use axum::http::{Method, StatusCode};
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+
+use super::first::{self, FirstPayment};
+use super::header::{
+    self, HeaderError, PAYMENT_REQUIRED, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE,
+};
+use super::limits::{PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX};
+use super::sell::Version;
+use crate::domain::fault::{Class, Fault};
+use crate::domain::id::{PaymentId, RequestId};
+use crate::domain::x402::PaymentError;
+use crate::domain::x402::error::Message;
+use crate::domain::x402::read::{OBJECT_LEN_MAX, parse_settlement};
+use crate::domain::x402::wire::{PaymentRequired, SettlementResponse};
+use crate::runtime::payer::{OfferedPreview, PayError};
+
+/// Longest body that is sent, in bytes.
+pub const SENT_LEN_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest answer that is read, in bytes.
+pub const READ_LEN_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a whole exchange may take: a payee settles before it answers.
+const EXCHANGE_MAX: Duration = Duration::from_secs(180);
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCall {
+    /// The caller's name for it: the same again is the same payment.
+    pub request: Option<RequestId>,
+    /// How.
+    pub method: Method,
+    /// Where.
+    pub url: String,
+    /// With which headers; none of a payment.
+    pub headers: HeaderMap,
+    /// With which body.
+    pub body: Bytes,
+}
+
+/// An answer, read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// What was paid for it, if anything was.
+    pub paid: Option<Paid>,
+}
+
+/// What was paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paid {
+    /// The payment.
+    pub payment: PaymentId,
+    /// What the payee says of the settlement, where it says it legibly.
+    pub settlement: Option<SettlementResponse>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The URL is none, or leads where it must not.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// The caller brings a payment of its own.
+    #[error("`{0}` is set here, and not by the caller")]
+    OwnPayment(&'static str),
+    /// The body is longer than what is sent.
+    #[error("the body has {len} bytes, at most {SENT_LEN_MAX} are sent")]
+    BodyTooLong {
+        /// How long.
+        len: usize,
+    },
+    /// Nobody answered, and nothing was paid.
+    #[error("no answer from {origin}: {problem}")]
+    Unreachable {
+        /// Who was called.
+        origin: Origin,
+        /// What happened.
+        problem: String,
+    },
+    /// The offer does not read, and nothing was paid.
+    #[error("the offer of {origin} does not read: {error}")]
+    Offer {
+        /// Whose.
+        origin: Origin,
+        /// What was wrong.
+        error: HeaderError,
+    },
+    /// It is not paid.
+    #[error(transparent)]
+    Pay(#[from] PayError),
+    /// A payment was shown, and no answer came.
+    #[error("{payment} was shown to {origin}, and no answer came: {problem}")]
+    InDoubt {
+        /// Which.
+        payment: PaymentId,
+        /// To whom.
+        origin: Origin,
+        /// What happened.
+        problem: String,
+    },
+}
+
+impl Fault for FetchError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Origin(inner) => inner.code(),
+            Self::OwnPayment(_) => "fetch.own_payment",
+            Self::BodyTooLong { .. } => "fetch.body_too_long",
+            Self::Unreachable { .. } => "fetch.unreachable",
+            Self::Offer { .. } => "fetch.offer",
+            Self::Pay(inner) => inner.code(),
+            Self::InDoubt { .. } => "fetch.in_doubt",
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Origin(_)
+            | Self::OwnPayment(_)
+            | Self::BodyTooLong { .. }
+            | Self::Offer { .. } => Class::Final,
+            Self::Unreachable { .. } => Class::Later,
+            Self::Pay(inner) => inner.class(),
+            Self::InDoubt { .. } => Class::InDoubt,
+        }
+    }
+}
+
+/// An offer as it came.
+struct Offered {
+    offer: PaymentRequired,
+    version: Version,
+}
+
+/// What came of the first try.
+enum First {
+    Free(Box<Fetched>),
+    Asked(Box<Offered>),
+}
+
+/// A client that pays from one purse.
+#[derive(Clone)]
+pub struct HttpPayer {
+    http: reqwest::Client,
+    purse: PayerPurse,
+    reach: Reach,
+}
+
+impl HttpPayer {
+    /// Pays from `purse`, and connects to nothing beyond `reach`.
+    ///
+    /// # Panics
+    /// Where the system has no randomness to start a client with.
+    pub fn new(purse: PayerPurse, reach: Reach) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .dns_resolver(origin::Names::new(reach))
+            .connect_timeout(CONNECT_MAX)
+            .timeout(EXCHANGE_MAX)
+            .build()
+            .expect("a client without TLS needs nothing of the system");
+        Self { http, purse, reach }
+    }
+
+    /// Makes a request, and pays for it where it has to be paid and the policy allows it.
+    ///
+    /// # Errors
+    /// [`FetchError`]. A status that refuses the request is an answer like any other.
+    pub async fn fetch(&self, call: HttpCall) -> Result<Fetched, FetchError> {
+        let origin = check_call(&call, self.reach)?;
+        let offered = match self.first(&call, &origin).await? {
+            First::Free(fetched) => return Ok(*fetched),
+            First::Asked(offered) => *offered,
+        };
+        let unpaid = unpaid(&call, &origin, offered.offer);
+        let signed = self.purse.pay(unpaid).await?;
+        self.pay(&call, &origin, signed, offered.version).await
+    }
+
+    /// What a request would cost, and what would be decided; `None` where nothing is asked. Nothing is
+    /// held or signed.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn preview(&self, call: HttpCall) -> Result<Option<OfferedPreview>, FetchError> {
+        let origin = check_call(&call, self.reach)?;
+        match self.first(&call, &origin).await? {
+            First::Free(_) => Ok(None),
+            First::Asked(offered) => {
+                let unpaid = unpaid(&call, &origin, offered.offer);
+                Ok(Some(self.purse.preview(unpaid).await?))
+            }
+        }
+    }
+
+    async fn first(&self, call: &HttpCall, origin: &Origin) -> Result<First, FetchError> {
+        let unreachable = |problem: String| {
+            let origin = origin.clone();
+            FetchError::Unreachable { origin, problem }
+        };
+        let fetched = self.exchange(call, None).await.map_err(unreachable)?;
+        if fetched.status != StatusCode::PAYMENT_REQUIRED {
+            return Ok(First::Free(Box::new(fetched)));
+        }
+        let wrong = |error| FetchError::Offer { origin: origin.clone(), error };
+        match find_offer(&fetched).map_err(wrong)? {
+            Some(offered) => Ok(First::Asked(Box::new(offered))),
+            None => Ok(First::Free(Box::new(fetched))),
+        }
+    }
+
+    /// Shows a payment, once.
+    async fn pay(
+        &self,
+        call: &HttpCall,
+        origin: &Origin,
+        signed: Signed,
+        version: Version,
+    ) -> Result<Fetched, FetchError> {
+        let payment = signed.payment;
+        let (origin, doubt) =
+            (origin.clone(), |origin, problem| FetchError::InDoubt { payment, origin, problem });
+        let Some(shown) = show(&signed, version) else {
+            return Err(doubt(origin, "its version of the protocol has no words for it".into()));
+        };
+        let fetched = match self.exchange(call, Some(shown)).await {
+            Ok(fetched) => fetched,
+            // Dropped unconcluded: the outcome is open until the chain speaks.
+            Err(problem) => return Err(doubt(origin, problem)),
+        };
+        let settlement = find_settlement(&fetched.headers);
+        match &settlement {
+            Some(said) => signed.conclude(Some(said.clone())),
+            None if is_refusal(fetched.status) => signed.conclude_refused(),
+            None => signed.conclude(None),
+        }
+        Ok(Fetched { paid: Some(Paid { payment, settlement }), ..fetched })
+    }
+
+    async fn exchange(&self, call: &HttpCall, shown: Option<Shown>) -> Result<Fetched, String> {
+        let mut headers = call.headers.clone();
+        if let Some((name, value)) = shown {
+            headers.insert(name, value);
+        }
+        let request = self.http.request(call.method.clone(), &call.url).headers(headers);
+        let sent = request.body(call.body.clone()).send().await;
+        // Its own words may have the URL with its query in them.
+        let mut response = sent.map_err(|error| error.without_url().to_string())?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = BytesMut::new();
+        loop {
+            let chunk = response.chunk().await;
+            match chunk.map_err(|error| error.without_url().to_string())? {
+                Some(chunk) if body.len().saturating_add(chunk.len()) <= READ_LEN_MAX => {
+                    body.extend_from_slice(&chunk);
+                }
+                Some(_) => return Err(format!("the answer has more than {READ_LEN_MAX} bytes")),
+                None => break,
+            }
+        }
+        Ok(Fetched { status, headers, body: body.freeze(), paid: None })
+    }
+}
+
+type Shown = (axum::http::HeaderName, axum::http::HeaderValue);
+
+/// A payment as it is shown in its payee's version.
+fn show(signed: &Signed, version: Version) -> Option<Shown> {
+    let mut headers = HeaderMap::new();
+    match version {
+        Version::Second => {
+            let payload = &signed.payload;
+            header::put(&mut headers, PAYMENT_SIGNATURE, payload, PAYMENT_TEXT_MAX).ok()?;
+        }
+        Version::First => {
+            let payment = FirstPayment::of(&signed.payload)?;
+            header::put(&mut headers, X_PAYMENT, &payment, PAYMENT_TEXT_MAX).ok()?;
+        }
+    }
+    let (name, mut value) = headers.into_iter().next()?;
+    value.set_sensitive(true);
+    name.map(|name| (name, value))
+}
+
+/// A status by which a payee says that it took nothing.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error()
+}
+
+fn check_call(call: &HttpCall, reach: Reach) -> Result<Origin, FetchError> {
+    for (name, text) in [(&PAYMENT_SIGNATURE, "payment-signature"), (&X_PAYMENT, "x-payment")] {
+        if call.headers.contains_key(name) {
+            return Err(FetchError::OwnPayment(text));
+        }
+    }
+    for (name, text) in [
+        (&HOST, "host"),
+        (&CONTENT_LENGTH, "content-length"),
+        (&TRANSFER_ENCODING, "transfer-encoding"),
+    ] {
+        if call.headers.contains_key(name) {
+            return Err(FetchError::OwnPayment(text));
+        }
+    }
+    if call.body.len() > SENT_LEN_MAX {
+        return Err(FetchError::BodyTooLong { len: call.body.len() });
+    }
+    Ok(Origin::of(&call.url, reach)?)
+}
+
+/// The offer in a 402: in its header, or else in its body, where version 1 has it.
+fn find_offer(fetched: &Fetched) -> Result<Option<Offered>, HeaderError> {
+    if let Some(offer) = header::find_offer(&fetched.headers)? {
+        return Ok(Some(Offered { offer, version: Version::Second }));
+    }
+    if fetched.body.len() > OBJECT_LEN_MAX {
+        return Ok(None);
+    }
+    match first::parse_required(&fetched.body) {
+        Ok(required) => {
+            let offer = required.to_second();
+            Ok(Some(Offered { offer, version: Version::First }))
+        }
+        // A 402 that says nothing of x402 is an answer like any other.
+        Err(PaymentError::Version { .. } | PaymentError::Malformed { .. }) => Ok(None),
+        Err(error) => Err(HeaderError::Unreadable { name: PAYMENT_REQUIRED, error }),
+    }
+}
+
+/// What a payee says of the settlement, in either version.
+fn find_settlement(headers: &HeaderMap) -> Option<SettlementResponse> {
+    if let Some(said) = header::find_settlement(headers) {
+        return Some(said);
+    }
+    let text = header::find_one(headers, &X_PAYMENT_RESPONSE).ok()??;
+    let (name, message) = (&X_PAYMENT_RESPONSE, Message::Settlement);
+    let json = header::decode(name, text, SETTLEMENT_TEXT_MAX, message).ok()?;
+    parse_settlement(&json).ok().map(first::settlement_to_second)
+}
+
+fn unpaid(call: &HttpCall, origin: &Origin, offer: PaymentRequired) -> Unpaid {
+    let mut hash = Sha256::new();
+    let content_type = call.headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    for part in [call.url.as_bytes(), content_type, &call.body] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    Unpaid {
+        request: call.request,
+        origin: origin.clone(),
+        method: call.method.clone(),
+        message: B256::from(<[u8; 32]>::from(hash.finalize())),
+        offer,
+    }
+}
