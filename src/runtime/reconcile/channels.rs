@@ -109,9 +109,23 @@ impl Reconciler {
             };
             let block = FinalBlock { hash: sighting.block, time_s: sighting.block_time_s };
             let over = block.time_s >= filling.deposit.valid_before_s;
-            if over && matches!(sighting.nonce, NonceState::Unused | NonceState::Canceled { .. }) {
-                let channel = filling.opened.id;
-                self.tell(ChannelCommand::ExpireDeposit { channel, block }).await?;
+            let channel = filling.opened.id;
+            match sighting.nonce {
+                NonceState::Unused | NonceState::Canceled { .. } if over => {
+                    self.tell(ChannelCommand::ExpireDeposit { channel, block }).await?;
+                }
+                // It arrived, and this process or one before it died before that was written: no
+                // transfer tells of it any more.
+                NonceState::Used { transaction, block: height, .. }
+                    if self.has_followed(&filling, height).await? =>
+                {
+                    let confirm = ChannelCommand::ConfirmDeposit { channel, transaction, block };
+                    self.tell(confirm).await?;
+                }
+                NonceState::Unused
+                | NonceState::Canceled { .. }
+                | NonceState::Used { .. }
+                | NonceState::UsedWithoutTrace => {}
             }
         }
         let open = move |ledger: &Ledger| {
@@ -143,6 +157,18 @@ impl Reconciler {
             round.closed = round.closed.saturating_add(1);
         }
         Ok(Ok(()))
+    }
+
+    /// Whether what moved in the payer's wallet is counted up to this block: before, the deposit's own
+    /// transfer is still to come, and would be taken for a foreign one.
+    async fn has_followed(&self, filling: &Filling, height: u64) -> Result<bool, Refused> {
+        let terms = filling.opened.terms;
+        let look = move |ledger: &Ledger| {
+            let wallet = ledger.find_wallet_at(terms.payer);
+            let position = wallet.and_then(|wallet| wallet.find(terms.asset));
+            position.is_some_and(|position| position.up_to >= height)
+        };
+        self.treasury.read(look).await
     }
 
     async fn tell(&self, command: ChannelCommand) -> Result<(), Refused> {

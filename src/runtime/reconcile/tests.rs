@@ -7,6 +7,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod channels;
+
 use alloy::primitives::{Address, B256, Signature};
 
 use super::*;
