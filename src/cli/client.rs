@@ -16,7 +16,7 @@ use super::config;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::running;
-use super::up::system;
+use super::up::{reach, system};
 
 /// How long a node may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ impl Client {
             Some(socket) => vec![running::endpoint(&format!("unix:{}", socket.display()))],
             None => running::endpoints(config),
         };
-        let channel = connect(&endpoints).await?;
+        let channel = connect(&endpoints, &reach(config, true)?).await?;
         let bearer = match socket {
             Some(_) => None,
             None => Some(bearer(&open_operator_token(&operator.token_file)?)),
@@ -57,10 +57,10 @@ impl Client {
 }
 
 /// The first that answers.
-async fn connect(endpoints: &[String]) -> Result<Channel, Failure> {
+async fn connect(endpoints: &[String], reach: &Reach) -> Result<Channel, Failure> {
     let mut silent = Vec::new();
     for endpoint in endpoints {
-        match connect_one(endpoint, Reach::Loopback).await {
+        match connect_one(endpoint, reach.clone()).await {
             Ok(channel) => return Ok(channel),
             Err(error) => silent.push(error.to_string()),
         }

@@ -12,13 +12,11 @@ use bursar::domain::order::Units;
 use bursar::domain::quote::PayBy;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{
-    Config, FreeSettings, NetworkSettings, PaidBy, PayTo as Receiver, ProviderSettings,
+    Config, FreeSettings, Listen, NetworkSettings, PaidBy, PayTo as Receiver, ProviderSettings,
     SecretSource,
 };
 use bursar::edge::evm::{Evm, EvmSettler};
-use bursar::edge::grpc::{
-    Address, Doors, GrpcDirectory, Listener, Reach, connect_one, serve_directory,
-};
+use bursar::edge::grpc::{Doors, GrpcDirectory, connect_one, serve_directory};
 use bursar::edge::http::openai::Face;
 use bursar::edge::http::upstream::Upstream;
 use bursar::edge::journal::Options;
@@ -42,7 +40,7 @@ use super::resale;
 use super::running;
 use super::signals::Signals;
 use super::telemetry;
-use super::up::{address, rail_plan, system};
+use super::up::{bind, rail_plan, reach, system};
 use crate::librarian::Librarian;
 use crate::scribe::Scribe;
 
@@ -115,9 +113,8 @@ async fn start(
         }
     };
     let service = service_key(config)?;
-    let at = address(&settings.listen);
-    let bound = Listener::bind(&at, "listen in its [provider] section");
-    let listener = bound.await.map_err(|error| Failure::of(&error))?;
+    let listener = bind(&settings.listen, "listen in its [provider] section").await?;
+    let listener = listener.found_at(settings.public.clone());
     let pay_by = ways(&settings, pay_to.address(), settler.account());
     let (engine, wares) = goods(&settings).await?;
     let provider = Provider::start(ProviderPlan {
@@ -300,7 +297,7 @@ async fn directory_of(config: &Config) -> Result<Arc<dyn Directory>, Failure> {
     let endpoints = configured.map_or_else(|| running::endpoints(config), |one| vec![one]);
     let mut silent = Vec::new();
     for endpoint in &endpoints {
-        match connect_one(endpoint, Reach::Loopback).await {
+        match connect_one(endpoint, reach(config, true)?).await {
             Ok(channel) => return Ok(Arc::new(GrpcDirectory::new(channel))),
             Err(error) => silent.push(error.to_string()),
         }
@@ -318,11 +315,10 @@ pub fn directory(
 ) -> Result<Exit, Failure> {
     let config = config::load(args)?;
     telemetry::start(&config.telemetry);
-    let at = listen.map_or_else(|| address(&config.directory.listen), Address::Tcp);
+    let at = listen.map_or_else(|| config.directory.listen.clone(), Listen::Tcp);
     runtime()?.block_on(async {
         let signals = Signals::catch()?;
-        let bound = Listener::bind(&at, "--listen").await;
-        let listener = bound.map_err(|error| Failure::of(&error))?;
+        let listener = bind(&at, "--listen").await?;
         let at = listener.address().to_string();
         output.show(&serde_json::json!({ "directory": at }), || format!("directory at {at}"));
         let registry = Arc::new(Registry::new(Arc::new(SystemClock), config.policy.assets));

@@ -55,6 +55,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
     let upstream = UpstreamSettings { url: url.clone(), key, models: asked.model.clone() };
     let settings = ProviderSettings {
         listen: Listen::Tcp(asked.listen),
+        public: None,
         engine: name.clone(),
         upstream: Some(upstream),
         capability: name.clone(),

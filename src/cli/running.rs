@@ -52,8 +52,9 @@ pub fn endpoints(config: &Config) -> Vec<String> {
     endpoints
 }
 
-/// A Unix socket's endpoint has a whole path.
+/// A Unix socket's endpoint has a whole path; who listens everywhere is found on this machine too.
 pub fn endpoint(shown: &str) -> String {
+    let shown = &shown.replacen("//0.0.0.0:", "//127.0.0.1:", 1).replacen("//[::]:", "//[::1]:", 1);
     let socket = shown.strip_prefix("unix:").map(Path::new);
     match socket.and_then(|socket| std::path::absolute(socket).ok()) {
         Some(whole) => format!("unix:{}", whole.display()),

@@ -18,9 +18,12 @@ use bursar::edge::config::{
 };
 use bursar::edge::evm;
 use bursar::edge::grpc::node::{Fund, ReadPolicy};
-use bursar::edge::grpc::{Address, GrpcConnector, GrpcDirectory, Listener, Reach, connect_one};
+use bursar::edge::grpc::{
+    Address, GrpcConnector, GrpcDirectory, Listener, Reach, Secured, connect_one,
+};
 use bursar::edge::journal::{Options, Page, PaymentFilter, Views};
 use bursar::edge::keys::{NodeSecrets, SigningKey};
+use bursar::edge::tls::{self, Speaks};
 use bursar::node::{NodePlan, PayerNode, RailPlan, SandboxChain, StartError, connect_rail};
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
@@ -73,7 +76,10 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
     }
     let mut config = config::load(args)?;
     if let Some(listen) = up.listen {
-        config.server.listen = Listen::Tcp(listen);
+        config.server.listen = match config.server.listen {
+            Listen::Tls { files, .. } => Listen::Tls { at: listen, files },
+            Listen::Tcp(_) | Listen::Unix(_) => Listen::Tcp(listen),
+        };
     }
     if let Some(metrics) = up.metrics {
         config.server.metrics = Some(metrics);
@@ -121,7 +127,7 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
         rails: chains.rails.clone(),
         directory,
         registry: serves_directory.then_some(registry),
-        connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
+        connector: Arc::new(GrpcConnector::new(reach(&config, false)?)),
         listeners,
         operator_token: secrets.operator.hash(),
         read_policy: read_policy(),
@@ -294,7 +300,7 @@ async fn directory(
     match config.directory.connect.first() {
         None => Ok(registry.clone()),
         Some(endpoint) => {
-            let channel = connect_one(endpoint, Reach::Loopback).await;
+            let channel = connect_one(endpoint, reach(config, true)?).await;
             let channel = channel.map_err(|error| {
                 Failure::new(Exit::NoNode, "cli.no_directory", format!("{endpoint}: {error}"))
             })?;
@@ -304,22 +310,41 @@ async fn directory(
 }
 
 async fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
-    let mut addresses = vec![(address(&config.server.listen), "--listen")];
+    let mut listeners = vec![bind(&config.server.listen, "--listen").await?];
     if let Some(socket) = &config.server.operator.socket {
-        addresses.push((Address::Unix(socket.clone()), "operator_socket in [server]"));
-    }
-    let mut listeners = Vec::new();
-    for (address, flag) in addresses {
-        let bound = Listener::bind(&address, flag).await;
-        listeners.push(bound.map_err(|error| Failure::of(&error))?);
+        let at = Listen::Unix(socket.clone());
+        listeners.push(bind(&at, "operator_socket in [server]").await?);
     }
     Ok(listeners)
+}
+
+/// A listener at a configured address, with its certificate where it has one.
+pub async fn bind(listen: &Listen, flag: &'static str) -> Result<Listener, Failure> {
+    let tls = match listen {
+        Listen::Tls { files, .. } => {
+            let read = tls::server(&files.cert, &files.key);
+            Some(read.map_err(|error| Failure::of(&error))?)
+        }
+        Listen::Tcp(_) | Listen::Unix(_) => None,
+    };
+    let bound = Listener::bind_with(&address(listen), flag, tls).await;
+    bound.map_err(|error| Failure::of(&error))
+}
+
+/// How far this configuration reaches: this machine in the clear, and by TLS whom its roots vouch for.
+/// `own` are places that the configuration names itself: they may be on private addresses.
+pub fn reach(config: &Config, own: bool) -> Result<Reach, Failure> {
+    let roots = tls::client(config.discovery.ca.as_deref(), Speaks::Http2);
+    let roots = roots.map_err(|error| Failure::of(&error))?;
+    let private = own || config.discovery.allow_private;
+    Ok(Reach::Secured(Secured { roots, private }))
 }
 
 /// A configured address as a server takes it.
 pub fn address(listen: &Listen) -> Address {
     match listen {
         Listen::Tcp(tcp) => Address::Tcp(*tcp),
+        Listen::Tls { at, .. } => Address::Tls(*at),
         Listen::Unix(path) => Address::Unix(path.clone()),
     }
 }

@@ -199,7 +199,7 @@ impl Provider {
         let (network, genesis) = (plan.settler.network(), plan.genesis);
         unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
 
-        let endpoint = plan.listener.address().to_string();
+        let endpoint = plan.listener.endpoint();
         let delegation = plan.pay_to.delegate_to(plan.service_key.address())?;
         let signer = Arc::new(LocalServiceSigner::new(plan.service_key));
         let wares: Vec<Ware> = plan.wares.iter().map(listed).collect();

@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::node_commands::{House as Home, Running, endpoint};
+
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A certificate for `127.0.0.1` and `localhost`, and its key, in files.
@@ -178,4 +180,35 @@ fn a_key_that_cannot_be_read_is_refused_without_a_word_of_what_it_says() {
     std::fs::write(&other, "secret").unwrap();
     let unread = tls::server(&cert, &other).unwrap_err();
     assert_eq!(unread, tls::TlsError::Key { file: other });
+}
+
+#[test]
+fn a_node_with_a_certificate_is_reached_by_it_and_its_providers_too() {
+    let house = Home::new();
+    let (cert, key) = certified(house.path(), "node");
+    let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
+    let text = bursar::edge::config::default_sandbox_file();
+    let believed = format!("[discovery]\nca = \"{}\"", cert.display());
+    let text = text.replacen("[discovery]", &believed, 1);
+    let server = format!("{text}\n[server]\nlisten = \"0.0.0.0:0\"\n{tls}\n");
+    std::fs::write(house.path().join("bursar.toml"), server).unwrap();
+    let node = Running::start(house.path(), &["up", "--metrics", "127.0.0.1:0"]);
+    assert!(endpoint(&node).starts_with("https://0.0.0.0:"), "{}", endpoint(&node));
+    house.answer(&["agent", "add", "scout-1", "--role", "worker"]);
+
+    let shop = format!(
+        "\n[wallet.till]\nkey = \"keystore:till\"\n\n[provider.scribe]\nengine = \"scribe\"\n\
+         capability = \"text.generate\"\nmodel = \"bursar-scribe-1\"\nnetwork = \"sandbox\"\n\
+         price = {{ call = \"0.001 USD\" }}\npay_to = \"wallet/till\"\nlisten = \"127.0.0.1:0\"\n{tls}\n"
+    );
+    let provider = house.open_shop(&shop);
+    let at = provider.said()[0]["endpoint"].as_str().unwrap();
+    assert!(at.starts_with("https://127.0.0.1:"), "{at}");
+    // By its root a stranger finds nothing wrong; without it nobody gets that far.
+    let ca = cert.display().to_string();
+    let probe = ["doctor", "provider", at, "--capability", "text.generate"];
+    let (exit, found) = house.report(&[&probe[..], &["--ca", &ca]].concat());
+    assert_eq!(exit, 0, "{found}");
+    assert_eq!(house.report(&probe).0, 4);
+    assert_eq!((provider.stop(), node.stop()), (0, 0));
 }

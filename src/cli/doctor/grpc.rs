@@ -63,7 +63,7 @@ pub async fn probe(
         return;
     };
     look_at_quote(&quoted.quote, &order, endpoint, findings);
-    look_at_listing(config, &quoted.quote, &order, endpoint, findings).await;
+    look_at_listing((config, reach), &quoted.quote, &order, endpoint, findings).await;
     look_at_price(config, &service, quoted.quote, order, findings).await;
 }
 
@@ -92,7 +92,7 @@ fn look_at_quote(signed: &SignedQuote, order: &Order, endpoint: &str, findings: 
 
 /// Whether it is listed, and lets the service key speak for whom it pays.
 async fn look_at_listing(
-    config: &Config,
+    (config, reach): (&Config, &Reach),
     signed: &SignedQuote,
     order: &Order,
     endpoint: &str,
@@ -109,7 +109,7 @@ async fn look_at_listing(
         networks: Vec::new(),
     };
     for directory in directories {
-        let Ok(channel) = connect_one(&directory, Reach::Loopback).await else { continue };
+        let Ok(channel) = connect_one(&directory, reach.clone()).await else { continue };
         let Ok(listed) = GrpcDirectory::new(channel).find(&query).await else { continue };
         let own = |listing: &&bursar::domain::listing::SignedListing| {
             listing.listing.provider == signed.quote.provider

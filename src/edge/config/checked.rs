@@ -13,6 +13,7 @@ use crate::domain::policy::PolicyDocument;
 use crate::edge::config::network::NetworkSettings;
 use crate::edge::config::problem::Problem;
 use crate::edge::config::provider::ProviderSettings;
+use crate::edge::config::secured::TlsFiles;
 use crate::edge::config::settlement::Expected;
 
 /// Everything that `bursar.toml` says, checked as a whole.
@@ -72,6 +73,13 @@ pub struct ChannelSettings {
 pub enum Listen {
     /// On loopback; port 0 takes any that is free.
     Tcp(SocketAddr),
+    /// On any address, by TLS.
+    Tls {
+        /// The address; port 0 takes any that is free.
+        at: SocketAddr,
+        /// How it proves who it is.
+        files: TlsFiles,
+    },
     /// On a Unix socket.
     Unix(PathBuf),
 }
@@ -79,7 +87,7 @@ pub enum Listen {
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(addr) => write!(f, "{addr}"),
+            Self::Tcp(addr) | Self::Tls { at: addr, .. } => write!(f, "{addr}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -155,8 +163,10 @@ pub struct DirectorySettings {
 }
 
 /// What may be found.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
+    /// Whose certificates are believed, as PEM; `None` believes the public web's roots.
+    pub ca: Option<PathBuf>,
     /// Whether providers on loopback and private addresses count.
     pub allow_private: bool,
 }

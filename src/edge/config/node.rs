@@ -17,6 +17,7 @@ use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::Networks;
 use crate::edge::config::problem::Kind;
 use crate::edge::config::reader::{Item, Section, Source};
+use crate::edge::config::secured::{read_ca, read_listen};
 
 /// The port of a node for agents and the operator.
 const PORT: u16 = 8402;
@@ -60,7 +61,7 @@ pub(super) fn zone(item: &Item<'_>) -> Option<String> {
 }
 
 pub(super) fn read_server(source: &Source<'_>, section: &Section<'_>) -> Option<Server> {
-    let listen = section.find("listen").map(|item| listener(source, &item));
+    let listen = read_listen(section, loopback(PORT), true);
     let socket = section.find("operator_socket").map(|item| path(source, &item));
     let token = path_or(source, section, "operator_token_file", "keys/operator.token");
     let metrics = section.find("metrics").map(|item| match item.text()? {
@@ -69,7 +70,7 @@ pub(super) fn read_server(source: &Source<'_>, section: &Section<'_>) -> Option<
     });
     section.end();
     Some(Server {
-        listen: listen.unwrap_or(Some(Listen::Tcp(loopback(PORT))))?,
+        listen: listen?,
         operator: Access {
             socket: socket.map_or(Some(None), |path| path.map(Some))?,
             token_file: token?,
@@ -161,18 +162,18 @@ fn key_source(item: &Item<'_>) -> Option<KeySource> {
 }
 
 pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings> {
-    let listen = section.find("listen").map(|item| tcp(&item));
+    let listen = read_listen(section, loopback(DIRECTORY_PORT), false);
     let serve = section.find("serve").map(|item| item.flag());
     let connect = section.find("connect").and_then(|item| {
         // All of them before the verdict, so that each bad one is reported.
-        let read: Vec<_> = item.list()?.iter().map(endpoint).collect();
+        let read: Vec<_> = item.list()?.iter().map(endpoint_or_tls).collect();
         read.into_iter().collect::<Option<Vec<String>>>()
     });
     let bounds = (Duration::from_secs(10), Duration::from_secs(3600));
     let lease = span_within(section, "lease", Duration::from_secs(60), bounds);
     section.end();
     Some(DirectorySettings {
-        listen: Listen::Tcp(listen.unwrap_or(Some(loopback(DIRECTORY_PORT)))?),
+        listen: listen?,
         serve: serve.unwrap_or(Some(true))?,
         connect: connect.unwrap_or_default(),
         lease,
@@ -203,8 +204,9 @@ pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<C
 
 pub(super) fn read_discovery(section: &Section<'_>) -> Discovery {
     let allow_private = section.find("allow_private").and_then(|item| item.flag());
+    let ca = read_ca(section).flatten();
     section.end();
-    Discovery { allow_private: allow_private.unwrap_or(false) }
+    Discovery { allow_private: allow_private.unwrap_or(false), ca }
 }
 
 pub(super) fn read_telemetry(section: &Section<'_>) -> Option<Telemetry> {
@@ -230,8 +232,8 @@ pub(super) fn read_telemetry(section: &Section<'_>) -> Option<Telemetry> {
     })
 }
 
-const TLS_TO_COME: &str =
-    "127.0.0.1 or [::1]: until Bursar speaks TLS, tokens and payments would travel in the clear";
+const NEEDS_TLS: &str =
+    "127.0.0.1 or [::1], or tls = { cert, key }: tokens and payments do not travel in the clear";
 
 /// A loopback address and a port.
 pub(super) fn tcp(item: &Item<'_>) -> Option<SocketAddr> {
@@ -243,16 +245,31 @@ pub(super) fn tcp(item: &Item<'_>) -> Option<SocketAddr> {
     if addr.ip().is_loopback() {
         Some(addr)
     } else {
-        item.wrong(Kind::NotLoopback, format!("others could reach {addr}"), TLS_TO_COME)
+        item.wrong(Kind::NotLoopback, format!("others could reach {addr}"), NEEDS_TLS)
     }
 }
 
-/// A loopback address and a port, or `unix:` and a path.
-pub(super) fn listener(source: &Source<'_>, item: &Item<'_>) -> Option<Listen> {
+/// `unix:` and a path.
+pub(super) fn socket(source: &Source<'_>, item: &Item<'_>) -> Option<Listen> {
     match item.text()?.strip_prefix("unix:") {
         Some(path) if !path.is_empty() => Some(Listen::Unix(beside(source.path, path))),
-        Some(_) => item.wrong(Kind::BadValue, "no path".to_owned(), "unix:run/bursar.sock"),
-        None => tcp(item).map(Listen::Tcp),
+        _ => item.wrong(Kind::BadValue, "no path".to_owned(), "unix:run/bursar.sock"),
+    }
+}
+
+/// `https://` to any host, or what [`endpoint`] is.
+fn endpoint_or_tls(item: &Item<'_>) -> Option<String> {
+    match item.text()?.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("https") => {
+            let whole = uri.port_u16().is_some() && uri.path() == "/" && uri.query().is_none();
+            let text = item.text()?;
+            if whole && !text.contains('@') {
+                return Some(text.trim_end_matches('/').to_owned());
+            }
+            let what = format!("`{text}` is no endpoint");
+            item.wrong(Kind::BadValue, what, "\"https://HOST:PORT\"")
+        }
+        _ => endpoint(item),
     }
 }
 
@@ -275,13 +292,13 @@ pub(super) fn endpoint(item: &Item<'_>) -> Option<String> {
     let near = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if scheme != "http" || !near {
         let what = format!("{scheme}://{host} is not on this machine");
-        return item.wrong(Kind::NotLoopback, what, format!("{right}: {TLS_TO_COME}"));
+        return item.wrong(Kind::NotLoopback, what, right);
     }
     Some(text.trim_end_matches('/').to_owned())
 }
 
 /// A path; a relative one begins in the configuration's folder.
-fn path(source: &Source<'_>, item: &Item<'_>) -> Option<PathBuf> {
+pub(super) fn path(source: &Source<'_>, item: &Item<'_>) -> Option<PathBuf> {
     let text = item.text()?;
     if text.is_empty() || text.starts_with('~') || text.contains("://") {
         let what = format!("`{text}` is not a path");

@@ -14,10 +14,11 @@ use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
-use crate::edge::config::node::{Wallets, endpoint, tcp};
+use crate::edge::config::node::{Wallets, endpoint};
 use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
+use crate::edge::config::secured::{read_listen, read_public};
 use crate::edge::config::terms::{PriceSettings, read_price};
 use crate::edge::config::ways::{PaidBy, read_ways};
 
@@ -66,6 +67,8 @@ impl SecretSource {
 pub struct ProviderSettings {
     /// Where it listens.
     pub listen: Listen,
+    /// Where others find it, where that is not where it listens.
+    pub public: Option<String>,
     /// Which of the built-in engines does the work; of no meaning where there is an upstream.
     pub engine: Name,
     /// The server that does the work instead, with models and kinds of work of its own.
@@ -169,7 +172,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let name = |key, right: &str| {
         section.required(key, right).and_then(|item| item.parsed::<Name>("a name"))
     };
-    let listen = section.find("listen").map(|item| tcp(&item));
+    let listen = read_listen(section, ([127, 0, 0, 1], 0).into(), false);
+    let public = read_public(section);
     let upstream = section.find("upstream").is_some().then(|| read_upstream(section));
     // A server elsewhere has kinds of work and models of its own.
     let name = |key, right: &str| match &upstream {
@@ -198,7 +202,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
     Some(ProviderSettings {
-        listen: Listen::Tcp(listen.unwrap_or(Some(([127, 0, 0, 1], 0).into()))?),
+        listen: listen?,
+        public: public?,
         engine: engine?,
         upstream: upstream.map_or(Some(None), |read| read.map(Some))?,
         capability: capability?,

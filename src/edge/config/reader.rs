@@ -96,6 +96,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// The file that it is of.
+    pub fn source(&self) -> &'t Source<'t> {
+        self.source
+    }
+
     /// Whether the file has it.
     pub fn is_there(&self) -> bool {
         self.table.is_some()

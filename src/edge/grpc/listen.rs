@@ -99,6 +99,7 @@ pub struct Listener {
     address: Address,
     room: Arc<Semaphore>,
     tls: Option<TlsAcceptor>,
+    public: Option<String>,
     _file: Option<SocketFile>,
 }
 
@@ -157,12 +158,23 @@ impl Listener {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         // A Unix socket is this user's own: nothing on it crosses a network.
         let tls = tls.filter(|_| file.is_none());
-        Ok(Self { socket, address, room, tls, _file: file })
+        Ok(Self { socket, address, room, tls, public: None, _file: file })
     }
 
     /// Where it listens, with the port that was found; shown, it is an endpoint.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The same, that others find at `public`: a name, or another side of a gateway.
+    #[must_use]
+    pub fn found_at(self, public: Option<String>) -> Self {
+        Self { public, ..self }
+    }
+
+    /// Where others find it: its address, unless it was given another.
+    pub fn endpoint(&self) -> String {
+        self.public.clone().unwrap_or_else(|| self.address.to_string())
     }
 
     /// What speaks TLS on its connections, where it does.

@@ -23,6 +23,16 @@ const FILES: &[(&str, &[(usize, Kind)])] = &[
         &[(8, Kind::NotLoopback), (9, Kind::NotLoopback)],
     ),
     ("[server]\nlisten = \"8402\"", &[(8, Kind::BadValue)]),
+    ("[server]\nlisten = \"0.0.0.0:1\"\ntls = { cert = \"a.crt\" }", &[(9, Kind::MissingKey)]),
+    (
+        "[server]\ntls = { cert = \"~/a\", key = \"b\", ca = \"c\" }",
+        &[(8, Kind::BadValue), (8, Kind::UnknownKey)],
+    ),
+    ("[directory]\nlisten = \"0.0.0.0:1\"", &[(8, Kind::NotLoopback)]),
+    (
+        "[directory]\nconnect = [\"https://a.example:1/x\", \"https://a.example\"]",
+        &[(8, Kind::BadValue), (8, Kind::BadValue)],
+    ),
     ("[server]\nlisten = 8402", &[(8, Kind::WrongType)]),
     ("[ledger]\npath = \"~/x.db\"", &[(8, Kind::BadValue)]),
     ("[ledger]\nrequest_memory = \"30\"", &[(8, Kind::BadValue)]),
