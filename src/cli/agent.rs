@@ -1,11 +1,10 @@
-//! `bursar agent` and `bursar sandbox fund`: who is in the fleet, and sandbox money.
+//! `bursar agent`: who is in the fleet.
 
-use bursar::domain::money::Amount;
 use bursar::edge::grpc::pb;
 use bursar::edge::grpc::pb::operator_service_client::OperatorServiceClient;
 use serde::Serialize;
 
-use super::args::{AgentCommand, Args, SandboxCommand};
+use super::args::{AgentCommand, Args};
 use super::client::{refused, with_node};
 use super::exit::Exit;
 use super::failure::Failure;
@@ -13,9 +12,6 @@ use super::output::{Output, table};
 
 /// Agents in one answer at most.
 const PAGE_SIZE: u32 = 100;
-
-/// Decimals of the sandbox's USDC.
-const DECIMALS: usize = 6;
 
 #[derive(Serialize)]
 struct NewToken {
@@ -104,43 +100,4 @@ fn list(args: &Args, output: &Output) -> Result<(), Failure> {
         )
     });
     Ok(())
-}
-
-#[derive(Serialize)]
-struct Funded {
-    address: String,
-    amount_atomic: String,
-    transaction: String,
-}
-
-/// Mints sandbox money.
-pub fn fund(args: &Args, command: &SandboxCommand, output: &Output) -> Result<Exit, Failure> {
-    let SandboxCommand::Fund { address, amount } = command;
-    let atomic = atomic(amount).ok_or_else(|| {
-        let message =
-            format!("`{amount}` is not an amount: expected 25 or 0.5, six decimals at most");
-        Failure::new(Exit::Refused, "cli.bad_amount", message)
-    })?;
-    let message =
-        pb::FundSandboxRequest { address: address.to_string(), amount: atomic.to_string() };
-    let funded = with_node(args, async |client, _| {
-        let mut operator = OperatorServiceClient::new(client.channel.clone());
-        operator.fund_sandbox(client.request(message)).await.map_err(|status| refused(&status))
-    })?;
-    let transaction = funded.into_inner().transaction;
-    let shown =
-        Funded { address: address.to_string(), amount_atomic: atomic.to_string(), transaction };
-    output.show(&shown, || format!("{amount} USDC to {address} in {}", shown.transaction));
-    Ok(Exit::Done)
-}
-
-/// Whole units with at most six decimals, in atomic units.
-fn atomic(text: &str) -> Option<Amount> {
-    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
-    if rest.len() > DECIMALS || (text.contains('.') && rest.is_empty()) {
-        return None;
-    }
-    let digits = format!("{whole}{rest:0<DECIMALS$}");
-    let trimmed = digits.trim_start_matches('0');
-    if trimmed.is_empty() { None } else { trimmed.parse().ok() }
 }

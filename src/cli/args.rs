@@ -123,6 +123,8 @@ pub enum Command {
         #[arg(long, default_value_t = 1)]
         workers: usize,
     },
+    /// Try to pass a cap with real processes under real faults, and show the books afterwards.
+    Prove(ProveArgs),
 }
 
 /// How to run a node.
@@ -137,6 +139,9 @@ pub struct UpArgs {
     /// Where to serve `/metrics`, instead of what the configuration says.
     #[arg(long)]
     pub metrics: Option<SocketAddr>,
+    /// Make the sync after so many commits fail: on sandbox networks only, to see what holds.
+    #[arg(long, hide = true, value_name = "COMMITS")]
+    pub fail_sync_after: Option<u64>,
 }
 
 /// How to run the demo.
@@ -149,6 +154,29 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Leave the ledgers in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// How to try to pass a cap.
+#[derive(Debug, clap::Args)]
+pub struct ProveArgs {
+    /// For how long there are faults, in minutes; healing and closing the books come after.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    pub minutes: u64,
+    /// Fixes which faults come in which order, and what each agent tries.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The cap of all agents together, in whole dollars: `1` or `0.5`.
+    #[arg(long, default_value = "1")]
+    pub budget: String,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page that shows the faults, and the caps that were never crossed.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Leave the ledgers and logs in this folder.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 }
@@ -353,6 +381,15 @@ pub enum LedgerCommand {
 /// Look after the sandbox.
 #[derive(Debug, Subcommand)]
 pub enum SandboxCommand {
+    /// Run a chain alone, for nodes whose sandbox network says `rpc = "…"`.
+    Run {
+        /// Where it serves its JSON-RPC.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The file that it is kept in; without one it is gone when it ends.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Mint sandbox money.
     Fund {
         /// To whom.

@@ -17,9 +17,11 @@ mod networks;
 mod output;
 mod passphrase;
 mod payments;
+mod prove;
 mod provider;
 mod resale;
 mod running;
+mod sandbox;
 mod scope;
 mod show;
 mod signals;
@@ -55,7 +57,8 @@ pub fn run() -> ExitCode {
         Command::Pause { scope, reason } => scope::pause(&args, scope, reason, &output),
         Command::Resume { scope } => scope::resume(&args, scope, &output),
         Command::Apply { reason, dry_run } => scope::apply(&args, reason, *dry_run, &output),
-        Command::Sandbox(command) => agent::fund(&args, command, &output),
+        Command::Sandbox(command) => sandbox::run(&args, command, &output),
+        Command::Prove(command) => prove::run(command, &output),
         Command::Check => check::run(&args, &output),
         Command::Ledger(command) => ledger::run(&args, command, &output),
         Command::Provider(asked) => provider::run(&args, asked, &output),

@@ -67,6 +67,17 @@ struct Ready {
     made: Vec<PathBuf>,
 }
 
+/// A sync that fails on purpose is for money that is none.
+fn check_fault(config: &Config, up: &UpArgs) -> Result<(), Failure> {
+    let sandbox = |network: &NetworkSettings| matches!(network, NetworkSettings::Sandbox { .. });
+    if up.fail_sync_after.is_none() || config.networks.values().all(sandbox) {
+        return Ok(());
+    }
+    let message = "--fail-sync-after breaks the journal, and not every network is a sandbox";
+    Err(Failure::new(Exit::Config, "cli.fault_not_on_sandbox", message)
+        .help("a configuration whose networks are all kind = \"sandbox\""))
+}
+
 /// Runs a node until it is asked to end.
 pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
     if up.sandbox && !args.config.exists() {
@@ -84,15 +95,20 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
     if let Some(metrics) = up.metrics {
         config.server.metrics = Some(metrics);
     }
+    check_fault(&config, up)?;
     telemetry::start(&config.telemetry);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|problem| system("starting the runtime", &problem))?;
-    runtime.block_on(serve(config, output))
+    runtime.block_on(serve(config, up.fail_sync_after, output))
 }
 
-async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
+async fn serve(
+    config: Config,
+    fail_after: Option<u64>,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let signals = Signals::catch()?;
     let metrics = telemetry::listen(&config).await?;
     let listeners = listeners(&config).await?;
@@ -118,7 +134,11 @@ async fn serve(config: Config, output: &Output) -> Result<Exit, Failure> {
     let serves_directory = config.directory.serve || chains.sandbox.is_some();
     let plan = NodePlan {
         ledger: config.ledger.path.clone(),
-        journal: Options { receipts_kept: config.ledger.request_memory, ..Options::default() },
+        journal: Options {
+            receipts_kept: config.ledger.request_memory,
+            fail_after,
+            ..Options::default()
+        },
         bounds: Bounds { request_memory: config.ledger.request_memory, ..Bounds::default() },
         snapshot_every: config.ledger.snapshot_every,
         wallets,
@@ -227,6 +247,9 @@ impl Chains {
         let mut chains = Self { sandbox: None, rails: Vec::new(), funded: Vec::new() };
         for network in config.networks.values() {
             let plan = match network {
+                NetworkSettings::Sandbox { rpc: Some(_), .. } | NetworkSettings::Evm(_) => {
+                    rail_plan(config, network)
+                }
                 NetworkSettings::Sandbox { listen, .. } => {
                     let file = config.ledger.path.with_extension("chain.db");
                     let fresh = !file.exists();
@@ -243,7 +266,6 @@ impl Chains {
                     chains.sandbox = Some(chain);
                     plan
                 }
-                NetworkSettings::Evm(_) => rail_plan(config, network),
             };
             let connected = connect_rail(&plan, None, Arc::clone(&clock)).await;
             let (evm, _) = connected.map_err(|error| Failure::of(&error))?;
@@ -269,6 +291,7 @@ impl Chains {
 /// How a configured network is reached: a sandbox by the JSON-RPC of the node that runs it.
 pub fn rail_plan(config: &Config, network: &NetworkSettings) -> RailPlan {
     match network {
+        NetworkSettings::Sandbox { rpc: Some(rpc), .. } => RailPlan::sandbox(rpc.clone()),
         NetworkSettings::Sandbox { listen, .. } => {
             let running = Running::find(config).and_then(|running| running.sandbox_rpc);
             RailPlan::sandbox(running.unwrap_or_else(|| format!("http://{listen}")))

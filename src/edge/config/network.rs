@@ -24,12 +24,14 @@ const DECIMALS_MAX: u64 = 19;
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkSettings {
-    /// The chain in this process.
+    /// A chain of our own: in this process, or in one beside it.
     Sandbox {
         /// Which chain it says it is.
         network: Network,
         /// Where it serves its JSON-RPC.
         listen: SocketAddr,
+        /// The JSON-RPC of one that runs elsewhere (`bursar sandbox run`); then none is run here.
+        rpc: Option<String>,
         /// The wallet that pays for transactions.
         gas_account: Option<Name>,
     },
@@ -167,11 +169,15 @@ fn read_sandbox(section: &Section<'_>, gas_account: Option<Name>) -> Option<Netw
         Some(item) => tcp(&item)?,
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
+    let rpc = match section.find("rpc") {
+        Some(item) => Some(endpoint(&item)?),
+        None => None,
+    };
     if let Some(item) = chain.filter(|_| is_mainnet(network)) {
         let what = format!("a sandbox that calls itself {network} could be taken for a mainnet");
         return item.wrong(Kind::Mainnet, what, "\"eip155:31337\"");
     }
-    Some(NetworkSettings::Sandbox { network, listen, gas_account })
+    Some(NetworkSettings::Sandbox { network, listen, rpc, gas_account })
 }
 
 fn read_evm(name: &Name, section: &Section<'_>, gas_account: Option<Name>) -> Option<EvmSettings> {

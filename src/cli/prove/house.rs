@@ -1,0 +1,264 @@
+//! What is proved on: a chain, a directory, a node and two providers, each a process of its own, with
+//! links between them that can fail.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use alloy::primitives::Address;
+use bursar::domain::ledger::agent::Token;
+use bursar::domain::money::Amount;
+use bursar::node::fund_over_rpc;
+
+use super::super::exit::Exit;
+use super::super::failure::Failure;
+use super::part::{Part, free_port};
+use super::proxy::Link;
+
+/// What the payers' wallet is given: more than any cap, so that only caps can stop them.
+const GIFT: Amount = Amount::new(1_000_000_000);
+
+/// Agents that try.
+pub const AGENTS: u64 = 6;
+
+/// The two that sell, with what they sell by.
+pub const PROVIDERS: [(&str, &str, &str); 2] = [
+    ("scribe", "text.generate", "bursar-scribe-1"),
+    ("librarian", "search.query", "bursar-embed-1"),
+];
+
+/// Everything that runs.
+pub struct House {
+    /// Where the files are.
+    pub folder: PathBuf,
+    /// The chain's JSON-RPC, without a link between.
+    pub rpc: String,
+    /// The sandbox chain.
+    pub chain: Part,
+    /// The directory.
+    pub directory: Part,
+    /// The payers' node.
+    pub node: Part,
+    /// Those who sell.
+    pub providers: Vec<Part>,
+    /// Between the agents and the node.
+    pub agents_link: Link,
+    /// Between the node and the chain.
+    pub node_chain_link: Link,
+    /// Between the providers and the chain.
+    pub provider_chain_link: Link,
+    /// The payers' wallet.
+    pub wallet: Address,
+    /// Each agent's name and token.
+    pub tokens: Vec<(String, Token)>,
+}
+
+impl House {
+    /// Starts everything in `folder`, with this cap over all agents.
+    pub async fn start(folder: &Path, budget: &str) -> Result<Self, Failure> {
+        let mut chain = Part::new("chain", folder, &["sandbox", "run", "--file", "chain.db"]);
+        let rpc = said(&chain.start(&[]).await?, "/rpc")?;
+        let chain_at = socket(&rpc)?;
+        let node_chain_link = link(chain_at).await?;
+        let provider_chain_link = link(chain_at).await?;
+        let at = port()?;
+        let mut directory = Part::new(
+            "directory",
+            folder,
+            &["--config", "node.toml", "directory", "--listen", &at.to_string()],
+        );
+        let node_at = port()?;
+        let agents_link = link(node_at).await?;
+        let facts = Facts { directory: at, node: node_at, chain: node_chain_link.url(), budget };
+        write(folder, "node.toml", &node_file(&facts))?;
+        directory.start(&[]).await?;
+        let mut node = Part::new("node", folder, &["--config", "node.toml", "up"]);
+        let ready = node.start(&[]).await?;
+        let wallet = said(&ready, "/wallets/0/1")?;
+        let wallet: Address = wallet.parse().map_err(|error| unlike(&error))?;
+        let funded = fund_over_rpc(&rpc, wallet, GIFT).await;
+        funded.map_err(|error| Failure::of(&error))?;
+        let mut providers = Vec::new();
+        for (name, capability, model) in PROVIDERS {
+            let file = format!("{name}.toml");
+            let sale = Sale { name, capability, model, listen: port()? };
+            write(folder, &file, &provider_file(&sale, at, &provider_chain_link.url()))?;
+            let mut provider = Part::new(name, folder, &["--config", &file, "provider"]);
+            provider.start(&[]).await?;
+            providers.push(provider);
+        }
+        let mut house = Self {
+            folder: folder.to_owned(),
+            rpc,
+            chain,
+            directory,
+            node,
+            providers,
+            agents_link,
+            node_chain_link,
+            provider_chain_link,
+            wallet,
+            tokens: Vec::new(),
+        };
+        for number in 0..AGENTS {
+            let name = format!("prover-{number}");
+            let added = house.command(&["agent", "add", &name, "--role", "prover"])?;
+            let token = said(&added, "/token")?;
+            house.tokens.push((name, Token::shown(&token)));
+        }
+        Ok(house)
+    }
+
+    /// What an operator's command answers.
+    pub fn command(&self, words: &[&str]) -> Result<serde_json::Value, Failure> {
+        let system = |problem: std::io::Error| {
+            Failure::new(Exit::Failed, "prove.system", format!("{words:?}: {problem}"))
+        };
+        let output = Command::new(std::env::current_exe().map_err(system)?)
+            .args(["--config", "node.toml", "--format", "json"])
+            .args(words)
+            .current_dir(&self.folder)
+            .output()
+            .map_err(system)?;
+        if !output.status.success() {
+            let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Failure::new(Exit::Failed, "prove.command", format!("{words:?}: {problem}")));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| unlike(&error))
+    }
+
+    /// The node's journal.
+    pub fn ledger(&self) -> PathBuf {
+        self.folder.join("node.db")
+    }
+
+    /// The providers' journals.
+    pub fn provider_ledgers(&self) -> Vec<PathBuf> {
+        let of = |name: &str| self.folder.join(format!("{name}.{name}.db"));
+        PROVIDERS.iter().map(|(name, ..)| of(name)).collect()
+    }
+}
+
+struct Facts<'f> {
+    directory: SocketAddr,
+    node: SocketAddr,
+    chain: String,
+    budget: &'f str,
+}
+
+fn node_file(facts: &Facts<'_>) -> String {
+    let Facts { directory, node, chain, budget } = facts;
+    format!(
+        r#"version = 1
+[server]
+listen = "{node}"
+metrics = "off"
+operator_socket = "operator.sock"
+[ledger]
+path = "node.db"
+snapshot_every = 500
+[directory]
+connect = ["http://{directory}"]
+[network.sandbox]
+kind = "sandbox"
+rpc = "{chain}"
+[wallet.main]
+key = "keystore:main"
+[keys]
+passphrase_file = "keys/passphrase"
+[discovery]
+allow_private = true
+[budget.cap]
+applies_to = "*"
+limit = "{budget} USD"
+window = "lifetime"
+[budget.minute]
+applies_to = "role/prover"
+per = "agent"
+limit = "0.06 USD"
+window = {{ rolling = "1m" }}
+[role.prover]
+per_call_max = "0.01 USD"
+can_delegate = true
+rates = {{ calls_per_minute = 100000, concurrency = 64 }}
+session = {{ limit = "0.02 USD", span = "2m" }}
+allow_any = true
+allow = {{ capabilities = ["*"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact"] }}
+"#
+    )
+}
+
+struct Sale<'f> {
+    name: &'f str,
+    capability: &'f str,
+    model: &'f str,
+    listen: SocketAddr,
+}
+
+fn provider_file(sale: &Sale<'_>, directory: SocketAddr, chain: &str) -> String {
+    let Sale { name, capability, model, listen } = sale;
+    format!(
+        r#"version = 1
+[server]
+metrics = "off"
+[ledger]
+path = "{name}.db"
+[directory]
+connect = ["http://{directory}"]
+[network.sandbox]
+kind = "sandbox"
+rpc = "{chain}"
+gas_account = "{name}"
+[wallet.{name}]
+key = "keystore:{name}"
+[keys]
+folder = "{name}-keys"
+passphrase_file = "{name}-keys/passphrase"
+[discovery]
+allow_private = true
+[provider.{name}]
+engine = "{name}"
+capability = "{capability}"
+model = "{model}"
+network = "sandbox"
+listen = "{listen}"
+price = {{ call = "0.001 USD" }}
+pay_to = "wallet/{name}"
+concurrency = 32
+quote_life = "10s"
+authorization_life = "20s"
+refund_after = "60s"
+"#
+    )
+}
+
+async fn link(to: SocketAddr) -> Result<Link, Failure> {
+    let system = |problem| Failure::new(Exit::Failed, "prove.system", format!("a link: {problem}"));
+    Link::to(to).await.map_err(system)
+}
+
+fn port() -> Result<SocketAddr, Failure> {
+    let system = |problem| Failure::new(Exit::Failed, "prove.system", format!("a port: {problem}"));
+    free_port().map_err(system)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let system = |problem| Failure::new(Exit::Failed, "prove.system", format!("{name}: {problem}"));
+    fs::write(folder.join(name), text).map_err(system)
+}
+
+/// A text of what a process said.
+fn said(value: &serde_json::Value, at: &str) -> Result<String, Failure> {
+    let text = value.pointer(at).and_then(serde_json::Value::as_str).map(str::to_owned);
+    text.ok_or_else(|| unlike(&format!("{at} is missing in {value}")))
+}
+
+fn socket(url: &str) -> Result<SocketAddr, Failure> {
+    let at = url.trim_start_matches("http://").trim_end_matches('/');
+    at.parse().map_err(|error| unlike(&format!("{url}: {error}")))
+}
+
+fn unlike(problem: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, "prove.unlike", format!("a process said what it should not: {problem}"))
+}
