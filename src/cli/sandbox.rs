@@ -26,15 +26,13 @@ const DECIMALS: usize = 6;
 pub fn run(args: &Args, command: &SandboxCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
         SandboxCommand::Run { listen, file } => run_alone(*listen, file.as_deref(), output),
-        SandboxCommand::Fund { address, amount } => fund(args, &address.to_string(), amount, output),
+        SandboxCommand::Fund { address, amount } => {
+            fund(args, &address.to_string(), amount, output)
+        }
     }
 }
 
-fn run_alone(
-    listen: SocketAddr,
-    file: Option<&Path>,
-    output: &Output,
-) -> Result<Exit, Failure> {
+fn run_alone(listen: SocketAddr, file: Option<&Path>, output: &Output) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

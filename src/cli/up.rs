@@ -104,11 +104,7 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
     runtime.block_on(serve(config, up.fail_sync_after, output))
 }
 
-async fn serve(
-    config: Config,
-    fail_after: Option<u64>,
-    output: &Output,
-) -> Result<Exit, Failure> {
+async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Result<Exit, Failure> {
     let signals = Signals::catch()?;
     let metrics = telemetry::listen(&config).await?;
     let listeners = listeners(&config).await?;

@@ -254,9 +254,14 @@ impl Fold {
             payment.parse().is_ok_and(|payment: PaymentId| self.holds.contains_key(&payment))
         };
         books.lost = count(tried.told.iter().filter(|told| !known(&told.payment)).count());
-        let mut payments: BTreeMap<RequestId, BTreeSet<&str>> = BTreeMap::new();
+        // An answer whose payment expired was free, and the same request may be paid once after it.
+        let mut payments: BTreeMap<(&str, RequestId), BTreeSet<&str>> = BTreeMap::new();
         for told in &tried.told {
-            payments.entry(told.request).or_default().insert(&told.payment);
+            let taken = |payment: PaymentId| self.taken.contains_key(&payment);
+            if told.payment.parse().is_ok_and(taken) {
+                let key = (told.agent.as_str(), told.request);
+                payments.entry(key).or_default().insert(&told.payment);
+            }
         }
         let told_twice = payments.values().filter(|payments| payments.len() > 1).count();
         let journalled = self.by_request.values().filter(|count| **count > 1).count();
@@ -280,11 +285,7 @@ fn thin(curve: &mut Vec<Point>) {
     *curve = nearer.collect();
 }
 
-async fn against_the_chain(
-    house: &House,
-    fold: &Fold,
-    books: &mut Books,
-) -> Result<(), Failure> {
+async fn against_the_chain(house: &House, fold: &Fold, books: &mut Books) -> Result<(), Failure> {
     let plan = RailPlan::sandbox(house.rpc.clone());
     let connected = connect_rail(&plan, None, Arc::new(SystemClock)).await;
     let (evm, _) = connected.map_err(|error| Failure::of(&error))?;

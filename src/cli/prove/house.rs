@@ -36,8 +36,8 @@ pub struct House {
     pub rpc: String,
     /// The sandbox chain.
     pub chain: Part,
-    /// The directory.
-    pub directory: Part,
+    /// The directory; it is there as long as the house is.
+    _directory: Part,
     /// The payers' node.
     pub node: Part,
     /// Those who sell.
@@ -92,7 +92,7 @@ impl House {
             folder: folder.to_owned(),
             rpc,
             chain,
-            directory,
+            _directory: directory,
             node,
             providers,
             agents_link,
@@ -123,7 +123,11 @@ impl House {
             .map_err(system)?;
         if !output.status.success() {
             let problem = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Failure::new(Exit::Failed, "prove.command", format!("{words:?}: {problem}")));
+            return Err(Failure::new(
+                Exit::Failed,
+                "prove.command",
+                format!("{words:?}: {problem}"),
+            ));
         }
         serde_json::from_slice(&output.stdout).map_err(|error| unlike(&error))
     }
@@ -260,5 +264,9 @@ fn socket(url: &str) -> Result<SocketAddr, Failure> {
 }
 
 fn unlike(problem: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Failed, "prove.unlike", format!("a process said what it should not: {problem}"))
+    Failure::new(
+        Exit::Failed,
+        "prove.unlike",
+        format!("a process said what it should not: {problem}"),
+    )
 }

@@ -76,8 +76,9 @@ fn faults(html: &mut String, report: &Report) {
 fn picture(html: &mut String, name: &str, curve: &[Point], span: (Timestamp, Timestamp)) {
     let most = curve.iter().map(|point| point.used.max(point.limit)).max().unwrap_or(1).max(1);
     let y = |value: u64| {
-        let part = u128::from(value).saturating_mul(u128::from(CURVE)) / u128::from(most);
-        CURVE.saturating_add(8).saturating_sub(u64::try_from(part).unwrap_or(CURVE))
+        let part = u128::from(value).saturating_mul(u128::from(CURVE)).checked_div(most.into());
+        let part = part.and_then(|part| u64::try_from(part).ok()).unwrap_or(CURVE);
+        CURVE.saturating_add(8).saturating_sub(part)
     };
     let (mut used, mut cap) = (String::new(), String::new());
     let mut last = None;
@@ -109,7 +110,8 @@ fn across(at: Timestamp, (from, until): (Timestamp, Timestamp)) -> u64 {
     let whole = until.since(from).as_millis().max(1);
     let part = at.since(from).as_millis().min(whole);
     let room = u128::from(WIDTH.saturating_sub(LEFT));
-    LEFT.saturating_add(u64::try_from(part.saturating_mul(room) / whole).unwrap_or(0))
+    let moved = part.saturating_mul(room).checked_div(whole).unwrap_or(0);
+    LEFT.saturating_add(u64::try_from(moved).unwrap_or(0))
 }
 
 fn escape(text: &str) -> String {

@@ -99,7 +99,11 @@ impl Report {
         lines.extend([
             "BOOKS".to_owned(),
             format!("  admitted      {}", books.admitted),
-            format!("  answered      {}, and {} walked away from", self.tried.told.len(), self.tried.left),
+            format!(
+                "  answered      {}, and {} walked away from",
+                self.tried.told.len(),
+                self.tried.left
+            ),
             format!("  settled       {} nano-USD", books.settled_nano),
             format!("  held          {} nano-USD", books.held_nano),
             format!("  unknown       {}", books.unknown),

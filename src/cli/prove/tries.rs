@@ -41,7 +41,9 @@ const REMEMBERED_MAX: usize = 64;
 pub struct Told {
     /// Which payment.
     pub payment: String,
-    /// For which request.
+    /// Who asked.
+    pub agent: String,
+    /// For which request of that agent.
     pub request: RequestId,
 }
 
@@ -83,7 +85,7 @@ impl Tried {
 struct Agent {
     client: AgentClient,
     chance: Chance,
-    children: Vec<AgentClient>,
+    children: Vec<(String, AgentClient)>,
     endpoint: String,
     label: String,
     asked: u64,
@@ -151,28 +153,34 @@ impl Agent {
 
     /// Many new requests at once.
     async fn rush(&mut self, session: Option<Name>) {
-        let purchases: Vec<Purchase> = (0..RUSH)
-            .map(|_| Purchase { session: session.clone(), ..self.purchase() })
-            .collect();
-        let client = self.client.clone();
-        self.buy_all(&client, purchases).await;
+        let purchases: Vec<Purchase> =
+            (0..RUSH).map(|_| Purchase { session: session.clone(), ..self.purchase() }).collect();
+        let (client, label) = (self.client.clone(), self.label.clone());
+        self.buy_all((&label, &client), purchases).await;
     }
 
-    async fn buy_all(&mut self, client: &AgentClient, purchases: Vec<Purchase>) {
+    async fn buy_all(&mut self, (label, client): (&str, &AgentClient), purchases: Vec<Purchase>) {
         let bought = join_all(purchases.iter().map(|purchase| buy(client, purchase))).await;
         for (purchase, bought) in purchases.into_iter().zip(bought) {
-            self.note(purchase, bought);
+            self.note(label, purchase, bought);
         }
     }
 
-    fn note(&mut self, purchase: Purchase, bought: Option<Result<Bought, AgentError>>) {
+    fn note(
+        &mut self,
+        label: &str,
+        purchase: Purchase,
+        bought: Option<Result<Bought, AgentError>>,
+    ) {
         match bought {
             None => self.tried.left = self.tried.left.saturating_add(1),
             Some(Err(error)) => self.tried.refuse(&error),
             Some(Ok(bought)) => {
                 let (payment, request) = (bought.payment, purchase.request);
-                self.tried.told.push(Told { payment: payment.clone(), request });
-                if self.done.len() < REMEMBERED_MAX {
+                let agent = label.to_owned();
+                self.tried.told.push(Told { payment: payment.clone(), agent, request });
+                // A request's name is its agent's own: another agent may use the same.
+                if label == self.label && self.done.len() < REMEMBERED_MAX {
                     self.done.push((purchase, payment));
                 }
             }
@@ -187,23 +195,26 @@ impl Agent {
         let bought = join_all(copies.iter().map(|purchase| buy(&client, purchase))).await;
         let mut payments: Vec<&str> =
             bought.iter().flatten().flatten().map(|bought| bought.payment.as_str()).collect();
+        payments.sort_unstable();
         payments.dedup();
         if payments.len() > 1 {
             self.tried.twice = self.tried.twice.saturating_add(1);
         }
+        let label = self.label.clone();
         for (purchase, bought) in copies.into_iter().zip(bought) {
-            self.note(purchase, bought);
+            self.note(&label, purchase, bought);
         }
     }
 
     /// Asks, and goes before the answer is there.
     async fn walk_away(&mut self) {
+        let label = self.label.clone();
         for streamed in [true, false] {
             let purchase = Purchase { streamed, ..self.purchase() };
             let asking = self.client.buy(purchase.clone());
             match tokio::time::timeout(IMPATIENCE, asking).await {
-                Ok(bought) => self.note(purchase, Some(bought)),
-                Err(_) => self.note(purchase, None),
+                Ok(bought) => self.note(&label, purchase, Some(bought)),
+                Err(_) => self.note(&label, purchase, None),
             }
         }
     }
@@ -218,21 +229,22 @@ impl Agent {
     async fn multiply(&mut self) {
         let born = u64::try_from(self.children.len()).unwrap_or(u64::MAX);
         if born < CHILDREN_MAX {
-            let child = name(&format!("{}-{born}-{}", self.label, self.chance.within(0, 1_000_000)));
+            let label = format!("{}-{born}-{}", self.label, self.chance.within(0, 1_000_000));
+            let child = name(&label);
             let until = SystemClock.now().after(Duration::from_mins(10));
             let limit = Nano::new(1_000_000_000_000);
             match self.client.delegate(&child, limit, until).await {
                 Ok(token) => {
                     if let Ok(client) = AgentClient::connect(&self.endpoint, &token).await {
-                        self.children.push(client);
+                        self.children.push((label, client));
                     }
                 }
                 Err(error) => self.tried.refuse(&error),
             }
         }
-        for child in self.children.clone() {
+        for (label, child) in self.children.clone() {
             let purchases: Vec<Purchase> = (0..4).map(|_| self.purchase()).collect();
-            self.buy_all(&child, purchases).await;
+            self.buy_all((&label, &child), purchases).await;
         }
     }
 
