@@ -26,7 +26,7 @@ async fn a_paid_call_is_bound_settled_served_and_receipted() {
     assert!(closing.response.success);
     let commitment = world.sign(1, PRICE).commitment;
     let expected = Expected {
-        payment: payment(),
+        payment: payment(&world.sign(1, PRICE)),
         commitment: &commitment,
         provider: &world.offering.provider,
         resource: RESOURCE,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use alloy::primitives::{Address, B256, keccak256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use bytes::Bytes;
@@ -348,13 +348,20 @@ pub(super) fn streamed(call: PaidCall) -> PaidCall {
     PaidCall { streamed: true, ..call }
 }
 
-pub(super) fn payment() -> PaymentId {
-    PaymentId::from_bytes([5; 16])
+/// The payer's name for the payment of this authorization: one that is signed anew has another.
+pub(super) fn payment(authorization: &Authorization) -> PaymentId {
+    let commitment = &authorization.commitment;
+    let signed =
+        [commitment.nonce.0, U256::from(commitment.valid_before_s).to_be_bytes::<32>()].concat();
+    let mut name = [0; 16];
+    name.copy_from_slice(&keccak256(signed)[..16]);
+    PaymentId::from_bytes(name)
 }
 
 pub(super) fn pay(offer: &PaymentRequired, authorization: &Authorization) -> PaymentPayload {
     let accepted = offer.accepts[0].clone();
-    payment_payload(Some(grpc_resource(RESOURCE)), accepted, authorization, None, Some(payment()))
+    let name = Some(payment(authorization));
+    payment_payload(Some(grpc_resource(RESOURCE)), accepted, authorization, None, name)
 }
 
 /// A whole answer: its bytes and its end.
