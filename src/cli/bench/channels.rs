@@ -38,6 +38,9 @@ use crate::shared::GENERATE;
 const DEPOSIT: Amount = Amount::new(1_000);
 const CHARGED: Amount = Amount::new(100);
 
+/// Deposits that the sandbox's gift of gas lasts for, with room to spare.
+const DEPOSITS_A_GIFT: u64 = 500;
+
 /// Channels that are opened in the ledger at once.
 const OPENED_AT_ONCE: usize = 500;
 
@@ -78,7 +81,8 @@ impl Harbour {
         let payer = payer.into_secp256k1();
         let all = DEPOSIT.checked_mul(count.into()).expect("the benchmark's sums are small");
         chain.fund(payer.address(), all).await?;
-        chain.fund(gas.address(), Amount::new(1)).await?;
+        let gift = Amount::new(1);
+        chain.fund(gas.address(), gift).await?;
         let rail = RailPlan::sandbox(chain.url());
         let (evm, settler) = connect_rail(&rail, Some(&gas), Arc::clone(&clock)).await?;
         let settler = settler.expect("a rail with a gas account settles");
@@ -87,6 +91,9 @@ impl Harbour {
         let vouchers = batch_domain(usdc().network).separator();
         let mut tabs = Vec::new();
         for number in 0..count {
+            if number.is_multiple_of(DEPOSITS_A_GIFT) {
+                chain.fund(gas.address(), gift).await?;
+            }
             let terms = ChannelTerms {
                 asset: usdc(),
                 payer: payer.address(),
@@ -105,7 +112,8 @@ impl Harbour {
             let signature = payer.sign_hash_sync(&digest).expect("a key signs every digest");
             let signed = SignedDeposit { terms, amount, valid_before_s, salt, signature };
             let settled = settler.deposit(&signed).await;
-            assert!(matches!(settled, Ok(Settlement::Settled { .. })), "a deposit arrives");
+            let arrived = matches!(settled, Ok(Settlement::Settled { .. }));
+            assert!(arrived, "deposit {number} arrives: {settled:?}");
             let digest = voucher_digest(vouchers, &Ceiling { channel, amount: CHARGED });
             let signature = payer.sign_hash_sync(&digest).expect("a key signs every digest");
             tabs.push(open_tab(terms, signature));
