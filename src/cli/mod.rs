@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod exit;
 mod failure;
+mod folder;
 mod keyring;
 mod ledger;
 mod networks;

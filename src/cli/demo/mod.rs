@@ -8,7 +8,7 @@ mod report;
 mod saved;
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use self::report::Report;
 use super::args::DemoArgs;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::folder::Folder;
 
 /// How long everything may take to come to its end after the first Ctrl-C.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the demo.
 pub fn run(args: &DemoArgs) -> Result<Exit, Failure> {
-    let folder = Folder::make(args.keep.as_deref())?;
+    let folder = Folder::make(args.keep.as_deref(), "demo", "demo.folder_not_empty")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -119,39 +120,6 @@ impl Progress {
     fn say(&self, line: &str) {
         if !self.quiet {
             let _ = writeln!(std::io::stderr().lock(), "  {line}");
-        }
-    }
-}
-
-/// Where the ledgers lie: the folder asked for, or one that is removed in the end.
-struct Folder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Folder {
-    fn make(keep: Option<&Path>) -> Result<Self, Failure> {
-        let path = keep.map_or_else(
-            || std::env::temp_dir().join(format!("bursar-demo-{}", std::process::id())),
-            Path::to_owned,
-        );
-        std::fs::create_dir_all(&path).map_err(|problem| failed("making the folder", &problem))?;
-        let mut inside =
-            std::fs::read_dir(&path).map_err(|problem| failed("reading the folder", &problem))?;
-        if inside.next().is_some() {
-            let message = format!("{} is not empty", path.display());
-            return Err(Failure::new(Exit::Failed, "demo.folder_not_empty", message)
-                .help("name a new folder with --keep"));
-        }
-        Ok(Self { path, keep: keep.is_some() })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.keep {
-            // What cannot be removed is left to the system's own cleaning.
-            let _ = std::fs::remove_dir_all(&self.path);
         }
     }
 }

@@ -14,7 +14,7 @@ mod tries;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +31,7 @@ use self::tries::{Tried, try_all};
 use super::args::ProveArgs;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::folder::Folder;
 use super::output::Output;
 
 /// What the cap is lowered to, in dollars: beneath what is spent after a moment.
@@ -39,7 +40,7 @@ const LOW: &str = "0.02";
 /// Proves, and says what came of it. The exit status says whether it is sound.
 pub fn run(args: &ProveArgs, output: &Output) -> Result<Exit, Failure> {
     check_budget(&args.budget)?;
-    let folder = Folder::make(args.keep.as_deref())?;
+    let folder = Folder::make(args.keep.as_deref(), "prove", "prove.folder_not_empty")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -105,41 +106,9 @@ fn check_budget(text: &str) -> Result<(), Failure> {
     if digits(whole) && digits(rest) && text != LOW {
         return Ok(());
     }
-    let message = format!("`{text}` is not a budget: expected dollars, as in 1 or 0.5");
+    let message =
+        format!("`{text}` is not a budget: expected dollars, as in 1 or 0.5, and not {LOW} itself");
     Err(Failure::new(Exit::Config, "prove.bad_budget", message))
-}
-
-/// Where the files lie: the folder asked for, or one that is removed in the end.
-struct Folder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Folder {
-    fn make(keep: Option<&Path>) -> Result<Self, Failure> {
-        let path = keep.map_or_else(
-            || std::env::temp_dir().join(format!("bursar-prove-{}", std::process::id())),
-            Path::to_owned,
-        );
-        fs::create_dir_all(&path).map_err(|problem| failed("making the folder", &problem))?;
-        let path = path.canonicalize().map_err(|problem| failed("the folder", &problem))?;
-        let inside = fs::read_dir(&path).map_err(|problem| failed("the folder", &problem))?.next();
-        if inside.is_some() {
-            let message = format!("{} is not empty", path.display());
-            return Err(Failure::new(Exit::Failed, "prove.folder_not_empty", message)
-                .help("name a new folder with --keep"));
-        }
-        Ok(Self { path, keep: keep.is_some() })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.keep {
-            // What cannot be removed is left to the system's own cleaning.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
 }
 
 fn failed(what: &str, problem: &std::io::Error) -> Failure {
