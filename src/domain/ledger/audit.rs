@@ -108,6 +108,19 @@ impl Audit {
                 self.untake(&seen.unclaimed);
             }
             ChannelEvent::DepositExpired { unclaimed, .. } => self.untake(unclaimed),
+            ChannelEvent::Extended(extended) => {
+                let held = &extended.held;
+                let former = self.payments.remove(&held.payment);
+                let captured = former.as_ref().and_then(|placed| placed.captured);
+                if let Some(Placed { seats, .. }) = former {
+                    let before = wide(extended.before);
+                    self.change(&seats, |seen| seen.held = seen.held.saturating_sub(before));
+                }
+                self.place(at, held);
+                if let Some(placed) = self.payments.get_mut(&held.payment) {
+                    placed.captured = captured;
+                }
+            }
             _ => {}
         }
     }

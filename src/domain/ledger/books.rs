@@ -174,9 +174,10 @@ fn channel_pairs(event: &ChannelEvent) -> [Option<Posting>; 3] {
             token(Channel, Wallet, seen.returned.asset, rest(&seen.returned, &seen.unclaimed)),
             token(External, Wallet, seen.unclaimed.asset, seen.unclaimed.amount),
         ],
-        ChannelEvent::Opened(_) | ChannelEvent::DrawVoided { .. } | ChannelEvent::Frozen { .. } => {
-            [None, None, None]
-        }
+        ChannelEvent::Opened(_)
+        | ChannelEvent::DrawVoided { .. }
+        | ChannelEvent::Frozen { .. }
+        | ChannelEvent::Extended(_) => [None, None, None],
     }
 }
 
@@ -187,6 +188,9 @@ fn tab_pairs(event: &TabEvent) -> [Option<Posting>; 3] {
         TabEvent::Opened { .. } => [None, None, None],
         TabEvent::Charged(charged) => {
             [token(External, Claimable, charged.asset, charged.amount), None, None]
+        }
+        TabEvent::Stepped(stepped) => {
+            [token(External, Claimable, stepped.call.asset, stepped.taken), None, None]
         }
         TabEvent::Seen(seen) => [
             token(Claimable, Earned, seen.gained.asset, seen.gained.amount),

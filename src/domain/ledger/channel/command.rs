@@ -72,6 +72,9 @@ pub enum ChannelCommand {
     },
     /// Hold a call's worst case in its budgets, and let a voucher be signed for it.
     Draw(Box<DrawAsk>),
+    /// Hold one more portion of the last call, and let its next voucher be signed. What is asked for is
+    /// that portion alone; it comes to what the call holds already.
+    Extend(Box<DrawAsk>),
     /// Take what the last call cost.
     Charge {
         /// In which channel.

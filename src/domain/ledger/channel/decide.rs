@@ -4,9 +4,9 @@ use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::commitment::Scheme;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::channel::command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
-use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Seen};
+use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Extended, Seen};
 use crate::domain::ledger::channel::state::{
-    Channel, ChannelState, Frozen, Opened, PORTIONS_MAX, Step, less, more,
+    Channel, ChannelState, Frozen, NO_BOUND, Opened, PORTIONS_MAX, Step, less, more,
 };
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::decide::{Decided, Refusal, Source, full};
@@ -28,6 +28,7 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let event = match command {
             ChannelCommand::Draw(ask) => return self.decide_draw(now, *ask),
+            ChannelCommand::Extend(ask) => return self.decide_extend(now, *ask),
             ChannelCommand::Open(opened) => self.decide_open(opened)?,
             ChannelCommand::Deposit { channel, deposit, caps, policy_version } => {
                 self.decide_deposit(now, channel, deposit, caps, policy_version)?
@@ -158,7 +159,7 @@ impl Ledger {
             let room = less(found.reach(), charged);
             return Err(Rejection::ChannelEmpty { channel, room, asked: amount }.into());
         }
-        let step = Step { charged, covered: ceiling, most: Amount::new(u128::MAX) };
+        let step = Step { charged, covered: ceiling, most: NO_BOUND };
         let (turns, left) = found.turn(step);
         if left.len() >= PORTIONS_MAX {
             return Err(full("portions of a channel", PORTIONS_MAX).into());
@@ -167,6 +168,39 @@ impl Ledger {
         let taken = less(charged, found.charged);
         let drawn = Drawn { held, channel, charged, ceiling, taken, turns };
         Ok(Decided { event: Event::Channel(ChannelEvent::Drawn(drawn)), checks })
+    }
+
+    /// The same for one more portion of the channel's last call. Its own hold is given up for one of
+    /// both, so that it is looked at by the budgets and windows of now: what is paid today counts today.
+    fn decide_extend(&self, now: Timestamp, asked: DrawAsk) -> Result<Decided, Refusal> {
+        let DrawAsk { mut ask, channel, .. } = asked;
+        let found = self.open_channel(channel)?;
+        let payment = ask.payment;
+        if found.last != Some(payment) {
+            return Err(Rejection::UnknownPayment(payment).into());
+        }
+        self.check_terms(found, &ask)?;
+        let amount = ask.commitment.amount_max;
+        if amount.is_zero() || amount > Amount::MAX {
+            return Err(Rejection::AmountOutOfRange { amount }.into());
+        }
+        let ceiling = more(found.last_ceiling, amount);
+        if ceiling > found.reach() {
+            let room = less(found.reach(), found.last_ceiling);
+            return Err(Rejection::ChannelEmpty { channel, room, asked: amount }.into());
+        }
+        let own = found.find(payment);
+        let (open, before) =
+            own.map_or((Amount::ZERO, Nano::ZERO), |own| (less(own.to, own.from), own.nano));
+        let nano = ask.nano;
+        ask.nano = before.checked_add(nano).ok_or(Rejection::NanoOutOfRange { nano })?;
+        ask.commitment.amount_max = more(open, amount);
+        let step = Step { charged: found.charged, covered: ceiling, most: NO_BOUND };
+        let (turns, _) = found.turn_others(payment, step);
+        let source = Source::Extension { channel: found, turns: &turns, payment };
+        let (held, checks) = self.check_hold(now, ask, source)?;
+        let extended = Extended { held: held.into(), channel, ceiling, before, turns };
+        Ok(Decided { event: Event::Channel(ChannelEvent::Extended(extended)), checks })
     }
 
     /// One channel serves one wallet, one role and one provider.
@@ -188,7 +222,7 @@ impl Ledger {
     fn decide_charge(&self, channel: ChannelId, charge: Charge) -> Result<ChannelEvent, Rejection> {
         let found = self.channel(channel)?;
         let charged = charged_by(found, charge)?;
-        let step = Step { charged, covered: Amount::ZERO, most: Amount::new(u128::MAX) };
+        let step = Step { charged, covered: Amount::ZERO, most: NO_BOUND };
         let (turns, _) = found.turn(step);
         let amount = less(charged, found.charged);
         let taken = Money { amount, asset: found.opened.terms.asset };
@@ -205,7 +239,8 @@ impl Ledger {
         let portion = found.find(payment).ok_or(Rejection::UnknownPayment(payment))?;
         // Only the process that placed it can know that its signer never saw it; the treasury adds that
         // it did not release it. Nor may a claim have come near it.
-        if found.last != Some(payment) || portion.held.boot != boot || found.charged != found.base {
+        let touched = found.charged != found.base || found.extended;
+        if found.last != Some(payment) || portion.held.boot != boot || touched {
             let (state, asked) = ("signable", "voided");
             return Err(Rejection::WrongState { payment, state, asked });
         }

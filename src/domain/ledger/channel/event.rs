@@ -9,7 +9,7 @@ use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::channel::state::{ChannelState, Frozen, Opened, Turn};
 use crate::domain::ledger::hold::{FinalBlock, Held, shared};
-use crate::domain::money::{Amount, Money};
+use crate::domain::money::{Amount, Money, Nano};
 
 /// A call's worst case was held in every budget that applies, and a voucher may be signed for it. With
 /// it comes what the channel's last call cost.
@@ -27,6 +27,23 @@ pub struct Drawn {
     /// What was charged since the voucher before.
     pub taken: Amount,
     /// What it took and gave back of the payments before.
+    pub turns: Vec<Turn>,
+}
+
+/// One more portion of a call was held, and its next voucher may be signed. The call is held anew as a
+/// whole, where it counts as of now: what it held before goes into the place of the portion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extended {
+    /// The call: its worst case is what it may still draw, with the new portion.
+    #[serde(with = "shared")]
+    pub held: Arc<Held>,
+    /// From which channel.
+    pub channel: ChannelId,
+    /// What the voucher says.
+    pub ceiling: Amount,
+    /// What the call held until then.
+    pub before: Nano,
+    /// What it gave back of other payments.
     pub turns: Vec<Turn>,
 }
 
@@ -129,6 +146,9 @@ pub enum ChannelEvent {
         /// Why.
         why: Frozen,
     },
+    /// The last call's next voucher may be signed.
+    /// On restart: counted as signed.
+    Extended(Extended),
 }
 
 impl ChannelEvent {
@@ -144,6 +164,7 @@ impl ChannelEvent {
             Self::DrawVoided { .. } => "draw_voided",
             Self::Seen(_) => "channel_seen",
             Self::Frozen { .. } => "channel_frozen",
+            Self::Extended(_) => "draw_extended",
         }
     }
 
@@ -153,6 +174,7 @@ impl ChannelEvent {
             Self::Opened(opened) => opened.id,
             Self::Drawn(drawn) => drawn.channel,
             Self::Seen(seen) => seen.channel,
+            Self::Extended(extended) => extended.channel,
             Self::DepositHeld { channel, .. }
             | Self::Deposited { channel, .. }
             | Self::DepositExpired { channel, .. }
@@ -167,6 +189,7 @@ impl ChannelEvent {
         match self {
             Self::Drawn(Drawn { turns, .. }) | Self::Charged { turns, .. } => turns,
             Self::Seen(seen) => &seen.turns,
+            Self::Extended(extended) => &extended.turns,
             Self::DrawVoided { turn, .. } => std::slice::from_ref(turn),
             Self::Opened(_)
             | Self::DepositHeld { .. }

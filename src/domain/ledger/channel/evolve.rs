@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use crate::domain::channel::ChannelId;
 use crate::domain::ledger::account::Change;
-use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Seen};
+use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Extended, Seen};
 use crate::domain::ledger::channel::state::{
-    Channel, ChannelState, Frozen, Portion, Step, Turn, less, more, share,
+    Channel, ChannelState, Frozen, NO_BOUND, Portion, Step, Turn, less, more, share,
 };
 use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::ledger::wallet::Position;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
-
-const NO_BOUND: Amount = Amount::new(u128::MAX);
 
 impl Ledger {
     pub(in crate::domain::ledger) fn evolve_channel(
@@ -63,6 +61,7 @@ impl Ledger {
             ChannelEvent::Frozen { channel, why } => {
                 self.channel_mut(*channel).state = ChannelState::Frozen(*why);
             }
+            ChannelEvent::Extended(extended) => self.extend(at, extended),
         }
     }
 
@@ -149,8 +148,39 @@ impl Ledger {
         found.ceiling_before = found.ceiling;
         found.ceiling = found.ceiling.max(*ceiling);
         found.last = Some(held.payment);
+        found.extended = false;
         found.calls = found.calls.saturating_add(1);
         self.channels.draws.insert(held.payment, *channel);
+    }
+
+    /// The call's own portion grows to the next voucher's sum. It leaves its seats for those of now.
+    fn extend(&mut self, at: Timestamp, extended: &Extended) {
+        let Extended { held, channel, ceiling, before, turns } = extended;
+        let payment = held.payment;
+        let found = self.channel_mut(*channel);
+        assert_eq!(found.last, Some(payment), "only the last call is extended");
+        assert!(*ceiling <= found.reach(), "no voucher says more than lies in its channel");
+        let step = Step { charged: found.charged, covered: *ceiling, most: NO_BOUND };
+        let (computed, mut left) = found.turn_others(payment, step);
+        assert_eq!(computed, *turns, "a channel's event says what follows from its portions");
+        let formers = std::mem::take(&mut found.portions);
+        let from = formers
+            .iter()
+            .find(|portion| portion.held.payment == payment)
+            .map_or(found.last_ceiling.max(found.charged), |own| own.from);
+        let (held, to, nano) = (Arc::clone(held), *ceiling, held.nano);
+        left.push(Portion { held: Arc::clone(&held), from, to, nano });
+        found.portions = left;
+        found.extended = true;
+        found.last_ceiling = *ceiling;
+        found.ceiling = found.ceiling.max(*ceiling);
+        let formers: Vec<_> = formers.into_iter().map(|portion| portion.held).collect();
+        self.apply(at, turns, &formers);
+        if let Some(own) = formers.iter().find(|held| held.payment == payment) {
+            self.seats(at, own, Change::Release(*before));
+        }
+        self.take_seats(at, &held);
+        self.channels.draws.insert(payment, *channel);
     }
 
     /// Moves the span, and what its portions count in budgets and in the wallet.

@@ -21,7 +21,7 @@ use crate::domain::ledger::state::Ledger;
 use crate::domain::money::Nano;
 
 pub use command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
-pub use event::{ChannelEvent, Drawn, Seen};
+pub use event::{ChannelEvent, Drawn, Extended, Seen};
 pub use state::{Channel, ChannelState, Frozen, Opened, Portion, Turn};
 
 /// Every channel that was ever opened, and whose portion is where.

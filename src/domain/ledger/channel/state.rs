@@ -115,6 +115,9 @@ pub struct Turn {
     pub ended: bool,
 }
 
+/// Above every sum.
+pub(super) const NO_BOUND: Amount = Amount::new(u128::MAX);
+
 /// How far the span moves: what was taken ends at `charged`, what a voucher covers at `covered`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
@@ -155,6 +158,8 @@ pub struct Channel {
     pub locked: Nano,
     /// The payment whose charge is not known yet.
     pub last: Option<PaymentId>,
+    /// Whether that one has more than one voucher: the first has left.
+    pub extended: bool,
     /// How many calls it paid.
     pub calls: u64,
     /// What may still be drawn.
@@ -178,6 +183,7 @@ impl Channel {
             ceiling_before: zero,
             locked: Nano::ZERO,
             last: None,
+            extended: false,
             calls: 0,
             portions: Vec::new(),
         }
@@ -202,7 +208,7 @@ impl Channel {
     /// again, so what was signed above the rest is void; before, a later deposit could make it good.
     pub(super) fn most(&self, returned: Amount) -> Amount {
         if returned.is_zero() && self.returned.is_zero() {
-            return Amount::new(u128::MAX);
+            return NO_BOUND;
         }
         less(self.reach(), returned)
     }
@@ -219,16 +225,28 @@ impl Channel {
 
     /// What `step` makes of each portion, in their order, and what is left of them.
     pub(super) fn turn(&self, step: Step) -> (Vec<Turn>, Vec<Portion>) {
-        let (mut turns, mut left) = (Vec::new(), Vec::new());
-        for portion in &self.portions {
-            let (turn, rest) = portion.turn(step);
-            if turn.is_some_and(|turn| !turn.is_nothing()) {
-                turns.extend(turn);
-            }
-            left.extend(rest);
-        }
-        (turns, left)
+        turn_all(self.portions.iter(), step)
     }
+
+    /// The same where a payment's own next voucher covers the others: its own portion is none of them.
+    pub(super) fn turn_others(&self, payment: PaymentId, step: Step) -> (Vec<Turn>, Vec<Portion>) {
+        turn_all(self.portions.iter().filter(|portion| portion.held.payment != payment), step)
+    }
+}
+
+fn turn_all<'a>(
+    portions: impl Iterator<Item = &'a Portion>,
+    step: Step,
+) -> (Vec<Turn>, Vec<Portion>) {
+    let (mut turns, mut left) = (Vec::new(), Vec::new());
+    for portion in portions {
+        let (turn, rest) = portion.turn(step);
+        if turn.is_some_and(|turn| !turn.is_nothing()) {
+            turns.extend(turn);
+        }
+        left.extend(rest);
+    }
+    (turns, left)
 }
 
 impl Portion {

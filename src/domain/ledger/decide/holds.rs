@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::id::{AgentId, DelegationId, SessionId};
+use crate::domain::id::{AgentId, DelegationId, PaymentId, SessionId};
 use crate::domain::ledger::agent::{Agent, Scope};
 use crate::domain::ledger::agents::Found;
 use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per, Seat};
@@ -88,7 +88,9 @@ impl Ledger {
     ) -> Result<(Arc<Held>, Vec<BudgetCheck>), Refusal> {
         let found = self.agents.find(ask.agent).ok_or(Rejection::UnknownAgent(ask.agent))?;
         let agent = found.agent;
-        self.check_request(now, &ask)?;
+        if !source.is_extension() {
+            self.check_request(now, &ask)?;
+        }
         if ask.policy_version != self.policy.version {
             let (current, asked) = (self.policy.version, ask.policy_version);
             return Err(Rejection::StalePolicy { current, asked }.into());
@@ -98,7 +100,9 @@ impl Ledger {
         self.check_amounts(&ask)?;
         let wallet = self.wallets.at(found.wallet);
         check_wallet(wallet, &ask, source)?;
-        if self.holds.find_row(&ask.payment).is_some() || self.find_draw(ask.payment).is_some() {
+        let taken =
+            || self.holds.find_row(&ask.payment).is_some() || self.find_draw(ask.payment).is_some();
+        if !source.is_extension() && taken() {
             return Err(Rejection::PaymentTaken(ask.payment).into());
         }
         if self.holds.len() >= self.bounds.holds_max {
@@ -324,13 +328,35 @@ pub(in crate::domain::ledger) enum Source<'a> {
     Wallet,
     /// In a channel; and what its voucher gives back of former ones.
     Channel(&'a Channel, &'a [Turn]),
+    /// In a channel, for a call that holds some of it already, and holds it anew with the rest.
+    Extension {
+        /// Which.
+        channel: &'a Channel,
+        /// What the voucher gives back of other payments.
+        turns: &'a [Turn],
+        /// The call.
+        payment: PaymentId,
+    },
 }
 
 impl Source<'_> {
+    const fn is_extension(self) -> bool {
+        matches!(self, Self::Extension { .. })
+    }
+
     /// What is given back, by the seats that it was held in.
     fn relief(self) -> Vec<(Seat, Nano)> {
-        let Self::Channel(channel, turns) = self else { return Vec::new() };
         let mut relief = Vec::new();
+        let (channel, turns) = match self {
+            Self::Wallet => return relief,
+            Self::Channel(channel, turns) => (channel, turns),
+            Self::Extension { channel, turns, payment } => {
+                if let Some(own) = channel.find(payment) {
+                    relief.extend(own.held.seats.iter().map(|seat| (*seat, own.nano)));
+                }
+                (channel, turns)
+            }
+        };
         for turn in turns.iter().filter(|turn| !turn.freed_nano.is_zero()) {
             let portion =
                 channel.find(turn.payment).expect("a turn names a payment of its channel");
@@ -345,7 +371,7 @@ fn check_wallet(wallet: &Wallet, ask: &HoldAsk, source: Source<'_>) -> Result<()
     if wallet.address != ask.commitment.payer {
         return Err(Rejection::ForeignWallet { wallet: name() });
     }
-    if matches!(source, Source::Channel(..)) {
+    if !matches!(source, Source::Wallet) {
         return Ok(());
     }
     let (asset, asked) = (ask.commitment.asset, ask.commitment.amount_max);

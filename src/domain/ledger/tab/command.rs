@@ -18,6 +18,13 @@ pub enum TabCommand {
     },
     /// Charge a call, whose work is done.
     Charge(Box<Charged>),
+    /// Keep a call's next voucher, or charge its end: what it cost so far goes with it.
+    Step {
+        /// The call as a whole, so far.
+        call: Box<Charged>,
+        /// Whether nothing more comes.
+        ended: bool,
+    },
     /// Count what the chain shows of a channel: deposits, claims and what went back.
     See {
         /// Which.

@@ -38,6 +38,20 @@ pub struct Charged {
     pub delivery: Delivery,
 }
 
+/// A call that is paid while it flows: the voucher that stands for it from now on, durable before
+/// anything leaves that it pays for, and what was delivered until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stepped {
+    /// The call as a whole, so far.
+    pub call: Charged,
+    /// What was charged of it since the step before.
+    pub taken: Amount,
+    /// Whether it is the call's first step.
+    pub first: bool,
+    /// Whether nothing more comes.
+    pub ended: bool,
+}
+
 /// What the chain showed of a channel.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TabSeen {
@@ -76,6 +90,10 @@ pub enum TabEvent {
     /// The chain showed what lies in a channel and what was claimed.
     /// On restart: counted.
     Seen(Box<TabSeen>),
+    /// A call that flows went on, or ended.
+    /// On restart: charged for what was delivered by then. What left after the last step and was not
+    /// written down is this payee's loss: less than one portion.
+    Stepped(Box<Stepped>),
 }
 
 impl TabEvent {
@@ -85,6 +103,7 @@ impl TabEvent {
             Self::Opened { .. } => "tab_opened",
             Self::Charged(_) => "tab_charged",
             Self::Seen(_) => "tab_seen",
+            Self::Stepped(_) => "tab_stepped",
         }
     }
 }

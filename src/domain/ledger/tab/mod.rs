@@ -13,7 +13,7 @@ use crate::domain::channel::ChannelId;
 use crate::domain::ledger::state::Ledger;
 
 pub use command::TabCommand;
-pub use event::{Charged, TabEvent, TabSeen};
+pub use event::{Charged, Stepped, TabEvent, TabSeen};
 pub use state::{LastCharge, Tab, Voucher};
 
 impl Ledger {

@@ -5,7 +5,7 @@ use crate::domain::ledger::decide::full;
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::ledger::tab::command::TabCommand;
-use crate::domain::ledger::tab::event::{Charged, TabEvent, TabSeen};
+use crate::domain::ledger::tab::event::{Charged, Stepped, TabEvent, TabSeen};
 use crate::domain::ledger::tab::state::{LastCharge, Tab, Voucher};
 use crate::domain::money::{Amount, Money};
 use crate::domain::time::Timestamp;
@@ -25,6 +25,7 @@ impl Ledger {
             TabCommand::Open { .. } if self.tabs.len() >= TABS_MAX => Err(full("tabs", TABS_MAX)),
             TabCommand::Open { channel, terms } => Ok(TabEvent::Opened { channel, terms }),
             TabCommand::Charge(charged) => self.decide_charge_tab(charged),
+            TabCommand::Step { call, ended } => self.decide_step(*call, ended),
             see @ TabCommand::See { .. } => self.decide_see_tab(see),
         }
     }
@@ -40,17 +41,26 @@ impl Ledger {
             let (claimed, moved) = (charged.base, tab.charged);
             return Err(Rejection::AmountMismatch { claimed, moved });
         }
-        if charged.asset != tab.terms.asset {
-            return Err(Rejection::OtherChannel { channel });
-        }
-        let sum = charged.base.checked_add(charged.amount).filter(|sum| *sum <= Amount::MAX);
-        let sum = sum.ok_or(Rejection::AmountOutOfRange { amount: charged.amount })?;
-        let most = charged.ceiling.min(tab.balance);
-        if sum > most {
-            let room = most.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
-            return Err(Rejection::ChannelEmpty { channel, room, asked: charged.amount });
-        }
+        check_covered(tab, &charged)?;
         Ok(TabEvent::Charged(charged))
+    }
+
+    /// A call that flows goes on where its last step ended: neither what it cost nor what its voucher
+    /// says falls.
+    fn decide_step(&self, call: Charged, ended: bool) -> Result<TabEvent, Rejection> {
+        let tab = self.tab(call.channel)?;
+        let running = tab.last.filter(|last| is_running(last, &call));
+        let before = running.map_or(Amount::ZERO, |last| last.amount);
+        let reached = call.base.checked_add(before).unwrap_or(call.base);
+        let kept = tab.voucher.filter(|_| running.is_some()).map(|kept| kept.ceiling);
+        let lower = kept.is_some_and(|kept| call.ceiling < kept);
+        let taken = call.amount.checked_sub(before).filter(|_| reached == tab.charged && !lower);
+        let Some(taken) = taken else {
+            return Err(Rejection::AmountMismatch { claimed: reached, moved: tab.charged });
+        };
+        check_covered(tab, &call)?;
+        let first = running.is_none();
+        Ok(TabEvent::Stepped(Box::new(Stepped { call, taken, first, ended })))
     }
 
     fn decide_see_tab(&self, see: TabCommand) -> Result<TabEvent, Rejection> {
@@ -94,19 +104,17 @@ impl Ledger {
             }
             TabEvent::Charged(charged) => {
                 let tab = self.tabs.get_mut(&charged.channel).expect("a charge has a tab");
-                let Charged { base, amount, ceiling, signature, fingerprint, payment, .. } =
-                    charged.as_ref();
-                assert_eq!(*base, tab.charged, "a charge goes on where the last one ended");
-                tab.charged = base.checked_add(*amount).expect("amounts are bounded");
-                assert!(tab.charged <= *ceiling, "no charge passes its voucher");
-                assert!(tab.charged <= tab.balance, "no charge passes what lies in the channel");
-                tab.voucher = Some(Voucher { ceiling: *ceiling, signature: *signature });
-                let (base, amount) = (*base, *amount);
-                let (fingerprint, payment) = (*fingerprint, *payment);
-                tab.last = Some(LastCharge { base, amount, fingerprint, payment });
-                tab.unclaimed_since = tab.unclaimed_since.or(Some(at));
-                tab.used_at = at;
+                assert_eq!(charged.base, tab.charged, "a charge goes on where the last one ended");
+                tab.charge(at, charged, false);
                 tab.calls = tab.calls.saturating_add(1);
+            }
+            TabEvent::Stepped(stepped) => {
+                let Stepped { call, taken, first, ended } = stepped.as_ref();
+                let tab = self.tabs.get_mut(&call.channel).expect("a step has a tab");
+                let sum = tab.charged.checked_add(*taken).expect("amounts are bounded");
+                tab.charge(at, call, !ended);
+                assert_eq!(tab.charged, sum, "a step goes on where the last one ended");
+                tab.calls = tab.calls.saturating_add(u64::from(*first));
             }
             TabEvent::Seen(seen) => {
                 let TabSeen { channel, balance, claimed, withdrawable_at_s, lost, .. } =
@@ -124,5 +132,44 @@ impl Ledger {
                 }
             }
         }
+    }
+}
+
+/// No charge passes its voucher, nor what lies in the channel.
+fn check_covered(tab: &Tab, charged: &Charged) -> Result<(), Rejection> {
+    let channel = charged.channel;
+    if charged.asset != tab.terms.asset {
+        return Err(Rejection::OtherChannel { channel });
+    }
+    let sum = charged.base.checked_add(charged.amount).filter(|sum| *sum <= Amount::MAX);
+    let sum = sum.ok_or(Rejection::AmountOutOfRange { amount: charged.amount })?;
+    let most = charged.ceiling.min(tab.balance);
+    if sum > most {
+        let room = most.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
+        return Err(Rejection::ChannelEmpty { channel, room, asked: charged.amount });
+    }
+    Ok(())
+}
+
+/// Whether `call` is the one that flows.
+fn is_running(last: &LastCharge, call: &Charged) -> bool {
+    last.flows
+        && last.base == call.base
+        && last.fingerprint == call.fingerprint
+        && last.payment == call.payment
+}
+
+impl Tab {
+    fn charge(&mut self, at: Timestamp, charged: &Charged, flows: bool) {
+        let &Charged { base, amount, ceiling, signature, fingerprint, payment, .. } = charged;
+        self.charged = base.checked_add(amount).expect("amounts are bounded");
+        assert!(self.charged <= ceiling, "no charge passes its voucher");
+        assert!(self.charged <= self.balance, "no charge passes what lies in the channel");
+        self.voucher = Some(Voucher { ceiling, signature });
+        self.last = Some(LastCharge { base, amount, fingerprint, payment, flows });
+        if !self.unclaimed().is_zero() {
+            self.unclaimed_since = self.unclaimed_since.or(Some(at));
+        }
+        self.used_at = at;
     }
 }

@@ -28,6 +28,8 @@ pub struct LastCharge {
     pub fingerprint: Fingerprint,
     /// The payer's name for it, where it gave one.
     pub payment: Option<PaymentId>,
+    /// Whether more of it may come: it is paid while it flows.
+    pub flows: bool,
 }
 
 /// A channel as its payee's ledger knows it.

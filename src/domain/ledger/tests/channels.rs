@@ -123,6 +123,17 @@ impl Bench {
         Ok(payment)
     }
 
+    /// One more portion of `payment`.
+    pub(super) fn extend(
+        &mut self,
+        n: u64,
+        payment: PaymentId,
+        amount: u64,
+    ) -> Result<ChannelEvent, Rejection> {
+        let ask = HoldAsk { payment, ..self.call(n, amount) };
+        self.ask(ChannelCommand::Extend(Box::new(DrawAsk { ask, channel: id(n), last: None })))
+    }
+
     pub(super) fn charge(
         &mut self,
         n: u64,
@@ -209,6 +220,69 @@ fn a_voucher_is_held_in_the_budget_of_its_call_before_it_is_signed() {
     assert_eq!(bench.numbers(), (60, 40));
     bench.charge(1, next, 40).unwrap();
     assert_eq!(bench.numbers(), (100, 0));
+}
+
+#[test]
+fn a_call_is_held_portion_by_portion_and_each_counts_before_it_is_signed() {
+    let mut bench = Bench::new(100, 600);
+    let payment = bench.draw(1, 30, None).unwrap();
+    bench.extend(1, payment, 30).unwrap();
+    assert_eq!(bench.numbers(), (0, 60));
+    let channel = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!((channel.last_ceiling, channel.exposure()), (units(60), units(60)));
+    assert_eq!(channel.portions.len(), 1, "it is one portion that grew");
+    bench.extend(1, payment, 40).unwrap();
+    assert_eq!(code(bench.extend(1, payment, 1)), "ledger.over_budget");
+    assert_eq!(bench.numbers(), (0, 100), "what was refused changed nothing");
+    bench.charge(1, payment, 75).unwrap();
+    assert_eq!(bench.numbers(), (75, 25), "what was signed above it stays held");
+}
+
+#[test]
+fn only_the_call_that_a_channel_carries_is_extended() {
+    let mut bench = Bench::new(100, 50);
+    let first = bench.draw(1, 10, None).unwrap();
+    let second = bench.draw(1, 10, Some((first, 10))).unwrap();
+    assert_eq!(code(bench.extend(1, first, 1)), "ledger.unknown_payment");
+    assert_eq!(code(bench.extend(1, second, 31)), "ledger.channel_empty");
+    bench.extend(1, second, 30).unwrap();
+    bench.charge(1, second, 40).unwrap();
+    assert_eq!(code(bench.extend(1, second, 1)), "ledger.unknown_payment");
+}
+
+#[test]
+fn a_further_portion_covers_what_former_calls_hold_beneath_it() {
+    let mut bench = Bench::new(100, 600);
+    let first = bench.draw(1, 80, None).unwrap();
+    bench.charge(1, first, 10).unwrap();
+    // 10 spent; the voucher for 80 is out, so that 70 stay held whatever the second one says.
+    let second = bench.draw(1, 20, None).unwrap();
+    assert_eq!(bench.numbers(), (10, 70));
+    bench.extend(1, second, 30).unwrap();
+    assert_eq!(bench.numbers(), (10, 70), "50 of them are the second call's own now");
+    bench.extend(1, second, 40).unwrap();
+    assert_eq!(bench.numbers(), (10, 90));
+    assert!(bench.desk.ledger.find_draw(first).is_none());
+}
+
+#[test]
+fn a_call_whose_portions_were_all_claimed_is_extended_all_the_same() {
+    let mut bench = Bench::new(100, 600);
+    let payment = bench.draw(1, 20, None).unwrap();
+    bench.see(1, 600, 20).unwrap();
+    assert_eq!(bench.numbers(), (20, 0));
+    bench.extend(1, payment, 20).unwrap();
+    assert_eq!(bench.numbers(), (20, 20));
+    bench.charge(1, payment, 35).unwrap();
+    assert_eq!(bench.numbers(), (35, 5));
+}
+
+#[test]
+fn a_portion_that_was_signed_is_never_voided_as_a_whole() {
+    let mut bench = Bench::new(100, 600);
+    let payment = bench.draw(1, 20, None).unwrap();
+    bench.extend(1, payment, 20).unwrap();
+    assert_eq!(code(bench.void(1, payment)), "ledger.wrong_state");
 }
 
 #[test]

@@ -19,6 +19,7 @@ enum Step {
     Confirm(u64),
     ExpireDeposit(u64),
     Draw { channel: u64, units: u64, charge: u64 },
+    Extend { channel: u64, units: u64 },
     Charge(u64, u64),
     Void(u64),
     Claim { channel: u64, units: u64 },
@@ -34,6 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => channel.clone().prop_map(Step::ExpireDeposit),
         12 => (channel.clone(), 1_u64..60, 0_u64..60)
             .prop_map(|(channel, units, charge)| Step::Draw { channel, units, charge }),
+        8 => (channel.clone(), 1_u64..40)
+            .prop_map(|(channel, units)| Step::Extend { channel, units }),
         3 => (channel.clone(), 0_u64..60).prop_map(|(c, n)| Step::Charge(c, n)),
         2 => channel.clone().prop_map(Step::Void),
         2 => (channel.clone(), 0_u64..80).prop_map(|(channel, units)| Step::Claim { channel, units }),
@@ -52,6 +55,8 @@ struct Truth {
     signed: Vec<u64>,
     /// Whether the last one may still be said not to have left.
     last: Option<(PaymentId, u64)>,
+    /// Whether that one has had a second voucher.
+    extended: bool,
 }
 
 impl Truth {
@@ -97,6 +102,27 @@ fn check(bench: &Bench, truths: &BTreeMap<u64, Truth>) {
     assert!(ledger.locked() <= CAPS.total);
 }
 
+fn extend(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, channel: u64, units: u64) {
+    let truth = truths.entry(channel).or_default();
+    if let Some((payment, max)) = truth.last
+        && bench.extend(channel, payment, units).is_ok()
+    {
+        let found = bench.desk.ledger.find_channel(id(channel)).unwrap();
+        truth.signed.push(u64::try_from(found.last_ceiling.get()).unwrap());
+        truth.last = Some((payment, max + units));
+        truth.extended = true;
+    }
+}
+
+fn claim(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, channel: u64, units: u64) {
+    let truth = truths.entry(channel).or_default();
+    // Any voucher does, whatever was charged; of what has arrived only.
+    let highest = truth.signed.iter().copied().max().unwrap_or(0);
+    truth.claimed = (truth.claimed + units).min(highest).min(truth.balance).max(truth.claimed);
+    let (balance, claimed) = (truth.balance, truth.claimed);
+    let _ = bench.see(channel, balance, claimed);
+}
+
 fn run(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, step: &Step) {
     match *step {
         Step::Wait(secs) => bench.desk.wait(secs),
@@ -124,8 +150,10 @@ fn run(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, step: &Step) {
                 let found = bench.desk.ledger.find_channel(id(channel)).unwrap();
                 truth.signed.push(u64::try_from(found.last_ceiling.get()).unwrap());
                 truth.last = Some((payment, units));
+                truth.extended = false;
             }
         }
+        Step::Extend { channel, units } => extend(bench, truths, channel, units),
         Step::Charge(n, amount) => {
             let truth = truths.entry(n).or_default();
             if let Some((payment, max)) = truth.last
@@ -139,19 +167,12 @@ fn run(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, step: &Step) {
             if let Some((payment, _)) = truth.last
                 && bench.void(n, payment).is_ok()
             {
+                assert!(!truth.extended, "a call whose vouchers left is voided");
                 truth.signed.pop();
                 truth.last = None;
             }
         }
-        Step::Claim { channel, units } => {
-            let truth = truths.entry(channel).or_default();
-            // Any voucher does, whatever was charged; of what has arrived only.
-            let highest = truth.signed.iter().copied().max().unwrap_or(0);
-            truth.claimed =
-                (truth.claimed + units).min(highest).min(truth.balance).max(truth.claimed);
-            let (balance, claimed) = (truth.balance, truth.claimed);
-            let _ = bench.see(channel, balance, claimed);
-        }
+        Step::Claim { channel, units } => claim(bench, truths, channel, units),
         Step::GoBack { channel, units } => {
             let truth = truths.entry(channel).or_default();
             truth.balance -= units.min(truth.balance - truth.claimed);

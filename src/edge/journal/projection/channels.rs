@@ -63,6 +63,10 @@ pub(super) fn apply(
         ChannelEvent::Frozen { channel, why } => {
             change(sheet, *channel, |row| why.as_str().clone_into(&mut row.state))
         }
+        ChannelEvent::Extended(extended) => {
+            change(sheet, extended.channel, |row| row.ceiling = row.ceiling.max(extended.ceiling))?;
+            payments::extend(sheet, place, &extended.held, extended.before)
+        }
     }
 }
 

@@ -35,6 +35,8 @@ struct Payment {
     /// What an open one is remembered by.
     open: Option<Open>,
     outcome: Outcome,
+    /// What is held of it anew, where that has changed.
+    extended: Option<Arc<Held>>,
 }
 
 struct New {
@@ -153,6 +155,25 @@ pub(super) fn draw(
     Ok(())
 }
 
+/// A payment on a channel that is held anew for more, where it counts as of now.
+pub(super) fn extend(
+    sheet: &mut Sheet<'_>,
+    place: Place<'_>,
+    held: &Arc<Held>,
+    before: Nano,
+) -> rusqlite::Result<()> {
+    let former = find_open(sheet, held.payment)?;
+    if let Some(former) = &former {
+        sheet.windows.release(sheet.tx, &former.seats, before)?;
+    }
+    let spender = sheet.spenders.find(sheet.tx, held.agent)?;
+    sheet.windows.hold(sheet.tx, place.at, held, &spender)?;
+    let Some(row) = sheet.payments.find(sheet.tx, held.payment)? else { return Ok(()) };
+    row.open = Some(Open { wallet: held.wallet, nano: held.nano, seats: held.seats.clone() });
+    row.extended = Some(Arc::clone(held));
+    Ok(())
+}
+
 /// What a voucher, a charge or a claim took and gave back of a payment's part of a channel.
 pub(super) fn turn(sheet: &mut Sheet<'_>, place: Place<'_>, turn: &Turn) -> rusqlite::Result<()> {
     let Some(open) = find_open(sheet, turn.payment)? else { return Ok(()) };
@@ -231,7 +252,8 @@ impl Payments {
             verified_at: None,
         };
         self.places.insert(held.payment, seq);
-        self.rows.insert(seq, Payment { new: Some(new), open: Some(open), outcome });
+        self.rows
+            .insert(seq, Payment { new: Some(new), open: Some(open), outcome, extended: None });
     }
 
     /// The payment, from the table where no event of this run was about it yet.
@@ -275,6 +297,14 @@ impl Payments {
                     insert_row(&mut insert, &mut words, seq, &new, &row.outcome, (nano, seats))?;
                 }
                 None => update_row(&mut update, seq, &row.outcome, (nano, seats))?,
+            }
+            if let Some(held) = &row.extended {
+                let taken = row.outcome.amount.map_or(Amount::ZERO, |SqlAmount(amount)| amount);
+                let all = held.commitment.amount_max.checked_add(taken).unwrap_or(taken);
+                let spent = row.outcome.spent.unwrap_or(0);
+                let nano = to_sql(held.nano.get()).saturating_add(spent);
+                let sql = "UPDATE payments SET amount_held = ?2, held_nano = ?3 WHERE seq = ?1";
+                tx.prepare_cached(sql)?.execute(params![seq, SqlAmount(all), nano])?;
             }
         }
         Ok(())
@@ -322,7 +352,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Payment)> {
                 .map_err(|e| rusqlite::Error::FromSqlConversionFailure(9, Type::Blob, e.into()))?,
         }),
     };
-    Ok((row.get(0)?, Payment { new: None, open, outcome }))
+    Ok((row.get(0)?, Payment { new: None, open, outcome, extended: None }))
 }
 
 fn insert_row(

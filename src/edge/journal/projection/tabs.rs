@@ -31,7 +31,11 @@ pub(super) fn apply(
             )
             .map(drop)
         }
-        TabEvent::Charged(charged) => charge(tx, place, charged),
+        TabEvent::Charged(charged) => charge(tx, place, charged, (1, "charged")),
+        TabEvent::Stepped(stepped) => {
+            let state = if stepped.ended { "charged" } else { "streaming" };
+            charge(tx, place, &stepped.call, (i64::from(stepped.first), state))
+        }
         TabEvent::Seen(seen) => run(
             tx,
             "UPDATE tabs SET balance = ?2, claimed = ?3, stray = stray + ?4, lost = lost + ?5,
@@ -49,24 +53,29 @@ pub(super) fn apply(
     }
 }
 
-fn charge(tx: &Transaction<'_>, place: Place<'_>, charged: &Charged) -> rusqlite::Result<()> {
+fn charge(
+    tx: &Transaction<'_>,
+    place: Place<'_>,
+    charged: &Charged,
+    (calls, state): (i64, &str),
+) -> rusqlite::Result<()> {
     let channel = charged.channel.to_string();
     let sum = charged.base.checked_add(charged.amount).unwrap_or(charged.base);
     run(
         tx,
-        "UPDATE tabs SET charged = ?2, ceiling = ?3, calls = calls + 1 WHERE channel = ?1",
-        params![channel, SqlAmount(sum), SqlAmount(charged.ceiling)],
+        "UPDATE tabs SET charged = ?2, ceiling = ?3, calls = calls + ?4 WHERE channel = ?1",
+        params![channel, SqlAmount(sum), SqlAmount(charged.ceiling), calls],
     )?;
     let [network, contract] = asset_columns(charged.asset);
     let usage = charged.delivery.usage;
     // A call's name here: the channel, and what had been charged before it.
     run(
         tx,
-        "INSERT INTO claims (seq, nonce, network, asset, from_address, to_address, amount, payment,
+        "INSERT OR REPLACE INTO claims (seq, nonce, network, asset, from_address, to_address, amount, payment,
             provider, capability, model, description, state, accepted_at, ended_at, input_units,
             output_units, answer_bytes, compute_ms)
          SELECT ?1, channel || '/' || ?3, ?4, ?5, payer, receiver, ?6, ?7, ?8, ?9, ?10, ?11,
-            'charged', ?12, ?12, ?13, ?14, ?15, ?16 FROM tabs WHERE channel = ?2",
+            ?17, ?12, ?12, ?13, ?14, ?15, ?16 FROM tabs WHERE channel = ?2",
         params![
             to_sql(place.seq),
             channel,
@@ -84,6 +93,7 @@ fn charge(tx: &Transaction<'_>, place: Place<'_>, charged: &Charged) -> rusqlite
             to_sql(usage.output.0),
             to_sql(usage.bytes),
             to_sql(usage.compute_ms),
+            state,
         ],
     )
     .map(drop)

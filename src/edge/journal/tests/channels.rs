@@ -11,12 +11,12 @@ use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
 use crate::domain::id::{Fingerprint, PaymentId, WalletId};
 use crate::domain::ledger::channel::{
-    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Drawn, Frozen,
-    Opened, Seen, Turn,
+    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Drawn, Extended,
+    Frozen, Opened, Seen, Turn,
 };
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;
-use crate::domain::ledger::tab::{Charged, TabEvent, TabSeen};
+use crate::domain::ledger::tab::{Charged, Stepped, TabEvent, TabSeen};
 use crate::domain::ledger::{Bounds, Command, Event, Ledger};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::order::{Units, Usage};
@@ -82,12 +82,19 @@ pub(super) fn every_kind() -> Vec<Event> {
     };
     let (channel, block) = (CHANNEL, samples::BLOCK);
     let drawn = Drawn {
-        held,
+        held: Arc::clone(&held),
         channel,
         charged: Amount::new(600),
         ceiling: Amount::new(1_600),
         taken: Amount::new(600),
         turns: vec![turn],
+    };
+    let extended = Extended {
+        held,
+        channel,
+        ceiling: Amount::new(2_600),
+        before: Nano::new(1_000_000),
+        turns: Vec::new(),
     };
     let events = vec![
         ChannelEvent::Opened(opened()),
@@ -128,6 +135,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             state: ChannelState::Closed,
         })),
         ChannelEvent::Frozen { channel, why: Frozen::Lied },
+        ChannelEvent::Extended(extended),
     ];
     events.into_iter().map(Event::Channel).chain(tab_kinds().into_iter().map(Event::Tab)).collect()
 }
@@ -151,7 +159,7 @@ fn tab_kinds() -> Vec<TabEvent> {
     };
     vec![
         TabEvent::Opened { channel, terms },
-        TabEvent::Charged(Box::new(charged)),
+        TabEvent::Charged(Box::new(charged.clone())),
         TabEvent::Seen(Box::new(TabSeen {
             channel,
             balance: Amount::new(9_000),
@@ -161,6 +169,12 @@ fn tab_kinds() -> Vec<TabEvent> {
             gained: money(500),
             stray: money(0),
             lost: money(0),
+        })),
+        TabEvent::Stepped(Box::new(Stepped {
+            call: charged,
+            taken: Amount::new(40),
+            first: false,
+            ended: true,
         })),
     ]
 }
