@@ -199,7 +199,7 @@ impl Ledger {
         let (turns, _) = found.turn_others(payment, step);
         let source = Source::Extension { channel: found, turns: &turns, payment };
         let (held, checks) = self.check_hold(now, ask, source)?;
-        let extended = Extended { held: held.into(), channel, ceiling, before, turns };
+        let extended = Extended { held, channel, ceiling, before, turns };
         Ok(Decided { event: Event::Channel(ChannelEvent::Extended(extended)), checks })
     }
 
