@@ -57,8 +57,8 @@ pub struct Books {
     pub over_limit_nano: u64,
     /// Answers that an agent got, and that the journal knows nothing of.
     pub lost: u64,
-    /// Requests that were paid more than once, by the journal or by the chain.
-    pub paid_twice: u64,
+    /// Requests that were paid more than once, by who says so.
+    pub paid_twice: BTreeMap<&'static str, u64>,
     /// By the journal, in atomic units.
     pub ledger_atomic: u128,
     /// By the chain's Transfer logs.
@@ -74,6 +74,11 @@ pub struct Books {
 }
 
 impl Books {
+    /// Requests that were paid more than once, whoever says so.
+    pub fn paid_twice(&self) -> u64 {
+        self.paid_twice.values().sum()
+    }
+
     /// Whether the ledger and the chain say the same.
     pub fn books_match(&self) -> bool {
         self.ledger_atomic == self.chain_atomic && self.wallet_matches && self.damaged.is_empty()
@@ -265,9 +270,12 @@ impl Fold {
         }
         let told_twice = payments.values().filter(|payments| payments.len() > 1).count();
         let journalled = self.by_request.values().filter(|count| **count > 1).count();
-        books.paid_twice = count(told_twice.saturating_add(journalled))
-            .saturating_add(tried.twice)
-            .saturating_add(tried.confused);
+        books.paid_twice = BTreeMap::from([
+            ("by_answers", count(told_twice)),
+            ("by_journal", count(journalled)),
+            ("by_repeats", tried.twice),
+            ("by_conflicts", tried.confused),
+        ]);
         for (name, curve) in &self.curves {
             let mut curve = curve.clone();
             while curve.len() > POINTS_MAX {
@@ -304,7 +312,7 @@ async fn against_the_chain(house: &House, fold: &Fold, books: &mut Books) -> Res
     let payments = moved.iter().filter(|transfer| transfer.from == house.wallet).count();
     // As many transfers as payments that the journal took: one more would be one paid twice.
     let more = payments.saturating_sub(fold.taken.len());
-    books.paid_twice = books.paid_twice.saturating_add(count(more));
+    books.paid_twice.insert("by_chain", count(more));
     Ok(())
 }
 

@@ -32,10 +32,10 @@ pub struct Report {
 impl Report {
     /// Whether nothing happened that must not.
     pub fn is_sound(&self) -> bool {
-        let Books { over_limit_nano, lost, paid_twice, unknown, .. } = self.books;
+        let Books { over_limit_nano, lost, unknown, .. } = self.books;
         over_limit_nano == 0
             && lost == 0
-            && paid_twice == 0
+            && self.books.paid_twice() == 0
             && unknown == 0
             && self.books.books_match()
     }
@@ -71,7 +71,8 @@ impl Report {
             "unknown": books.unknown,
             "over_limit_nano": books.over_limit_nano,
             "lost": books.lost,
-            "paid_twice": books.paid_twice,
+            "paid_twice": books.paid_twice(),
+            "paid_twice_by": books.paid_twice,
             "books_match": books.books_match(),
             "ledger_atomic": books.ledger_atomic.to_string(),
             "chain_atomic": books.chain_atomic.to_string(),
@@ -109,7 +110,7 @@ impl Report {
             format!("  unknown       {}", books.unknown),
             format!("  over limit    {} nano-USD", books.over_limit_nano),
             format!("  lost          {}", books.lost),
-            format!("  paid twice    {}", books.paid_twice),
+            format!("  paid twice    {}", books.paid_twice()),
             format!("  ledger        {} atomic units", books.ledger_atomic),
             format!("  chain         {} atomic units", books.chain_atomic),
             format!("  books match   {}", yes(books.books_match())),

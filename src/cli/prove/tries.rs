@@ -266,7 +266,10 @@ impl Agent {
     /// The name of a request that was answered, for another one: refused.
     async fn confuse(&mut self) {
         let Some((old, _)) = self.done.last().cloned() else { return };
-        let purchase = Purchase { request: old.request, ..self.purchase() };
+        // No other purchase asks for three: the content is another one for sure.
+        let ask = SearchRequest { query: "another question".to_owned(), k: 3 };
+        let (order, body) = (order(SEARCH, 32, 1), to_json(&ask));
+        let purchase = Purchase { request: old.request, order, body, ..self.purchase() };
         match buy(&self.client, &purchase).await {
             None => self.tried.left = self.tried.left.saturating_add(1),
             Some(Err(error)) => self.tried.refuse(&error),
