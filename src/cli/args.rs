@@ -389,6 +389,9 @@ pub enum SandboxCommand {
         /// The file that it is kept in; without one it is gone when it ends.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// A block is final once so many others stand on it; the newer ones can be taken back.
+        #[arg(long, value_name = "BLOCKS", default_value_t = 0)]
+        final_after: u64,
     },
     /// Mint sandbox money.
     Fund {

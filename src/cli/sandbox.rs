@@ -25,14 +25,21 @@ const DECIMALS: usize = 6;
 /// Runs a chain, or mints its money.
 pub fn run(args: &Args, command: &SandboxCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
-        SandboxCommand::Run { listen, file } => run_alone(*listen, file.as_deref(), output),
+        SandboxCommand::Run { listen, file, final_after } => {
+            run_alone(*listen, file.as_deref(), *final_after, output)
+        }
         SandboxCommand::Fund { address, amount } => {
             fund(args, &address.to_string(), amount, output)
         }
     }
 }
 
-fn run_alone(listen: SocketAddr, file: Option<&Path>, output: &Output) -> Result<Exit, Failure> {
+fn run_alone(
+    listen: SocketAddr,
+    file: Option<&Path>,
+    final_after: u64,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -41,6 +48,8 @@ fn run_alone(listen: SocketAddr, file: Option<&Path>, output: &Output) -> Result
         let signals = Signals::catch()?;
         let chain = SandboxChain::start(file, listen, Arc::new(SystemClock)).await;
         let chain = chain.map_err(|error| Failure::of(&error))?;
+        let set = chain.chain().final_after(final_after).await;
+        set.map_err(|error| Failure::of(&error))?;
         let rpc = chain.url();
         output.show(&serde_json::json!({ "rpc": rpc }), || {
             format!("sandbox chain at {rpc}\n  next      rpc = \"{rpc}\" in a [network] section")

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, U64, U256};
 use tokio::net::TcpListener;
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
@@ -110,13 +110,13 @@ pub struct RailPlan {
 }
 
 impl RailPlan {
-    /// The sandbox at `url`: the latest block is final.
+    /// The sandbox at `url`: it says itself which block is final.
     pub fn sandbox(url: String) -> Self {
         Self {
             network: Network::SANDBOX,
             url,
             genesis: None,
-            finality: Finality::Depth(0),
+            finality: Finality::Tag,
             assets: sandbox_assets().iter().cloned().collect(),
         }
     }
@@ -156,6 +156,25 @@ pub async fn connect_rail(
 /// Its account needs gas only when it is used.
 pub fn withdrawals(rail: &Evm, key: &SigningKey, clock: Arc<dyn Clock>) -> Arc<dyn Withdrawals> {
     Arc::new(EvmSettler::open(rail, key.gas_account(), clock, SettlerConfig::default()))
+}
+
+/// Asks the sandbox at `url` to take its newest `blocks` back and to mine others, `again` with what was in
+/// them or without. How many transactions were.
+///
+/// # Errors
+/// [`StartError::System`] where it does not: one of the blocks is final, or nobody answers.
+pub async fn reorganise_over_rpc(url: &str, blocks: u64, again: bool) -> Result<usize, StartError> {
+    let failed = |problem: String| StartError::System {
+        what: "asking the sandbox for a reorganisation",
+        problem: format!("{url}: {problem}"),
+    };
+    let parsed = url.parse().map_err(|problem| failed(format!("{problem}")))?;
+    let client = alloy::rpc::client::ClientBuilder::default().http(parsed);
+    let taken: Vec<B256> = client
+        .request("sandbox_reorg", (U64::from(blocks), again))
+        .await
+        .map_err(|problem| failed(problem.to_string()))?;
+    Ok(taken.len())
 }
 
 /// Asks the sandbox at `url` to mint `amount` to `holder`, with something for gas.

@@ -9,7 +9,10 @@ mod provider;
 mod purse;
 mod till;
 
-pub use chain::{RailPlan, SandboxChain, connect_rail, fund_over_rpc, sandbox_assets, withdrawals};
+pub use chain::{
+    RailPlan, SandboxChain, connect_rail, fund_over_rpc, reorganise_over_rpc, sandbox_assets,
+    withdrawals,
+};
 pub use payer::{NodePlan, PayerNode};
 pub use provider::{PayTo, Provider, ProviderPlan};
 pub use purse::{LocalPurse, PursePlan};

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bursar::domain::time::Timestamp;
 use bursar::edge::clock::SystemClock;
+use bursar::node::reorganise_over_rpc;
 use bursar::ports::clock::Clock;
 use serde::Serialize;
 
 use super::super::failure::Failure;
 use super::chance::Chance;
-use super::house::House;
+use super::house::{FINAL_AFTER, House};
 use super::proxy::Mood;
 
 /// A kind of fault.
@@ -37,6 +38,10 @@ pub enum Kind {
     ProviderChainCut,
     /// What the chain says comes late to both.
     ChainSlow,
+    /// The chain takes blocks back, and what was in them is in others.
+    ChainReorganised,
+    /// The same, and what was in them is nowhere.
+    ChainForgot,
     /// The node's files may not grow: its disk is full.
     DiskFull,
     /// A sync of the node's journal fails, and it is started again.
@@ -47,7 +52,7 @@ pub enum Kind {
     CapLowered,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 16] = [
     Kind::NodeKilled,
     Kind::ProviderKilled,
     Kind::NodePaused,
@@ -58,6 +63,8 @@ const KINDS: [Kind; 14] = [
     Kind::NodeChainCut,
     Kind::ProviderChainCut,
     Kind::ChainSlow,
+    Kind::ChainReorganised,
+    Kind::ChainForgot,
     Kind::DiskFull,
     Kind::SyncFailed,
     Kind::OperatorPaused,
@@ -78,6 +85,8 @@ impl Kind {
             Self::NodeChainCut => "node_chain_cut",
             Self::ProviderChainCut => "provider_chain_cut",
             Self::ChainSlow => "chain_slow",
+            Self::ChainReorganised => "chain_reorganised",
+            Self::ChainForgot => "chain_forgot",
             Self::DiskFull => "disk_full",
             Self::SyncFailed => "sync_failed",
             Self::OperatorPaused => "operator_paused",
@@ -170,6 +179,12 @@ async fn go_wrong_once(
             house.chain.pause();
             last(lasting).await;
             house.chain.go_on();
+        }
+        Kind::ChainReorganised | Kind::ChainForgot => {
+            let blocks = chance.within(1, FINAL_AFTER.saturating_add(1));
+            let again = kind == Kind::ChainReorganised;
+            let taken = reorganise_over_rpc(&house.rpc, blocks, again).await;
+            taken.map_err(|error| Failure::of(&error))?;
         }
         Kind::DiskFull => disk_full(house, lasting).await?,
         Kind::SyncFailed => sync_failed(house, lasting, chance).await?,

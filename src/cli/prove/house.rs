@@ -5,11 +5,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use bursar::domain::ledger::agent::Token;
 use bursar::domain::money::Amount;
+use bursar::edge::clock::SystemClock;
 use bursar::node::fund_over_rpc;
+use bursar::ports::clock::Clock;
 
 use super::super::exit::Exit;
 use super::super::failure::Failure;
@@ -18,6 +21,9 @@ use super::proxy::Link;
 
 /// What the payers' wallet is given: more than any cap, so that only caps can stop them.
 const GIFT: Amount = Amount::new(1_000_000_000);
+
+/// So many of the chain's newest blocks are not final, and may be taken back.
+pub const FINAL_AFTER: u64 = 8;
 
 /// Agents that try.
 pub const AGENTS: u64 = 6;
@@ -57,7 +63,9 @@ pub struct House {
 impl House {
     /// Starts everything in `folder`, with this cap over all agents.
     pub async fn start(folder: &Path, budget: &str) -> Result<Self, Failure> {
-        let mut chain = Part::new("chain", folder, &["sandbox", "run", "--file", "chain.db"]);
+        let depth = FINAL_AFTER.to_string();
+        let words = ["sandbox", "run", "--file", "chain.db", "--final-after", &depth];
+        let mut chain = Part::new("chain", folder, &words);
         let rpc = said(&chain.start(&[]).await?, "/rpc")?;
         let chain_at = socket(&rpc)?;
         let node_chain_link = link(chain_at).await?;
@@ -88,6 +96,9 @@ impl House {
             provider.start(&[]).await?;
             providers.push(provider);
         }
+        // A block a second comes at least: what was given above is final then, and not taken back.
+        let clock = SystemClock;
+        clock.sleep_until(clock.now().after(Duration::from_secs(FINAL_AFTER))).await;
         let mut house = Self {
             folder: folder.to_owned(),
             rpc,

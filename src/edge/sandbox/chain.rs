@@ -40,6 +40,8 @@ pub(super) struct Chain {
     head: Head,
     genesis_hash: B256,
     chain_id: u64,
+    /// How many blocks have to stand on one until it is final.
+    depth: u64,
     /// Set by the first write that failed: what the disk holds is unknown from then on.
     broken: bool,
 }
@@ -71,7 +73,7 @@ impl Chain {
         };
         let cache = Cache::default();
         let (genesis_hash, chain_id) = (first.hash, genesis.chain_id);
-        let chain = Self { store, cache, head, genesis_hash, chain_id, broken: false };
+        let chain = Self { store, cache, head, genesis_hash, chain_id, depth: 0, broken: false };
         if row.number > 0 {
             chain.load(&row)?;
         }
@@ -88,6 +90,11 @@ impl Chain {
 
     pub(super) fn head(&self) -> Head {
         self.head
+    }
+
+    /// Blocks are final once `depth` others stand on them.
+    pub(super) fn final_after(&mut self, depth: u64) {
+        self.depth = depth;
     }
 
     /// Whether a write has failed. Nothing may be answered then.
@@ -227,14 +234,54 @@ impl Chain {
                 (number <= self.head.number).then_some(number)
             }
             BlockId::Number(BlockNumberOrTag::Earliest) => Some(0),
-            BlockId::Number(
-                BlockNumberOrTag::Latest
-                | BlockNumberOrTag::Safe
-                | BlockNumberOrTag::Finalized
-                | BlockNumberOrTag::Pending,
-            ) => Some(self.head.number),
+            BlockId::Number(BlockNumberOrTag::Latest | BlockNumberOrTag::Pending) => {
+                Some(self.head.number)
+            }
+            BlockId::Number(BlockNumberOrTag::Safe | BlockNumberOrTag::Finalized) => {
+                Some(self.head.number.saturating_sub(self.depth))
+            }
         };
         number.ok_or(SandboxError::NoBlock { at })
+    }
+
+    /// Takes the newest `blocks` back, and mines others in their place: what was in them again, the last
+    /// block's first, or without it nothing. Answers the transactions that were taken back.
+    pub(super) fn reorganise(
+        &mut self,
+        blocks: u64,
+        again: bool,
+        now_s: u64,
+    ) -> Result<Vec<B256>, SandboxError> {
+        let last = self.head.number.checked_sub(blocks).filter(|_| blocks <= self.depth);
+        let Some(last) = last else {
+            return Err(SandboxError::FinalBlock { blocks, depth: self.depth });
+        };
+        let mut taken = Vec::new();
+        for number in (last.saturating_add(1)..=self.head.number).rev() {
+            taken.extend(self.block(number)?.mined.into_iter().map(|mined| mined.transaction));
+        }
+        let row = self.store.block(last)?.ok_or(StoreError::Damaged { number: last })?;
+        let before = self.head.timestamp;
+        self.store.cut(last).inspect_err(|_| self.broken = true)?;
+        self.cache = Cache::default();
+        self.head = Head {
+            number: row.number,
+            hash: row.hash,
+            timestamp: row.timestamp,
+            state_root: row.state_root,
+        };
+        let hashes = taken.iter().map(|transaction| *transaction.tx_hash()).collect();
+        // Later than what it replaces, so that no block comes to be that was there before.
+        let now_s = now_s.max(before.saturating_add(1));
+        self.mine_empty(now_s)?;
+        if again {
+            // Whoever finds no place any more is left out, as its sender has to find out.
+            self.mine(taken, now_s)?;
+        }
+        while self.head.number < last.saturating_add(blocks) {
+            self.mine_empty(now_s)?;
+        }
+        Ok(hashes)
     }
 
     /// The block with this number, which exists.

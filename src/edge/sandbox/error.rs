@@ -62,6 +62,14 @@ pub enum SandboxError {
         /// As asked.
         at: BlockId,
     },
+    /// A final block is not taken back.
+    #[error("{blocks} blocks cannot be taken back: all but the newest {depth} are final")]
+    FinalBlock {
+        /// As asked.
+        blocks: u64,
+        /// How many are not final.
+        depth: u64,
+    },
     /// A log query over more blocks than one answer may look at.
     #[error("the query covers {blocks} blocks of the {blocks_max} that one may cover")]
     RangeTooWide {
@@ -176,6 +184,7 @@ impl Fault for SandboxError {
             Self::Reverted { .. } => "sandbox.reverted",
             Self::Halted { .. } => "sandbox.halted",
             Self::NoBlock { .. } => "sandbox.no_block",
+            Self::FinalBlock { .. } => "sandbox.final_block",
             Self::RangeTooWide { .. } => "sandbox.range_too_wide",
             Self::TooManyLogs { .. } => "sandbox.too_many_logs",
             Self::FaucetRefused { .. } => "sandbox.faucet_refused",
@@ -193,6 +202,7 @@ impl Fault for SandboxError {
             | Self::Reverted { .. }
             | Self::Halted { .. }
             | Self::NoBlock { .. }
+            | Self::FinalBlock { .. }
             | Self::RangeTooWide { .. }
             | Self::TooManyLogs { .. }
             | Self::FaucetRefused { .. } => Class::Final,

@@ -1,4 +1,5 @@
-//! The methods of Ethereum's JSON-RPC that the sandbox has, and its own `sandbox_fund`.
+//! The methods of Ethereum's JSON-RPC that the sandbox has, and its own: `sandbox_fund`
+//! and `sandbox_reorg`.
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
@@ -32,6 +33,10 @@ pub(super) async fn dispatch(
             json(sandbox.look(|chain, _| Ok(U64::from(chain.head().number))).await?)
         }
         "eth_sendRawTransaction" => json(sandbox.send_raw(&params.at::<Bytes>(0)?).await?),
+        "sandbox_reorg" => {
+            let (blocks, again): (U64, bool) = (params.at(0)?, params.at(1)?);
+            json(sandbox.reorganise(blocks.to(), again).await?)
+        }
         "sandbox_fund" => json(sandbox.fund(params.at(0)?, params.at(1)?).await?),
         "eth_getBlockByNumber" => {
             let tag: BlockNumberOrTag = params.at(0)?;

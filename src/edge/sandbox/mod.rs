@@ -7,7 +7,8 @@
 //! - One thread owns the EVM and the file. What it answers is durable first.
 //! - A transaction is mined at once; those that wait together share a block. Where nothing is
 //!   waiting, an empty block is mined each second of the clock that was passed in.
-//! - The latest block is final: `latest`, `safe`, `finalized` and `pending` are one.
+//! - The latest block is final, and `latest`, `safe`, `finalized` and `pending` are one, until somebody
+//!   asks for a depth: then so many of the newest blocks are not, and `sandbox_reorg` takes them back.
 //! - The contracts of x402 are there from the start, at the addresses of the public chains.
 //! - A block's state root is a chain of hashes over the changes, not a Merkle root.
 //!

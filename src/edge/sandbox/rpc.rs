@@ -116,7 +116,9 @@ impl From<SandboxError> for RpcError {
             SandboxError::TooManyLogs { logs_max } => {
                 Self::new(LIMIT_EXCEEDED, format!("query returned more than {logs_max} results"))
             }
-            SandboxError::FaucetRefused { .. } => Self::invalid_params(error),
+            SandboxError::FaucetRefused { .. } | SandboxError::FinalBlock { .. } => {
+                Self::invalid_params(error)
+            }
             SandboxError::Busy { .. } => Self::new(LIMIT_EXCEEDED, error.to_string()),
             SandboxError::OtherChain { .. }
             | SandboxError::OtherGenesis { .. }

@@ -119,6 +119,18 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets every block after `number`, with all that it changed.
+    pub(super) fn cut(&self, number: u64) -> Result<(), StoreError> {
+        let all = self.file.unchecked_transaction()?;
+        for table in ["transactions", "accounts", "slots"] {
+            let delete = format!("DELETE FROM {table} WHERE block > ?1");
+            all.execute(&delete, [signed(number)])?;
+        }
+        all.execute("DELETE FROM blocks WHERE number > ?1", [signed(number)])?;
+        all.commit()?;
+        Ok(())
+    }
+
     pub(super) fn head(&self) -> Result<Option<BlockRow>, StoreError> {
         let mut find =
             self.file.prepare_cached("SELECT * FROM blocks ORDER BY number DESC LIMIT 1")?;

@@ -130,6 +130,23 @@ impl Sandbox {
         self.look(move |chain, now_s| chain.fund(to, amount, now_s)).await
     }
 
+    /// Blocks are final only once `depth` others stand on them; at first each is at once.
+    ///
+    /// # Errors
+    /// [`SandboxError::Busy`], [`SandboxError::Stopped`].
+    pub async fn final_after(&self, depth: u64) -> Result<(), SandboxError> {
+        self.look(move |chain, _| Ok(chain.final_after(depth))).await
+    }
+
+    /// Takes the newest `blocks` back and mines others: with what was in them where `again`, the last
+    /// block's first, else without. Answers the transactions that were in them.
+    ///
+    /// # Errors
+    /// [`SandboxError::FinalBlock`] where one of them is final.
+    pub async fn reorganise(&self, blocks: u64, again: bool) -> Result<Vec<B256>, SandboxError> {
+        self.look(move |chain, now_s| chain.reorganise(blocks, again, now_s)).await
+    }
+
     /// What every transaction after block `after` used, in the chain's order.
     ///
     /// # Errors

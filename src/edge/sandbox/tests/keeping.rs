@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use alloy::eips::BlockNumberOrTag;
+
+use super::super::chain::Chain;
 use super::*;
 
 fn file() -> (tempfile::TempDir, Place) {
@@ -188,4 +191,52 @@ async fn those_that_wait_together_share_a_block_in_the_order_of_their_nonces() {
         .map(|one| alloy::consensus::Transaction::nonce(one.transaction.inner()))
         .collect();
     assert_eq!(nonces, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn blocks_that_are_not_final_are_taken_back_and_final_ones_never() {
+    let (_dir, place) = file();
+    let sandbox = open(&place, &genesis()).unwrap();
+    sandbox.final_after(3).await.unwrap();
+    let mut hashes = Vec::new();
+    for nonce in 0..4 {
+        let terms = authorization(100, nonce);
+        let call = settle_call(&terms, sign(&payer(), &terms));
+        hashes.push(sandbox.send_raw(&raw(nonce, call)).await.unwrap());
+    }
+    let paid = || Token::balanceOfCall { holder: payee() };
+    let finalized = |chain: &mut Chain, _: u64| chain.number(BlockNumberOrTag::Finalized.into());
+    let (old, height) = (head(&sandbox).await.hash, sandbox.look(finalized).await.unwrap());
+    assert_eq!(height + 3, head(&sandbox).await.header.number);
+    let refused = sandbox.reorganise(4, true).await;
+    assert!(matches!(refused, Err(SandboxError::FinalBlock { blocks: 4, depth: 3 })));
+    assert_eq!(view(&sandbox, paid()).await, U256::from(400));
+
+    // With what was in them: other blocks, the same money.
+    let mut taken = sandbox.reorganise(2, true).await.unwrap();
+    taken.sort_unstable();
+    let mut newest = hashes[2..].to_vec();
+    newest.sort_unstable();
+    assert_eq!(taken, newest);
+    assert_eq!(view(&sandbox, paid()).await, U256::from(400));
+    let gone = sandbox.look(move |chain, _| Ok(chain.number(old.into()).is_err())).await;
+    assert!(gone.unwrap(), "a block that was taken back is not there");
+
+    // Without it: what they had moved is back, and may be sent anew.
+    let before = head(&sandbox).await.header.number;
+    let lost = sandbox.reorganise(3, false).await.unwrap();
+    assert!(!lost.is_empty());
+    assert_eq!(head(&sandbox).await.header.number, before);
+    let left = 4 - u64::try_from(lost.len()).unwrap();
+    assert_eq!(view(&sandbox, paid()).await, U256::from(100 * left));
+    let next = head(&sandbox).await;
+    drop(sandbox);
+    let sandbox = open(&place, &genesis()).unwrap();
+    assert_eq!(head(&sandbox).await.hash, next.hash, "what was taken back is not on the disk");
+    for nonce in left..4 {
+        let terms = authorization(100, nonce);
+        let call = settle_call(&terms, sign(&payer(), &terms));
+        sandbox.send_raw(&raw(nonce, call)).await.unwrap();
+    }
+    assert_eq!(view(&sandbox, paid()).await, U256::from(400));
 }
