@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use alloy::primitives::hex;
+use arcstr::ArcStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
@@ -18,9 +18,9 @@ pub const ID_LEN: usize = 16;
 pub const NAME_LEN_MAX: usize = 64;
 
 /// A name that people give: 1 to [`NAME_LEN_MAX`] of `a-z A-Z 0-9 . _ - :`, first a letter or digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Name(Arc<str>);
+// One word, not a pointer and a length: a wallet and its agent have five, there are millions of both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(ArcStr);
 
 impl Name {
     /// The text.
@@ -55,6 +55,12 @@ impl FromStr for Name {
         } else {
             Err(NameError(text.chars().take(NAME_LEN_MAX).collect()))
         }
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
