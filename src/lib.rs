@@ -6,6 +6,9 @@
 //! Four floors, and imports go down only: [`edge`] touches the world, [`runtime`] acts, [`ports`]
 //! name what the runtime needs, [`domain`] decides.
 
+#[macro_use]
+mod planted;
+
 pub mod domain;
 pub mod edge;
 pub mod node;

@@ -115,7 +115,7 @@ async fn f04_the_same_request_again_is_one_charge_and_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_books_of_both_sides_go_on_where_they_were_after_a_restart() {
+async fn e08_the_books_of_both_sides_go_on_where_they_were_after_a_restart() {
     let mut market = open().await;
     let first = echo("before");
     market.client("worker").await.buy(first.clone()).await.unwrap();

@@ -42,7 +42,7 @@ macro_rules! on_both_chains {
 pub(crate) use on_both_chains;
 
 on_both_chains!(
-    an_authorization_settles_once_however_often_it_is_asked,
+    d05_an_authorization_settles_once_however_often_it_is_asked,
     d03_whoever_settles_first_the_payee_is_paid,
     d04_a_canceled_authorization_is_told_from_a_used_one,
     a_nonce_that_paid_somebody_else_is_no_payment,
@@ -61,7 +61,7 @@ fn assert_settled(settled: Settlement, by: B256, units: u128) {
     assert!(moved_at_s.abs_diff(now_s()) < 600, "a block of now, by its own time");
 }
 
-async fn an_authorization_settles_once_however_often_it_is_asked(chain: &Chain) {
+async fn d05_an_authorization_settles_once_however_often_it_is_asked(chain: &Chain) {
     let evm = chain.evm().await;
     let settler = Arc::new(chain.settler(&evm).await);
     let authorization = chain.authorization(1_000, 1);

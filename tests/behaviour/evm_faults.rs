@@ -235,7 +235,7 @@ async fn a_node_that_takes_only_narrow_ranges_is_asked_in_narrow_ranges() {
 }
 
 #[tokio::test]
-async fn logs_that_were_not_asked_for_are_nonsense_and_no_evidence() {
+async fn k16_logs_that_were_not_asked_for_are_nonsense_and_no_evidence() {
     let world = world().await;
     let ours = world.chain.authorization(1_000, 1);
     let theirs = world.chain.authorization(1_000, 2);
@@ -304,7 +304,7 @@ async fn k09_a_chain_that_changes_behind_the_url_gives_no_more_evidence() {
 }
 
 #[tokio::test]
-async fn before_anything_is_sent_silence_is_an_error_and_moves_nothing() {
+async fn t11_before_anything_is_sent_silence_is_an_error_and_moves_nothing() {
     let world = world().await;
     let authorization = world.chain.authorization(1_000, 1);
     for method in ["eth_estimateGas", "eth_getTransactionCount", "eth_maxPriorityFeePerGas"] {

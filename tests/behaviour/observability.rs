@@ -87,7 +87,7 @@ impl MakeWriter<'_> for Log {
 
 /// One thread, so that everything runs under this test's own log.
 #[tokio::test]
-async fn no_log_holds_a_prompt_a_token_a_key_or_a_signature() {
+async fn z09_z10_no_log_holds_a_prompt_a_token_a_key_or_a_signature() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)

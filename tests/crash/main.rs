@@ -64,7 +64,7 @@ fn a_journal_that_was_closed_reads_back_whole() {
 }
 
 #[test]
-fn whatever_a_crash_leaves_holds_all_that_was_answered_for() {
+fn s01_s04_whatever_a_crash_leaves_holds_all_that_was_answered_for() {
     let seed = seed();
     println!("SEED={seed}");
     let Some(strace) = find_strace() else { return };

@@ -9,6 +9,7 @@
 
 mod codes;
 mod floors;
+mod planted;
 mod shape;
 mod source;
 mod words;

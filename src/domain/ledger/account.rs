@@ -118,15 +118,24 @@ impl Account {
                 let mut sum = Tally::default();
                 for (bucket, tally) in self.windows() {
                     // A bucket counts whole while any instant of it is within the span.
-                    if bucket.until.after(*span) > now {
+                    let leaves = match planted!("bucket_leaves_early") {
+                        true => bucket.from.after(*span),
+                        false => bucket.until.after(*span),
+                    };
+                    if leaves > now {
                         sum.spent = [sum.spent, tally.spent].into_iter().sum();
                         sum.held = [sum.held, tally.held].into_iter().sum();
+                        if planted!("only_captures_counted_rolling") {
+                            sum.held = Nano::ZERO;
+                        }
                     }
                 }
                 sum
             }
             WindowSpec::Calendar { .. } | WindowSpec::Session { .. } | WindowSpec::Lifetime => {
-                if bounds == self.bounds {
+                if planted!("only_captures_counted") {
+                    Tally { held: Nano::ZERO, ..self.tally }
+                } else if bounds == self.bounds {
                     self.tally
                 } else {
                     Tally::default()
@@ -185,7 +194,7 @@ impl Account {
         change: Change,
     ) {
         self.enter(spec, bounds, now);
-        if bounds == self.bounds {
+        if bounds == self.bounds || planted!("settled_in_the_window_of_now") {
             change.apply(&mut self.tally);
             return;
         }

@@ -135,6 +135,12 @@ impl BudgetCheck {
 
     /// Whether the hold fits.
     pub fn fits(&self) -> bool {
+        if planted!("cap_one_above") {
+            return self.asked.saturating_sub(Nano::new(1)) <= self.left();
+        }
+        if planted!("cap_not_at_equality") {
+            return self.asked < self.left();
+        }
         self.asked <= self.left()
     }
 }

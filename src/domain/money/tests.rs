@@ -5,7 +5,7 @@
 use super::*;
 
 #[test]
-fn only_the_canonical_spelling_is_an_amount() {
+fn c03_only_the_canonical_spelling_is_an_amount() {
     for (text, expected) in [
         ("0", Ok(0)),
         ("1", Ok(1)),
@@ -28,7 +28,7 @@ fn only_the_canonical_spelling_is_an_amount() {
 }
 
 #[test]
-fn conversion_rounds_up_into_budgets_and_down_out_of_them() {
+fn c15_conversion_rounds_up_into_budgets_and_down_out_of_them() {
     let usdc = Rate { nano: 1_000_000_000, per: 1_000_000 };
     assert_eq!(usdc.to_nano(Amount::new(1)), Some(Nano::new(1_000)));
     let odd = Rate { nano: 10, per: 3 };

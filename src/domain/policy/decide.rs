@@ -237,10 +237,12 @@ pub fn decide(role: &Role, offer: &Offer<'_>) -> Result<Vec<RuleCheck>, Denied> 
         "per_call_max",
         role.per_call_max.to_string(),
         offer.nano.to_string(),
-        (offer.nano > role.per_call_max).then(|| Denial::AbovePerCall {
-            role: role.name.clone(),
-            per_call_max: role.per_call_max,
-            asked: offer.nano,
+        (offer.nano > role.per_call_max && !planted!("per_call_max_ignored")).then(|| {
+            Denial::AbovePerCall {
+                role: role.name.clone(),
+                per_call_max: role.per_call_max,
+                asked: offer.nano,
+            }
         }),
     );
     if let Some(output_max) = role.output_max {
@@ -292,7 +294,7 @@ impl Asked {
 
     /// Deny before allow: what is denied is denied, whatever else is written.
     fn look_at_list(&mut self, role: &Role, list: List, found: &str) {
-        if !list.of(&role.deny).is_empty() {
+        if !list.of(&role.deny).is_empty() && !planted!("deny_lists_ignored") {
             let denial = list.find_match(&role.deny, found).map(|pattern| Denial::Denied {
                 role: role.name.clone(),
                 list,

@@ -67,10 +67,11 @@ pub fn check_authorization(
     if signed.asset != asked.asset || !signed.method.pays(asked.method) {
         return Err(PaymentError::NotOffered);
     }
-    if signed.pay_to != asked.pay_to {
+    if signed.pay_to != asked.pay_to && !planted!("recipient_unchecked") {
         return Err(PaymentError::Recipient { expected: asked.pay_to, found: signed.pay_to });
     }
-    if signed.amount_max != requirement.amount {
+    let other = signed.amount_max != requirement.amount;
+    if other && !(planted!("value_above_taken") && signed.amount_max > requirement.amount) {
         let (expected, found) = (requirement.amount, signed.amount_max);
         return Err(PaymentError::Value { expected, found });
     }
@@ -78,11 +79,12 @@ pub fn check_authorization(
         return Err(PaymentError::Zero);
     }
     let valid_before_s = signed.valid_before_s;
-    if valid_before_s < now_s.saturating_add(SETTLE_MARGIN_S) {
+    let margin_s = if planted!("no_margin_to_settle") { 0 } else { SETTLE_MARGIN_S };
+    if valid_before_s < now_s.saturating_add(margin_s) {
         return Err(PaymentError::Expired { valid_before_s, now_s });
     }
     let latest_s = now_s.saturating_add(asked.timeout_s).saturating_add(CLOCK_SKEW_MAX_S);
-    if valid_before_s > latest_s {
+    if valid_before_s > latest_s && !planted!("lives_too_long") {
         return Err(PaymentError::TooLong { valid_before_s, latest_s });
     }
     // The token wants `now > validAfter`: equal is early; x402's spenders take it. Source: EIP-3009.
@@ -95,7 +97,7 @@ pub fn check_authorization(
     }
     let digest = requirement.token.authorization_digest(signed);
     let recovered = recover(digest, &authorization.signature);
-    if recovered != Some(signed.payer) {
+    if recovered != Some(signed.payer) && !planted!("signature_unchecked") {
         return Err(PaymentError::Signature { from: signed.payer, recovered });
     }
     match &signed.method {

@@ -140,7 +140,7 @@ pub fn check_receipt(signed: &SignedReceipt, expected: &Expected<'_>) -> Result<
     if receipt.resource != expected.resource {
         return Err(ReceiptError::Resource);
     }
-    if receipt.payer != commitment.payer {
+    if receipt.payer != commitment.payer && !planted!("receipt_of_another_payer") {
         return Err(ReceiptError::Payer(receipt.payer));
     }
     if receipt.asset != commitment.asset {
@@ -148,7 +148,7 @@ pub fn check_receipt(signed: &SignedReceipt, expected: &Expected<'_>) -> Result<
     }
     let (authorized, charged) = (commitment.amount_max, receipt.amount);
     let charge_stands = match commitment.scheme {
-        Scheme::Exact => charged == authorized,
+        Scheme::Exact => charged == authorized || planted!("receipt_amount_unchecked"),
         Scheme::BatchSettlement(_) | Scheme::Upto { .. } => charged <= authorized,
     };
     if !charge_stands {

@@ -243,7 +243,7 @@ async fn a_directory_is_read_to_its_last_page() {
 }
 
 #[tokio::test]
-async fn an_oversized_message_and_an_unknown_method_are_refused() {
+async fn t05_an_oversized_message_and_an_unknown_method_are_refused() {
     let house = open(anywhere()).await;
     let channel = connect_one(&house.endpoint, Reach::Loopback).await.unwrap();
     let mut client = pb::inference_service_client::InferenceServiceClient::new(channel.clone());

@@ -142,7 +142,7 @@ impl Writer {
     /// one: the log is one file, and it is synced whole.
     fn sync_commits(&mut self, syncs: bool) -> Result<(), JournalError> {
         if self.syncs != syncs {
-            let level = if syncs { "FULL" } else { "NORMAL" };
+            let level = if syncs && !planted!("sync_skipped") { "FULL" } else { "NORMAL" };
             self.conn.pragma_update(None, "synchronous", level).map_err(failed)?;
             self.syncs = syncs;
         }

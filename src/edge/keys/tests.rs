@@ -107,7 +107,7 @@ fn a_file_that_another_program_wrote_opens() {
 }
 
 #[test]
-fn a_bad_file_is_refused_and_its_content_is_not_repeated() {
+fn z13_a_bad_file_is_refused_and_its_content_is_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let (store, entropy) = (store(folder.path()), SeededEntropy::new(1));
     store.import(&name("good"), KNOWN_KEY, "p", &entropy).unwrap();

@@ -135,7 +135,11 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Busy`], [`SandboxError::Stopped`].
     pub async fn final_after(&self, depth: u64) -> Result<(), SandboxError> {
-        self.look(move |chain, _| Ok(chain.final_after(depth))).await
+        let look = move |chain: &mut Chain, _| {
+            chain.final_after(depth);
+            Ok(())
+        };
+        self.look(look).await
     }
 
     /// Takes the newest `blocks` back and mines others: with what was in them where `again`, the last

@@ -308,7 +308,9 @@ impl Desk {
                 Verdict::Settled(settled)
             }
             NonceState::Canceled { .. } => Verdict::Dead(Command::KillClaim { claim }),
-            NonceState::Unused if is_over => Verdict::Dead(Command::KillClaim { claim }),
+            NonceState::Unused if is_over || planted!("claim_dies_before_its_time") => {
+                Verdict::Dead(Command::KillClaim { claim })
+            }
             // Absence of logs is not evidence: it stays open, and is asked about again.
             NonceState::Unused | NonceState::UsedWithoutTrace => Verdict::StillOpen,
         })

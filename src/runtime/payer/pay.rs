@@ -114,7 +114,9 @@ impl Payer {
                 let conflict = Rejection::RequestConflict { request, payment };
                 return Err(PayError::Refused { payment, refused: Box::new(rejected(conflict)) });
             }
-            Some(Remembered { payment, state: RequestState::Taken, .. }) => (payment, 0, true),
+            Some(Remembered { payment, state: RequestState::Taken, .. }) => {
+                (payment, 0, !planted!("repeat_is_a_new_payment"))
+            }
             Some(Remembered { state: RequestState::Free { next }, .. }) => {
                 (PaymentId::derive(id, request, next), next, false)
             }

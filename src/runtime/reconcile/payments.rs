@@ -64,6 +64,9 @@ impl Reconciler {
         let block = seen.block;
         let over = sighting.block_time_s >= open.commitment.valid_before_s;
         Ok(match (sighting.nonce, open.state) {
+            (NonceState::UsedWithoutTrace, _) if planted!("no_trace_is_no_payment") => {
+                Some(Command::Expire { payment, block })
+            }
             (NonceState::Unused, _) => over.then_some(Command::Expire { payment, block }),
             (NonceState::Used { transaction, amount, block: height, .. }, _) => {
                 // Only what the followed transfers have passed: else they would count it again, as

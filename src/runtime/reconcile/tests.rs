@@ -8,6 +8,7 @@
 )]
 
 mod channels;
+mod told;
 
 use alloy::primitives::{Address, B256, Signature};
 
@@ -27,6 +28,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::clock::ManualClock;
 use crate::ports::journal::MemoryJournal;
 use crate::ports::memory_rail::MemoryRail;
+use crate::ports::rail::{Allowance, Holding, NonceState, Sighting, Transfers};
 use crate::runtime::treasury::Settings;
 
 const START_S: u64 = 1_800_000_000;
@@ -107,8 +109,8 @@ impl World {
         self.reconciler.round().await.unwrap()
     }
 
-    /// Holds 100 for a payment to `pay_to`, valid for a minute.
-    async fn hold(&self, pay_to: Address, number: u8) -> (PaymentId, Authorization) {
+    /// A wish for a hold of 100 for a payment to `pay_to`, valid for a minute.
+    fn ask(&self, pay_to: Address, number: u8) -> HoldAsk {
         let agent = AgentId::named(&name("agent"));
         let request = RequestId::new(START_S * 1000, [number; 10]);
         let payment = PaymentId::derive(agent, request, 0);
@@ -123,7 +125,7 @@ impl World {
             valid_before_s: START_S + 60,
             nonce: B256::repeat_byte(number),
         };
-        let ask = HoldAsk {
+        HoldAsk {
             agent,
             payment,
             request,
@@ -138,7 +140,13 @@ impl World {
             quote: B256::ZERO,
             policy_version: 1,
             boot: 1,
-        };
+        }
+    }
+
+    /// Holds it.
+    async fn hold(&self, pay_to: Address, number: u8) -> (PaymentId, Authorization) {
+        let ask = self.ask(pay_to, number);
+        let (payment, commitment) = (ask.payment, ask.commitment);
         self.treasury.execute(Command::Hold(Box::new(ask))).await.unwrap();
         let signature = Signature::test_signature();
         (payment, Authorization { commitment, signature })
@@ -200,7 +208,7 @@ async fn two_rounds_at_once_count_nothing_twice() {
 }
 
 #[tokio::test]
-async fn time_alone_gives_nothing_back_and_a_final_block_after_the_limit_does() {
+async fn b08_time_alone_gives_nothing_back_and_a_final_block_after_the_limit_does() {
     let world = world().await;
     let (payment, authorization) = world.hold(STRANGER, 1).await;
     world.rail.set_silent(true);

@@ -85,11 +85,17 @@ impl TreasuryTask {
                 }
                 self.decide(&mut asked, &mut next);
             }
-            let Batch { entries, waiting, looks } = std::mem::take(&mut next);
+            let Batch { entries, mut waiting, looks } = std::mem::take(&mut next);
+            if planted!("answered_before_durable") {
+                self.answer(std::mem::take(&mut waiting));
+            }
             if !entries.is_empty() {
                 // A snapshot is of what is durable, too.
+                let looks = looks && !planted!("released_before_durable");
                 let ahead = !looks && !self.snapshot_due();
-                if let Err(problem) = self.append(entries, ahead.then_some(&mut next)).await {
+                if let Err(problem) = self.append(entries, ahead.then_some(&mut next)).await
+                    && !planted!("goes_on_after_a_failed_sync")
+                {
                     // The ledger in memory is ahead of what is known to be durable: nobody may look at
                     // it or ask it anything again. Dropping the receiver refuses everybody.
                     let problem = problem.to_string();
@@ -182,12 +188,16 @@ impl TreasuryTask {
         if let Command::Void { payment, proof: VoidProof::NeverSigned, .. }
         | Command::Channel(ChannelCommand::Void { payment, .. }) = &command
             && self.released.contains(payment)
+            && !planted!("signed_hold_voided")
         {
             let (payment, state, asked) = (*payment, "released to the signer", "voided");
             return Err(Rejection::WrongState { payment, state, asked }.into());
         }
         // Ledger time never stands still or turns back, whatever the wall clock does.
-        let at = self.clock.now().max(self.ledger.now().next());
+        let at = match planted!("ledger_time_turns_back") {
+            true => self.clock.now(),
+            false => self.clock.now().max(self.ledger.now().next()),
+        };
         let decided = self.ledger.decide(at, command)?;
         self.meters.happened(&decided.event, self.role_of(&decided.event));
         self.ledger.evolve(at, &decided.event);
@@ -231,7 +241,8 @@ impl TreasuryTask {
             HoldState::Signable | HoldState::Unknown => {}
             HoldState::Captured { .. } => return Err(NotSignable::Ended(payment)),
         }
-        if self.ledger.check_signing(hold.held.agent).is_err() {
+        let paused = self.ledger.check_signing(hold.held.agent).is_err();
+        if paused && !planted!("signed_while_paused") {
             return Err(NotSignable::Paused(payment));
         }
         let released = (hold.held.wallet, hold.held.commitment);
@@ -242,7 +253,8 @@ impl TreasuryTask {
     /// The same of a voucher. Only the newest of a channel may be signed, again as often as asked.
     fn release_voucher(&mut self, payment: PaymentId) -> Result<(Ceiling, Asset), NotSignable> {
         let (channel, held) = self.ledger.find_draw(payment).ok_or(NotSignable::NoHold(payment))?;
-        if channel.last != Some(payment) || channel.state == ChannelState::Closed {
+        let newest = channel.last == Some(payment) || planted!("old_voucher_signed");
+        if !newest || channel.state == ChannelState::Closed {
             return Err(NotSignable::Ended(payment));
         }
         if self.ledger.check_signing(held.agent).is_err() {

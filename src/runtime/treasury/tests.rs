@@ -92,7 +92,7 @@ impl Journal for FailingJournal {
 }
 
 #[tokio::test]
-async fn what_is_decided_during_a_write_waits_for_it_and_falls_with_it() {
+async fn s14_what_is_decided_during_a_write_waits_for_it_and_falls_with_it() {
     for fails in [false, true] {
         let journal = Arc::new(FailingJournal::default());
         let treasury = start(journal.clone()).await;
@@ -145,7 +145,7 @@ async fn a_failed_write_poisons_the_treasury_for_good() {
 }
 
 #[tokio::test]
-async fn ledger_time_strictly_increases_while_the_wall_clock_stands_still() {
+async fn b07_ledger_time_strictly_increases_while_the_wall_clock_stands_still() {
     let journal = MemoryJournal::default();
     let treasury = start(Arc::new(journal.clone())).await;
     for byte in 1..=20 {
@@ -181,4 +181,42 @@ async fn a_pause_is_acknowledged_only_when_every_earlier_signature_is_made() {
     }
     drop(signing);
     paused.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_looks_sees_what_is_durable_and_nothing_more() {
+    let journal = Arc::new(FailingJournal::default());
+    let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+    let settings = Settings { snapshot_every: 1_000, ..settings(1) };
+    let (treasury, task) = Treasury::open(journal.clone(), clock, settings).await.unwrap();
+    tokio::spawn(task.run());
+    journal.writes.forget_permits(1_000);
+    let settle = async || {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let open = |byte| {
+        let treasury = treasury.clone();
+        tokio::spawn(async move { treasury.execute(open_wallet(byte)).await.unwrap() })
+    };
+    let first = open(1);
+    settle().await;
+    // Both wait for the first write, and become one batch.
+    let reader = treasury.clone();
+    let looked = tokio::spawn(async move { reader.read(|ledger| ledger.wallets().len()).await });
+    let second = open(2);
+    settle().await;
+    journal.writes.add_permits(1);
+    settle().await;
+    // The second is being written, and the third may not be in what is looked at after that.
+    let third = open(3);
+    settle().await;
+    journal.writes.add_permits(1);
+    assert_eq!(looked.await.unwrap().unwrap(), 2);
+    assert_eq!(journal.inner.entries().len(), 2);
+    journal.writes.add_permits(1_000);
+    for opened in [first, second, third] {
+        opened.await.unwrap();
+    }
 }

@@ -26,7 +26,7 @@ on_both_chains!(
     a_deposit_is_for_one_channel_and_for_one_amount,
     only_the_settlement_may_collect,
     a_channel_that_makes_no_sense_is_not_opened,
-    money_that_did_not_come_is_not_counted,
+    c12_money_that_did_not_come_is_not_counted,
     a_channel_holds_no_more_than_it_can_count,
 );
 
@@ -207,7 +207,7 @@ async fn a_channel_that_makes_no_sense_is_not_opened(chain: &Chain) {
     }
 }
 
-async fn money_that_did_not_come_is_not_counted(chain: &Chain) {
+async fn c12_money_that_did_not_come_is_not_counted(chain: &Chain) {
     let scene = Scene::on(chain);
     let mut call = scene.deposit(&scene.channel(1), 700, 1);
     // Money of others is there already: it must not be taken for this deposit.

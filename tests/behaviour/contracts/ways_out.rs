@@ -19,7 +19,7 @@ on_both_chains!(
     what_is_claimed_during_the_delay_is_not_withdrawn,
     a_withdrawal_is_the_payers_and_for_what_is_there,
     a_refund_shortens_a_withdrawal_and_never_its_delay,
-    a_channel_that_was_emptied_opens_again,
+    e20_a_channel_that_was_emptied_opens_again,
     claim_and_refund_go_together_or_not_at_all,
 );
 
@@ -248,7 +248,7 @@ async fn a_refund_shortens_a_withdrawal_and_never_its_delay(chain: &Chain) {
     scene.refused(payer().address(), BATCH_SETTLEMENT, finalize(&config), none).await;
 }
 
-async fn a_channel_that_was_emptied_opens_again(chain: &Chain) {
+async fn e20_a_channel_that_was_emptied_opens_again(chain: &Chain) {
     let scene = Scene::on(chain);
     let config = scene.open(1, 1_000).await;
     let told = scene.send(&gas(), BATCH_SETTLEMENT, refund(&config, 1_000)).await;

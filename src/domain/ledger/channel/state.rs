@@ -253,7 +253,10 @@ impl Portion {
     fn turn(&self, step: Step) -> (Option<Turn>, Option<Self>) {
         let within = |at: Amount, from: Amount| at.max(from).min(self.to);
         let taken_to = within(step.charged, self.from);
-        let freed_to = within(step.covered, taken_to);
+        let freed_to = match planted!("exposure_freed_by_a_charge") {
+            true if step.covered.is_zero() => self.to,
+            _ => within(step.covered, taken_to),
+        };
         let top = within(step.most, freed_to);
         let all = less(self.to, self.from);
         let taken = less(taken_to, self.from);
@@ -305,7 +308,10 @@ pub(super) fn share(nano: Nano, part: Amount, all: Amount) -> Nano {
     }
     let share = u128::from(nano.get())
         .checked_mul(part.get())
-        .map(|product| product.div_ceil(all.get().max(1)))
+        .map(|product| match planted!("portion_rounded_down") {
+            true => product.checked_div(all.get().max(1)).unwrap_or(0),
+            false => product.div_ceil(all.get().max(1)),
+        })
         .and_then(|share| u64::try_from(share).ok());
     share.map_or(nano, |share| Nano::new(share).min(nano))
 }

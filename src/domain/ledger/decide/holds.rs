@@ -91,7 +91,7 @@ impl Ledger {
         if !source.is_extension() {
             self.check_request(now, &ask)?;
         }
-        if ask.policy_version != self.policy.version {
+        if ask.policy_version != self.policy.version && !planted!("old_policy_decides") {
             let (current, asked) = (self.policy.version, ask.policy_version);
             return Err(Rejection::StalePolicy { current, asked }.into());
         }
@@ -143,10 +143,13 @@ impl Ledger {
         }
         let next = match self.requests.find(ask.agent, request) {
             None => 0,
-            Some(seen) if seen.fingerprint != ask.fingerprint => {
+            Some(seen)
+                if seen.fingerprint != ask.fingerprint && !planted!("request_conflict_unseen") =>
+            {
                 return Err(Rejection::RequestConflict { request, payment: seen.payment });
             }
             Some(seen) => match seen.state {
+                RequestState::Taken if planted!("request_held_again") => ask.attempt,
                 RequestState::Taken => {
                     return Err(Rejection::Exists { request, payment: seen.payment });
                 }
@@ -177,7 +180,8 @@ impl Ledger {
         if self.pauses.is_empty() {
             return Ok(());
         }
-        let names = line.agents().filter_map(|id| self.find_agent(id));
+        let above = if planted!("pause_of_the_parent_ignored") { 1 } else { usize::MAX };
+        let names = line.agents().take(above).filter_map(|id| self.find_agent(id));
         let scopes =
             [Scope::All, Scope::Group(agent.group.clone()), Scope::Role(agent.role.clone())]
                 .into_iter()
@@ -209,7 +213,9 @@ impl Ledger {
             let terms =
                 self.find_delegation(delegation).expect("a sub-agent's delegation is known");
             line.delegations.push(delegation);
-            line.ancestors.push(terms.parent);
+            if !planted!("ancestors_forgotten") {
+                line.ancestors.push(terms.parent);
+            }
             next = self.find_agent(terms.parent).and_then(|parent| parent.delegation);
         }
         line
@@ -242,13 +248,16 @@ impl Ledger {
         if !checked.capped {
             return Err(Rejection::NoBudget { agent: ask.agent }.into());
         }
-        for (delegation, child) in line.delegations.iter().zip(line.agents()) {
+        let delegations = if planted!("delegated_budgets_forgotten") { 0 } else { usize::MAX };
+        for (delegation, child) in line.delegations.iter().zip(line.agents()).take(delegations) {
             self.check_delegation(now, *delegation, child, ask, &mut checked)?;
         }
         // The smallest room explains the refusal.
         let smallest =
             checked.checks.iter().filter(|check| !check.fits()).min_by_key(|check| check.left());
-        if let Some(check) = smallest {
+        let one_is_enough = planted!("one_budget_with_room_is_enough")
+            && checked.checks.iter().any(BudgetCheck::fits);
+        if let Some(check) = smallest.filter(|_| !one_is_enough) {
             let rejection = Rejection::OverBudget(Box::new(check.clone()));
             return Err(Refusal { rejection, checks: checked.checks });
         }
@@ -271,7 +280,7 @@ impl Ledger {
         if matches!(cap.def.window, WindowSpec::Session { .. }) && !bounds.contain(now) {
             checked.session_ended = Some(bounds.until);
         }
-        checked.capped |= cap.def.per != Per::Session;
+        checked.capped |= cap.def.per != Per::Session || planted!("session_budget_is_enough");
         checked.add(looked);
     }
 
@@ -284,7 +293,7 @@ impl Ledger {
         checked: &mut Checked<'_>,
     ) -> Result<(), Rejection> {
         let terms = self.find_delegation(delegation).expect("a line names known delegations");
-        if now >= terms.until {
+        if now >= terms.until && !planted!("delegation_never_ends") {
             return Err(Rejection::DelegationEnded { agent: child, ended: terms.until });
         }
         let account =
@@ -376,7 +385,7 @@ fn check_wallet(wallet: &Wallet, ask: &HoldAsk, source: Source<'_>) -> Result<()
     }
     let (asset, asked) = (ask.commitment.asset, ask.commitment.amount_max);
     let available = wallet.available(asset);
-    if asked > available {
+    if asked > available && !planted!("wallet_overdrawn") {
         return Err(Rejection::InsufficientFunds { wallet: name(), asset, available, asked });
     }
     Ok(())

@@ -38,7 +38,9 @@ impl Ledger {
         let nano = counted_nano(hold, amount);
         let held = match (proof, hold.held.commitment.scheme) {
             // A receipt is the payee's word, and its signature takes up to the maximum all the same.
-            (CaptureProof::Receipt, Scheme::Upto { .. }) => Money { amount, ..hold.money() },
+            (CaptureProof::Receipt, Scheme::Upto { .. }) if !planted!("receipt_frees_the_rest") => {
+                Money { amount, ..hold.money() }
+            }
             (CaptureProof::Receipt | CaptureProof::Chain(_), _) => hold.money(),
         };
         Ok(Event::Captured { payment, amount, nano, transaction, proof, held })
@@ -78,7 +80,9 @@ impl Ledger {
         match (proof, hold.state) {
             // Only the process that placed a hold can know that its signer never saw it; the treasury
             // adds that it did not release it.
-            (VoidProof::NeverSigned, HoldState::Signable) if hold.held.boot == boot => {
+            (VoidProof::NeverSigned, HoldState::Signable)
+                if hold.held.boot == boot || planted!("void_after_a_restart") =>
+            {
                 Ok(Event::Voided { payment, proof, held })
             }
             (VoidProof::Canceled { .. }, HoldState::Signable | HoldState::Unknown) => {
@@ -98,7 +102,7 @@ impl Ledger {
         let hold = self.open(payment)?;
         let valid_before_s = hold.held.commitment.valid_before_s;
         // Source: EIP-3009: a transfer needs block time < validBefore, so at validBefore it is over.
-        if block.time_s < valid_before_s {
+        if block.time_s < valid_before_s && !planted!("hold_released_on_timeout") {
             let block_time_s = block.time_s;
             return Err(Rejection::StillLive { payment, valid_before_s, block_time_s });
         }
@@ -147,8 +151,9 @@ fn closed(
 fn check_amount(hold: &Hold, amount: Amount) -> Result<(), Rejection> {
     let authorized = hold.held.commitment.amount_max;
     let fits = match hold.held.commitment.scheme {
+        Scheme::Exact if planted!("exact_takes_less") => amount <= authorized,
         Scheme::Exact => amount == authorized,
-        Scheme::Upto { .. } => amount <= authorized,
+        Scheme::Upto { .. } => amount <= authorized || planted!("capture_above_the_maximum"),
         // A voucher's call is taken by its channel, and never as a hold of its own.
         Scheme::BatchSettlement(_) => false,
     };
@@ -168,7 +173,10 @@ fn counted_nano(hold: &Hold, amount: Amount) -> Nano {
     }
     let share = u128::from(hold.held.nano.get())
         .checked_mul(amount.get())
-        .map(|product| product.div_ceil(max.get().max(1)))
+        .map(|product| match planted!("share_rounded_down") {
+            true => product.checked_div(max.get().max(1)).unwrap_or(0),
+            false => product.div_ceil(max.get().max(1)),
+        })
         .and_then(|share| u64::try_from(share).ok());
     share.map_or(hold.held.nano, |share| Nano::new(share).min(hold.held.nano))
 }

@@ -185,7 +185,7 @@ fn a_deposit_is_held_before_it_is_signed_and_counts_in_no_budget() {
 }
 
 #[test]
-fn what_lies_locked_never_passes_its_caps() {
+fn e23_what_lies_locked_never_passes_its_caps() {
     let mut bench = Bench::new(100, 600);
     assert_eq!(code(bench.deposit(1, 401)), "ledger.over_channel_cap");
     bench.fill(1, 400);
@@ -236,6 +236,18 @@ fn a_call_is_held_portion_by_portion_and_each_counts_before_it_is_signed() {
     assert_eq!(bench.numbers(), (0, 100), "what was refused changed nothing");
     bench.charge(1, payment, 75).unwrap();
     assert_eq!(bench.numbers(), (75, 25), "what was signed above it stays held");
+}
+
+#[test]
+fn a_share_of_a_portion_counts_rounded_up_against_the_spender() {
+    let mut bench = Bench::new(100, 600);
+    // Three units that count ten: a third of them counts four, not three.
+    let ask = HoldAsk { nano: Nano::new(10), ..bench.call(1, 3) };
+    let payment = ask.payment;
+    let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(1), last: None }));
+    bench.ask(draw).unwrap();
+    bench.charge(1, payment, 1).unwrap();
+    assert_eq!(bench.numbers(), (4, 6));
 }
 
 #[test]
@@ -294,7 +306,7 @@ fn one_call_at_a_time_draws_on_a_channel() {
 }
 
 #[test]
-fn nobody_is_charged_more_than_was_held() {
+fn e10_nobody_is_charged_more_than_was_held() {
     let mut bench = Bench::new(100, 600);
     let payment = bench.draw(1, 10, None).unwrap();
     assert_eq!(code(bench.charge(1, payment, 11)), "ledger.exceeds_hold");

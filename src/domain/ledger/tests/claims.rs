@@ -187,7 +187,7 @@ fn a_claim_bound_again_is_remembered_by_its_later_time_limit() {
 /// as that paid for what was served then. An authorization signed anew under a used nonce was served
 /// for it once more.
 #[test]
-fn a_transfer_that_may_have_paid_a_forgotten_claim_pays_no_other() {
+fn d19_a_transfer_that_may_have_paid_a_forgotten_claim_pays_no_other() {
     for (age_s, taken) in [(0, true), (3599, true), (3600, false), (1_000_000, false)] {
         for state in ["accepted", "doubted", "released", "dead"] {
             let mut desk = Desk::new(vec![]);

@@ -115,7 +115,7 @@ fn each_agent_has_its_own_account_where_the_budget_says_so() {
 }
 
 #[test]
-fn a_payment_without_a_cap_above_it_is_refused() {
+fn o03_a_payment_without_a_cap_above_it_is_refused() {
     let mut desk = Desk::new(vec![]);
     assert_eq!(code(desk.hold("ann", 1)), "ledger.no_budget");
     // A session's budget only narrows: alone it is no cap.
@@ -172,7 +172,7 @@ fn a_wallet_is_held_to_its_last_unit_and_not_one_more() {
 }
 
 #[test]
-fn numbers_at_the_end_of_the_range_neither_wrap_nor_panic() {
+fn c08_numbers_at_the_end_of_the_range_neither_wrap_nor_panic() {
     let max = Nano::MAX.get();
     let mut desk = Desk::new(vec![pool(max)]);
     desk.execute(Command::SeeFunds {

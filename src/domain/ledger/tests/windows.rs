@@ -113,7 +113,7 @@ proptest! {
 }
 
 #[test]
-fn a_new_window_gives_the_whole_cap_again() {
+fn f06_a_new_window_gives_the_whole_cap_again() {
     let day = calendar(CalendarUnit::Day, "UTC");
     let mut desk = Desk::new(vec![fleet(10, day)]);
     let midnight = at("2026-09-02T00:00:00Z").as_secs();
@@ -132,7 +132,7 @@ fn a_new_window_gives_the_whole_cap_again() {
 }
 
 #[test]
-fn a_hold_counts_in_its_own_window_for_life() {
+fn b11_a_hold_counts_in_its_own_window_for_life() {
     let day = calendar(CalendarUnit::Day, "UTC");
     let mut desk = Desk::new(vec![fleet(10, day)]);
     let midnight = at("2026-09-02T00:00:00Z").as_secs();

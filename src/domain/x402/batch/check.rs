@@ -143,7 +143,9 @@ pub(super) fn check_voucher(
     token: &TokenDomain,
 ) -> Result<(), PaymentError> {
     let digest = voucher_digest(token.batch_separator(), &voucher.ceiling);
-    if is_signed_by(authorizer_of(terms), digest, &voucher.signature) {
+    if is_signed_by(authorizer_of(terms), digest, &voucher.signature)
+        || planted!("voucher_signature_unchecked")
+    {
         Ok(())
     } else {
         Err(PaymentError::Batch(BatchCode::VoucherSignature))
@@ -200,9 +202,11 @@ pub struct Known {
 /// [`BatchCode::Cumulative`], [`BatchCode::ExceedsBalance`], [`BatchCode::BelowClaimed`]. Equality is
 /// never enough: each call says more than was charged (threats.md E02).
 pub fn check_sum(ceiling: Amount, price: Amount, known: &Known) -> Result<(), PaymentError> {
-    let wrong = if known.charged.checked_add(price) != Some(ceiling) {
+    let said = known.charged.checked_add(price);
+    let repeats = planted!("voucher_repeats") && ceiling == known.charged;
+    let wrong = if said != Some(ceiling) && !repeats {
         BatchCode::Cumulative
-    } else if ceiling > known.balance {
+    } else if ceiling > known.balance && !planted!("deposit_counted_unseen") {
         BatchCode::ExceedsBalance
     } else if ceiling <= known.claimed {
         BatchCode::BelowClaimed

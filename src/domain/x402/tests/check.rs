@@ -47,7 +47,7 @@ fn a_good_payment_passes_and_gives_what_was_signed() {
 }
 
 #[test]
-fn an_edited_acceptance_is_refused() {
+fn a10_an_edited_acceptance_is_refused() {
     type Edit = fn(&mut crate::domain::x402::wire::PaymentRequirements);
     let edits: [(Edit, PaymentCode); 14] = [
         (|a| a.scheme = "upto".to_owned(), PaymentCode::Scheme),
@@ -143,7 +143,7 @@ fn the_form_of_the_payload_is_strict() {
 }
 
 #[test]
-fn what_was_signed_has_to_be_what_was_asked() {
+fn a11_b01_b02_c01_c02_what_was_signed_has_to_be_what_was_asked() {
     let other = Address::repeat_byte(3);
     let now = NOW_S;
     let latest = now + 60 + CLOCK_SKEW_MAX_S;
@@ -178,7 +178,7 @@ fn what_was_signed_has_to_be_what_was_asked() {
 }
 
 #[test]
-fn a_price_of_nothing_is_no_price() {
+fn a27_a_price_of_nothing_is_no_price() {
     let free = Requirement { amount: Amount::ZERO, ..requirement() };
     let mut payload = pay(&authorize(Commitment { amount_max: Amount::ZERO, ..commitment() }));
     payload.accepted = free.to_wire();
@@ -198,7 +198,7 @@ fn another_resource_or_version_is_refused() {
 }
 
 #[test]
-fn another_tokens_domain_makes_another_signature() {
+fn a02_another_tokens_domain_makes_another_signature() {
     let assets = AssetRegistry::new([AssetInfo {
         asset: USDC,
         symbol: "USDC".to_owned(),

@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod batch;
 mod check;
 mod digest;
 mod payer;

@@ -85,7 +85,7 @@ fn b04_no_time_limit_makes_a_payer_panic_or_sign_for_longer() {
 }
 
 #[test]
-fn an_order_without_a_price_or_a_known_asset_is_not_offered() {
+fn c06_an_order_without_a_price_or_a_known_asset_is_not_offered() {
     let dear = Quote { terms: PriceTerms { flat: Amount::MAX, ..terms() }, ..quote() };
     assert_eq!(payment_required(&dear, &order(), &TOKENS, None), None);
     let tokens = TokenDomains::default();

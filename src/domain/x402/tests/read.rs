@@ -37,7 +37,7 @@ fn objects_are_read_as_they_were_written() {
 }
 
 #[test]
-fn base64_has_one_form() {
+fn p01_base64_has_one_form() {
     for (text, good) in [
         (&b"e30="[..], true),
         (b"e30", false),
@@ -65,7 +65,7 @@ fn code(json: &str) -> &'static str {
 }
 
 #[test]
-fn a_key_that_is_there_twice_is_refused_at_any_depth() {
+fn p02_a_key_that_is_there_twice_is_refused_at_any_depth() {
     let json = payload_json();
     assert!(parse_payment_payload(json.as_bytes()).is_ok());
     for (from, to) in [
@@ -85,7 +85,7 @@ fn a_key_that_is_there_twice_is_refused_at_any_depth() {
 }
 
 #[test]
-fn only_version_2_is_read() {
+fn p06_only_version_2_is_read() {
     let json = payload_json();
     for (version, found) in [
         ("1", Some(1)),
@@ -106,7 +106,7 @@ fn only_version_2_is_read() {
 }
 
 #[test]
-fn size_and_depth_are_bounded_before_anything_is_built() {
+fn p03_size_and_depth_are_bounded_before_anything_is_built() {
     let nested = |depth: usize| {
         let deep = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         payload_json().replacen(r#""x402Version":2"#, &format!(r#""u":{deep},"x402Version":2"#), 1)
@@ -121,7 +121,7 @@ fn size_and_depth_are_bounded_before_anything_is_built() {
 }
 
 #[test]
-fn shapes_are_strict_where_they_carry_a_price() {
+fn c04_shapes_are_strict_where_they_carry_a_price() {
     let json = payload_json();
     for (from, to) in [
         (r#""scheme":"exact""#, r#""scheme":"exact","discount":"10""#),
@@ -146,7 +146,7 @@ fn shapes_are_strict_where_they_carry_a_price() {
 }
 
 #[test]
-fn texts_that_mislead_are_dropped_and_urls_that_do_are_refused() {
+fn p05_texts_that_mislead_are_dropped_and_urls_that_do_are_refused() {
     let json = offer_json();
     let dressed = json.replacen("text.generate by", "text\u{202E}generate by", 1);
     let read = parse_payment_required(dressed.as_bytes()).unwrap();
@@ -162,7 +162,7 @@ fn texts_that_mislead_are_dropped_and_urls_that_do_are_refused() {
 }
 
 #[test]
-fn only_a_json_true_is_a_settlement() {
+fn a23_only_a_json_true_is_a_settlement() {
     let good = json!({
         "success": true, "transaction": B256::repeat_byte(1).to_string(),
         "network": "eip155:84532", "payer": PAYER.to_string().to_lowercase(),

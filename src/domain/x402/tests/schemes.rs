@@ -231,7 +231,7 @@ fn claims_and_refunds_are_hashed_as_their_servers_hash_them() {
 }
 
 #[test]
-fn another_chain_is_another_channel_and_another_digest() {
+fn a08_another_chain_is_another_channel_and_another_digest() {
     let (payload, id) = deposit(&vectors()["deposit"]);
     let elsewhere = Network::Eip155(8453);
     assert_ne!(channel_id(&config(&payload.channel_config), elsewhere), id);

@@ -66,7 +66,7 @@ fn a_known_token_needs_only_its_network_and_its_rate() {
 
 /// Rounded against the spender: what is smaller than a billionth counts as one.
 #[test]
-fn the_rate_table_converts_whatever_the_decimals() {
+fn c05_the_rate_table_converts_whatever_the_decimals() {
     let assets = assets(
         "[asset.DAI]\nnetwork = \"ethereum\"\nrate = \"1 USD\"
 [asset.EURS]\nnetwork = \"ethereum\"\nrate = \"1.08 USD\"",

@@ -357,7 +357,7 @@ fn o01_no_problem_prints_what_could_be_a_key() {
 }
 
 #[test]
-fn what_is_wide_open_or_never_pays_is_warned_of() {
+fn o08_what_is_wide_open_or_never_pays_is_warned_of() {
     let role = |lines: &str| {
         let text = format!("{HEAD}\n[role.r]\nper_call_max = \"1 USD\"\n{lines}");
         let warnings = load(&text).unwrap().warnings;

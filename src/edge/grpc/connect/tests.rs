@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn only_loopback_and_unix_sockets_are_in_reach_unless_allowed() {
+fn o05_only_loopback_and_unix_sockets_are_in_reach_unless_allowed() {
     let both = ["http://127.0.0.1:8403", "http://127.9.9.9:1/", "http://[::1]:8403", "unix:/run/a"];
     let anywhere = ["http://10.0.0.1:80", "http://localhost:80", "http://example.com:80"];
     let never = [

@@ -198,7 +198,7 @@ fn a_complaint_names_the_path_to_its_field() {
 }
 
 #[test]
-fn lists_and_texts_are_bounded() {
+fn p09_lists_and_texts_are_bounded() {
     use crate::edge::grpc::limits::{PAY_BY_MAX, TEXT_LEN_MAX};
 
     let mut quote = pb::SignedQuote::from(&signed_quote());

@@ -33,7 +33,7 @@ async fn say(listener: &std::net::SocketAddr, words: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_long_or_ambiguous_is_refused_by_the_parser() {
+async fn t13_a_head_that_is_too_long_or_ambiguous_is_refused_by_the_parser() {
     let listener = Listener::bind(ANY.into(), "--listen").await.unwrap();
     let address = listener.address();
     let router = Router::new().route("/", get(|| async { "free" }).post(|| async { "free" }));

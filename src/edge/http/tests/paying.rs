@@ -191,7 +191,7 @@ async fn a_redirect_is_an_answer_and_nothing_follows_it() {
 }
 
 #[tokio::test]
-async fn what_is_shown_and_never_answered_stays_in_doubt() {
+async fn d08_what_is_shown_and_never_answered_stays_in_doubt() {
     let world = world::build().await;
     let url = serve(move |headers, own| {
         if headers.contains_key("payment-signature") {

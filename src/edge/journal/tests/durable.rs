@@ -63,7 +63,7 @@ async fn an_append_of_nothing_is_answered() {
 }
 
 #[tokio::test]
-async fn a_second_open_is_refused_until_the_first_is_gone() {
+async fn s08_a_second_open_is_refused_until_the_first_is_gone() {
     let (_folder, path) = place();
     let store = open(&path);
     let refused = Store::open(&path, Options::default()).err().unwrap();
@@ -92,7 +92,7 @@ async fn anyone_who_may_can_read_beside_the_writer_and_nobody_else_may() {
 }
 
 #[tokio::test]
-async fn a_file_of_a_later_version_is_refused() {
+async fn s15_a_file_of_a_later_version_is_refused() {
     let (_folder, path) = place();
     drop(open(&path));
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
@@ -145,7 +145,7 @@ async fn damage_is_found_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_anywhere_in_an_event_is_found() {
+async fn s06_a_flipped_bit_anywhere_in_an_event_is_found() {
     let (_folder, path) = place();
     let store = open(&path);
     store.append(holds(1, 40)).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_flipped_bit_anywhere_in_an_event_is_found() {
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_nothing_is_ever_answered_for_again() {
+async fn s03_after_a_failed_sync_nothing_is_ever_answered_for_again() {
     let (_folder, path) = place();
     let store = Store::open(&path, Options { fail_after: Some(2), ..Options::default() }).unwrap();
     store.append(holds(1, 3)).await.unwrap();

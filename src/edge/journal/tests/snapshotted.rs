@@ -40,7 +40,7 @@ async fn the_newest_snapshot_and_the_tail_are_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_snapshot_of_another_past_is_passed_over() {
+async fn s07_a_snapshot_of_another_past_is_passed_over() {
     let damages = [
         "UPDATE snapshots SET head = zeroblob(32) WHERE seq = 8",
         "UPDATE snapshot_parts SET body = zeroblob(length(body)) WHERE seq = 8 AND part = 1",

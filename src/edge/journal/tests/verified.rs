@@ -5,9 +5,10 @@ use super::projected::{fold, story};
 use super::{open, place, samples, tamper};
 use crate::domain::ledger::Bounds;
 use crate::domain::money::Amount;
+use crate::edge::journal::chain::find_link;
 use crate::edge::journal::{Page, PaymentFilter, SnapshotCheck, Views, verify};
 use crate::ports::archive::Archive;
-use crate::ports::journal::{Journal, Snapshot};
+use crate::ports::journal::{Journal, JournalError, Snapshot};
 
 fn snapshot(seq: usize, body_of: usize) -> Snapshot {
     let story = story();
@@ -138,4 +139,24 @@ async fn payments_and_refusals_can_be_listed_beside_a_running_node() {
     let claims = views.claims(Some(&samples::name("scribe")), Some("served"), first).unwrap();
     assert!(!claims.is_empty() && claims.iter().all(|claim| claim.state == "served"));
     assert_eq!(store.views().budgets().unwrap().len(), 4);
+}
+
+/// Whoever changes an event and makes its hash anew would have to make all after it anew too.
+#[tokio::test]
+async fn a_link_that_was_forged_with_its_own_hash_is_found_by_the_next() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    store.append(super::holds(1, 10)).await.unwrap();
+    drop(store);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let before = find_link(&conn, 6).unwrap().unwrap();
+    let old = find_link(&conn, 7).unwrap().unwrap();
+    let body = postcard::to_stdvec(&samples::held(4_711)).unwrap();
+    let forged = before.next(old.at, &body);
+    drop(conn);
+    let (body, hash) = (alloy::hex::encode(body), alloy::hex::encode(forged.hash));
+    let forge = format!("UPDATE events SET body = x'{body}', hash = x'{hash}' WHERE seq = 7");
+    tamper(&path, &forge);
+    let problem = open(&path).read(0, 1_000).await.unwrap_err();
+    assert!(matches!(problem, JournalError::Damaged { seq: 8, .. }), "{problem}");
 }

@@ -8,6 +8,7 @@ use super::world::{PAY_TO, PRICE, USDC, World, code, collect, streamed};
 use crate::domain::money::Amount;
 use crate::ports::memory_rail::RailFault;
 use crate::ports::paid_service::{PaidCall, PaidService, ServiceError};
+use crate::ports::rail::RefusedBy;
 
 const ANSWER: Bytes = Bytes::from_static(b"you said: hello");
 
@@ -152,7 +153,7 @@ async fn money_that_is_gone_by_settlement_fails_it_and_the_answer_is_withheld() 
 }
 
 #[tokio::test]
-async fn a_cancelled_authorization_is_dead_and_stays_so() {
+async fn d02_a_cancelled_authorization_is_dead_and_stays_so() {
     let world = World::new().await;
     let call = streamed(world.paid(1).await);
     world.rail.cancel(world.sign(1, PRICE).commitment.key());
@@ -163,7 +164,7 @@ async fn a_cancelled_authorization_is_dead_and_stays_so() {
 }
 
 #[tokio::test]
-async fn an_authorization_that_somebody_else_sent_first_is_paid_all_the_same() {
+async fn d03_an_authorization_that_somebody_else_sent_first_is_paid_all_the_same() {
     for is_streamed in [false, true] {
         let world = World::new().await;
         let mut call = world.paid(1).await;
@@ -175,7 +176,7 @@ async fn an_authorization_that_somebody_else_sent_first_is_paid_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_cannot_settle_any_more_dies_by_a_final_block_and_not_by_time() {
+async fn k14_what_cannot_settle_any_more_dies_by_a_final_block_and_not_by_time() {
     let world = World::new().await;
     let call = world.paid(1).await;
     world.rail.script([RailFault::LostButUnknown; 6]);
@@ -234,4 +235,17 @@ async fn a_payment_that_was_served_long_ago_pays_no_second_request() {
             assert_eq!(world.rail.settled(), 2);
         }
     }
+}
+
+/// What was sent before may have moved the money: a refusal of what is asked again says nothing of it.
+#[tokio::test]
+async fn a_refusal_after_a_doubt_is_not_the_last_word() {
+    let world = World::new().await;
+    let call = world.paid(1).await;
+    let refused = RailFault::Refused(RefusedBy::InsufficientFunds);
+    world.rail.script([RailFault::LostButUnknown, refused]);
+    let outcome = world.passing(world.payee.infer(call.clone())).await;
+    assert_eq!((code(outcome), world.state(1).await), ("service.unknown", Some("unknown")));
+    let (body, _) = collect(world.payee.infer(call).await).await.unwrap();
+    assert_eq!((body, world.runs(), world.rail.settled()), (ANSWER, 1, 1));
 }

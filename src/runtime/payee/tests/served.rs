@@ -60,7 +60,7 @@ async fn an_authorization_pays_the_first_request_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_same_payment_again_gets_the_same_answer_even_after_its_time_and_a_restart() {
+async fn a04_the_same_payment_again_gets_the_same_answer_even_after_its_time_and_a_restart() {
     let mut world = World::new().await;
     let call = world.paid(1).await;
     let first = collect(world.payee.infer(call.clone()).await).await.unwrap();
@@ -73,7 +73,7 @@ async fn the_same_payment_again_gets_the_same_answer_even_after_its_time_and_a_r
 }
 
 #[tokio::test]
-async fn many_presentations_at_once_give_one_grant_and_one_settlement() {
+async fn a05_many_presentations_at_once_give_one_grant_and_one_settlement() {
     for is_streamed in [false, true] {
         let world = World::new().await;
         let call = world.paid(1).await;
@@ -94,7 +94,7 @@ async fn many_presentations_at_once_give_one_grant_and_one_settlement() {
 }
 
 #[tokio::test]
-async fn of_two_requests_with_one_authorization_at_once_one_is_served() {
+async fn a06_of_two_requests_with_one_authorization_at_once_one_is_served() {
     let world = World::new().await;
     let call = world.paid(1).await;
     let other = PaidCall { body: Bytes::from_static(b"other"), ..call.clone() };
@@ -120,7 +120,7 @@ async fn an_engine_that_fails_before_settlement_takes_nothing_and_the_payment_ma
 }
 
 #[tokio::test]
-async fn an_engine_that_never_ends_is_stopped_before_the_authorization_ends() {
+async fn b10_an_engine_that_never_ends_is_stopped_before_the_authorization_ends() {
     let world = World::new().await;
     let call = world.paid(1).await;
     world.fail([EngineFault::Stalls]);
@@ -130,7 +130,7 @@ async fn an_engine_that_never_ends_is_stopped_before_the_authorization_ends() {
 }
 
 #[tokio::test]
-async fn an_engine_that_fails_after_settlement_leaves_it_due_and_the_same_request_is_served() {
+async fn d10_an_engine_that_fails_after_settlement_leaves_it_due_and_the_same_request_is_served() {
     let world = World::new().await;
     let call = streamed(world.paid(1).await);
     world.fail([EngineFault::AtOnce, EngineFault::Midway]);
@@ -147,7 +147,7 @@ async fn an_engine_that_fails_after_settlement_leaves_it_due_and_the_same_reques
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_is_served_all_the_same() {
+async fn d11_a_caller_that_goes_away_is_served_all_the_same() {
     let world = World::new().await;
     let call = streamed(world.paid(1).await);
     let mut answer = world.payee.infer(call.clone()).await.unwrap();
@@ -216,7 +216,7 @@ async fn many_paid_calls_take_turns_in_one_slot() {
 }
 
 #[tokio::test]
-async fn payers_and_peers_are_limited_by_the_minute_before_anything_is_bound() {
+async fn t10_payers_and_peers_are_limited_by_the_minute_before_anything_is_bound() {
     let rates = Rates { calls_per_minute: Some(1), concurrency: None, nano_per_minute: None };
     let world = World::with(|offering| offering.payer_rates = rates).await;
     collect(world.payee.infer(world.paid(1).await).await).await.unwrap();
