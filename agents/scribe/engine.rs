@@ -60,7 +60,9 @@ impl Scribe {
             true => steps,
             false => steps
                 .then(move |step| async move {
-                    tokio::time::sleep(pace).await;
+                    if matches!(step, Ok(Step::Chunk(_))) {
+                        tokio::time::sleep(pace).await;
+                    }
                     step
                 })
                 .boxed(),
@@ -107,11 +109,13 @@ impl Engine for Scribe {
                     usage.output = Units(usage.output.0.saturating_add(1));
                     let bytes = u64::try_from(token.len()).unwrap_or(u64::MAX);
                     usage.bytes = usage.bytes.saturating_add(bytes);
-                    Some((Ok(Step::Chunk(token.into())), Some((tokens, usage))))
+                    let steps = vec![Step::Used(usage), Step::Chunk(token.into())];
+                    Some((steps, Some((tokens, usage))))
                 }
-                None => Some((Ok(Step::Done(usage)), None)),
+                None => Some((vec![Step::Done(usage)], None)),
             }
         });
-        Ok(stream::once(async { Ok(begin) }).chain(written).boxed())
+        let steps = written.flat_map(stream::iter).map(Ok);
+        Ok(stream::once(async { Ok(begin) }).chain(steps).boxed())
     }
 }

@@ -55,22 +55,22 @@ impl Writing {
             RESPONSES => opening(&self.head),
             _ => Vec::new(),
         };
+        let nothing = self.usage(0, 0);
+        let opened =
+            opened.into_iter().flat_map(move |event| [Step::Used(nothing), Step::Chunk(event)]);
         let state = Some(Flow { writing: self, text: String::new(), output: 0, bytes: 0, counts });
         let written = stream::unfold(state, |state| async move {
             let mut flow = state?;
             match flow.writing.tokens.next() {
                 Some(token) => {
-                    let step = flow.token(&token);
-                    Some((vec![step], Some(flow)))
+                    let steps = flow.token(&token);
+                    Some((steps, Some(flow)))
                 }
                 None => Some((flow.end(), None)),
             }
         });
         let steps = written.flat_map(stream::iter).map(Ok);
-        stream::iter([Ok(begin)])
-            .chain(stream::iter(opened.into_iter().map(|event| Ok(Step::Chunk(event)))))
-            .chain(steps)
-            .boxed()
+        stream::iter([Ok(begin)]).chain(stream::iter(opened.map(Ok))).chain(steps).boxed()
     }
 }
 
@@ -88,7 +88,8 @@ struct Flow {
 const OPENING: u64 = 4;
 
 impl Flow {
-    fn token(&mut self, token: &str) -> Step {
+    /// One token, and what it comes to: who pays by the token knows what was paid for.
+    fn token(&mut self, token: &str) -> Vec<Step> {
         let number = OPENING.saturating_add(self.output);
         self.output = self.output.saturating_add(1);
         self.text.push_str(token);
@@ -108,7 +109,8 @@ impl Flow {
             _ => head.piece(token, None),
         };
         self.bytes = self.bytes.saturating_add(u64::try_from(event.len()).unwrap_or(u64::MAX));
-        Step::Chunk(event)
+        let used = self.writing.usage(self.output, self.bytes);
+        vec![Step::Used(used), Step::Chunk(event)]
     }
 
     fn end(self) -> Vec<Step> {
@@ -124,7 +126,7 @@ impl Flow {
             events.extend(self.counts.then(|| head.count(counts)));
             events.push(done());
         }
-        let steps = events.into_iter().map(Step::Chunk);
+        let steps = events.into_iter().flat_map(|event| [Step::Used(usage), Step::Chunk(event)]);
         steps.chain([Step::Done(usage)]).collect()
     }
 }

@@ -132,6 +132,8 @@ async fn start(
         evidence: evm,
         input_max: Units(settings.input_max),
         output_max: Units(settings.output_max),
+        // An upstream counts in the end alone: there is nothing to pay it by while it flows.
+        flowing: settings.upstream.is_none().then_some(settings.flowing),
         concurrency_max: settings.concurrency,
         payer_rates: settings.payer_rates,
         peer_rates: settings.peer_rates,

@@ -77,6 +77,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         // By call only: an upstream that pays by channel itself, through the same node, was seen to be
         // waited for in vain.
         withdraw_delay: None,
+        flowing: Default::default(),
     };
     config.providers.insert(name.clone(), settings);
     Ok(Some(name))

@@ -12,6 +12,7 @@ use bursar::domain::ledger::Bounds;
 use bursar::domain::ledger::channel::ChannelCaps;
 use bursar::domain::money::Amount;
 use bursar::domain::policy::PolicyDocument;
+use bursar::domain::quote::Stride;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{
     ChannelSettings, Config, Finality, Listen, NetworkSettings, default_sandbox_file,
@@ -374,6 +375,7 @@ fn payer(config: &Config) -> PayerSettings {
         negotiation: config.negotiation,
         channels: config.channels.map(keeper),
         reckoning: config.reckoning.clone(),
+        stream: config.channels.map_or(Stride::ahead(), |channels| channels.stream),
         ..PayerSettings::default()
     }
 }

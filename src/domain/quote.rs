@@ -7,6 +7,7 @@ use crate::domain::asset::Asset;
 use crate::domain::commitment::{Scheme, TransferMethod};
 use crate::domain::id::{Name, ProviderId};
 use crate::domain::money::Amount;
+use crate::domain::order::Units;
 use crate::domain::time::Timestamp;
 
 /// How a price is made, in atomic units of the quote's asset: see [`crate::domain::pricing::price`].
@@ -58,6 +59,32 @@ pub struct Standing {
     pub free_left: u64,
 }
 
+/// How much of a streamed answer a voucher has to pay for at least, unless it pays for all of it; what
+/// the price has no part for is zero. Both sides know by it what a portion costs.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stride {
+    /// Output tokens.
+    pub output: Units,
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// Milliseconds that the engine works.
+    pub compute_ms: u64,
+}
+
+impl Stride {
+    /// What a payer lets itself be ahead of a streamed answer, unless it says something else.
+    pub const fn ahead() -> Self {
+        Self { output: Units(256), bytes: 1 << 20, compute_ms: 1_000 }
+    }
+
+    /// Whether an answer by `terms` goes on stride by stride: it has some of everything that is priced.
+    pub const fn carries(&self, terms: &PriceTerms) -> bool {
+        (terms.per_1k_output.is_zero() || self.output.0 > 0)
+            && (terms.per_gb.is_zero() || self.bytes > 0)
+            && (terms.per_s.is_zero() || self.compute_ms > 0)
+    }
+}
+
 /// One way to pay that a quote offers.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PayBy {
@@ -96,6 +123,9 @@ pub struct Quote {
     pub rounds: u8,
     /// For whom, where that matters.
     pub standing: Option<Standing>,
+    /// How much of a streamed answer is paid at a time by a channel; `None` takes one voucher for all.
+    #[serde(default)]
+    pub stride: Option<Stride>,
 }
 
 impl Quote {

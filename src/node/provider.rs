@@ -32,7 +32,8 @@ use crate::ports::engine::Engine;
 use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
 use crate::runtime::payee::{
-    Channels, ClaimPolicy, FreeBounds, OfferedWare, Offering, Parts, Payee, Refunds, ServeFirst,
+    Channels, ClaimPolicy, Flowing, FreeBounds, OfferedWare, Offering, Parts, Payee, Refunds,
+    ServeFirst,
 };
 use crate::runtime::treasury::{Settings, Treasury};
 
@@ -129,6 +130,8 @@ pub struct ProviderPlan {
     pub refund_after: Option<Duration>,
     /// How often open claims are looked at.
     pub reconcile_every: Duration,
+    /// How streamed answers are paid by channel while they flow; `None` takes one voucher for all.
+    pub flowing: Option<Flowing>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -186,7 +189,7 @@ impl Provider {
     /// # Errors
     /// [`StartError`], and then nothing runs.
     pub async fn start(plan: ProviderPlan) -> Result<Self, StartError> {
-        let channels = channel_settler(&plan);
+        let (channels, flowing) = (channel_settler(&plan), plan.flowing);
         let store = Store::open(&plan.ledger, plan.journal.clone())?;
         let settings = Settings {
             bounds: Bounds::default(),
@@ -232,7 +235,7 @@ impl Provider {
             payee = payee.refunding(Refunds { signer, after });
         }
         if let Some(settler) = channels {
-            payee = payee.taking_channels(Channels { settler, claims: CLAIMS });
+            payee = payee.taking_channels(Channels { settler, claims: CLAIMS, flowing });
         }
         payee.round().await?;
 

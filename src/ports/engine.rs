@@ -30,6 +30,10 @@ pub enum Step {
     },
     /// A piece of the answer.
     Chunk(Bytes),
+    /// What was used with everything that came so far and the next chunk, as far as the engine counts:
+    /// tokens. An engine that says so can be paid token by token; from one that does not, each byte is
+    /// taken for a token until it is done.
+    Used(Usage),
     /// What was used in all.
     Done(Usage),
 }

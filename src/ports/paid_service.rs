@@ -69,7 +69,7 @@ pub struct Answer {
     /// What came of the settlement, where it came before the first piece: a streamed answer says so
     /// at its head, so that a stream that breaks leaves no doubt about the money.
     pub settled: Option<SettlementResponse>,
-    /// Chunks, then one [`Piece::Done`].
+    /// Chunks, then one [`Piece::Done`] or [`Piece::Cut`].
     pub pieces: BoxStream<'static, Result<Piece, ServiceError>>,
 }
 
@@ -80,7 +80,24 @@ pub enum Piece {
     Chunk(Bytes),
     /// The end: what was used, and what was charged.
     Done(Box<Closing>),
+    /// The end of what was paid for: the answer is not whole, and what was delivered was charged.
+    Cut(Box<Closing>),
+    /// What was used with everything that came so far and the next chunk; while an answer is paid as it
+    /// flows.
+    Used(Usage),
 }
+
+/// What a payer says while an answer flows.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Pays for more.
+    Voucher(VoucherWord),
+    /// Wants no more: what was delivered is charged.
+    Stop,
+}
+
+/// What a payer says while an answer flows; its end says that no more is paid for.
+pub type Saying = BoxStream<'static, Said>;
 
 /// How an answer ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,6 +217,16 @@ pub trait PaidService: Send + Sync {
         let _ = (call, word);
         let (field, problem) = ("voucher".to_owned(), "is not taken without its terms".to_owned());
         Err(ServiceError::Malformed { field, problem })
+    }
+
+    /// The same of a streamed call that is paid while it flows: its payment covers the first portion,
+    /// and `saying` pays for more. A service that knows no such calls serves what the payment covers.
+    ///
+    /// # Errors
+    /// Any [`ServiceError`].
+    async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {
+        drop(saying);
+        self.infer(call).await
     }
 }
 

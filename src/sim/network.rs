@@ -230,7 +230,7 @@ impl Arriving {
             self.link.turn(self.place).await;
             return None;
         };
-        self.ended = matches!(piece, Ok(Piece::Done(_)) | Err(_));
+        self.ended = matches!(piece, Ok(Piece::Done(_) | Piece::Cut(_)) | Err(_));
         self.link.way().await;
         if self.link.fate.strikes(Fault::BrokenStream) {
             self.ended = true;

@@ -33,13 +33,13 @@ async fn open() -> Market {
 }
 
 /// Claims and sweeps all that the provider is owed.
-async fn claim_all(market: &Market) {
+pub async fn claim_all(market: &Market) {
     let claimed = market.provider.as_ref().unwrap().payee.claim_round(true).await.unwrap();
     assert_eq!((claimed.poisoned, claimed.silent), (0, None));
 }
 
 /// What the provider has charged on its tabs, in all.
-async fn charged(market: &Market) -> u128 {
+pub async fn charged(market: &Market) -> u128 {
     let treasury = &market.provider.as_ref().unwrap().treasury;
     let sum = |ledger: &bursar::domain::ledger::Ledger| -> u128 {
         ledger.tabs().map(|tab| tab.charged.get()).sum()
@@ -166,9 +166,9 @@ async fn what_was_not_charged_comes_back_and_the_wallet_has_all_but_what_it_spen
 }
 
 /// A payer that keeps no rules: it says whatever it is told to say.
-struct Stranger {
+pub struct Stranger {
     key: PrivateKeySigner,
-    terms: ChannelTerms,
+    pub terms: ChannelTerms,
 }
 
 fn stranger_key() -> PrivateKeySigner {
@@ -176,7 +176,7 @@ fn stranger_key() -> PrivateKeySigner {
 }
 
 impl Stranger {
-    async fn new(market: &Market) -> Self {
+    pub async fn new(market: &Market) -> Self {
         let key = stranger_key();
         market.chain.fund(key.address(), Amount::new(1_000_000)).await.unwrap();
         let bursar::domain::commitment::Scheme::BatchSettlement(offer) = channel_scheme() else {
@@ -198,7 +198,7 @@ impl Stranger {
         TokenDomain::of(sandbox_assets().iter().next().unwrap())
     }
 
-    fn deposit(&self, amount: u128) -> DepositWord {
+    pub fn deposit(&self, amount: u128) -> DepositWord {
         let channel = id_of(&self.terms);
         let salt = B256::repeat_byte(2);
         let now_s = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -213,7 +213,7 @@ impl Stranger {
         deposit_word(&deposit, self.key.sign_hash_sync(&digest).unwrap())
     }
 
-    fn voucher(&self, amount: u128) -> (Ceiling, Signature) {
+    pub fn voucher(&self, amount: u128) -> (Ceiling, Signature) {
         let ceiling = Ceiling { channel: id_of(&self.terms), amount: Amount::new(amount) };
         let digest = voucher_digest(Self::token().batch_separator(), &ceiling);
         (ceiling, self.key.sign_hash_sync(&digest).unwrap())
@@ -260,7 +260,7 @@ pub fn call(body: &str) -> PaidCall {
     }
 }
 
-async fn offer(market: &Market, body: &str) -> PaymentRequired {
+pub async fn offer(market: &Market, body: &str) -> PaymentRequired {
     let payee = &market.provider.as_ref().unwrap().payee;
     match payee.infer(call(body)).await {
         Err(ServiceError::PaymentRequired(offer)) => *offer,
@@ -269,7 +269,7 @@ async fn offer(market: &Market, body: &str) -> PaymentRequired {
     }
 }
 
-fn by_channel(offer: &PaymentRequired) -> PaymentRequirements {
+pub fn by_channel(offer: &PaymentRequired) -> PaymentRequirements {
     let found = offer.accepts.iter().find(|accept| accept.scheme == "batch-settlement");
     found.unwrap().clone()
 }
@@ -277,7 +277,8 @@ fn by_channel(offer: &PaymentRequired) -> PaymentRequirements {
 async fn finish(mut answer: Answer) -> Result<(), String> {
     while let Some(piece) = answer.pieces.next().await {
         match piece {
-            Ok(Piece::Chunk(_)) => {}
+            Ok(Piece::Chunk(_) | Piece::Used(_)) => {}
+            Ok(Piece::Cut(_)) => return Err("cut".to_owned()),
             Ok(Piece::Done(closing)) => {
                 assert!(closing.response.success);
                 return Ok(());

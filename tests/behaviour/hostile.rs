@@ -73,6 +73,7 @@ async fn swindle(market: &Market, lie: impl FnOnce(&mut Quote)) -> Arc<Swindler>
         valid_until: SystemClock.now(),
         rounds: 0,
         standing: None,
+        stride: None,
     };
     let now = SystemClock.now();
     let listing = Listing {

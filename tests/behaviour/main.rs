@@ -28,6 +28,7 @@ mod paid_method;
 mod paying;
 mod permit2;
 mod quoted;
+mod streams;
 mod tender;
 mod terms;
 mod tls;

@@ -20,7 +20,7 @@ use bursar::domain::negotiation::{PayeeTerms, Reckoning, VolumeDiscount};
 use bursar::domain::order::{Order, Units, Usage};
 use bursar::domain::policy::{PolicyDocument, Rates};
 use bursar::domain::pricing::Tiers;
-use bursar::domain::quote::{PayBy, PriceTerms};
+use bursar::domain::quote::{PayBy, PriceTerms, Stride};
 use bursar::domain::time::Timestamp;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
@@ -39,7 +39,7 @@ use bursar::ports::rail::Evidence;
 use bursar::runtime::channels::{KeeperSettings, POOL_MAX};
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
-use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
+use bursar::runtime::payee::{Flowing, FreeBounds, OfferedWare, ServeFirst};
 use bursar::runtime::payer::PayerSettings;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
@@ -184,10 +184,16 @@ pub struct Shop {
     pub keeper: KeeperSettings,
     /// What the node expects of ways to pay.
     pub reckoning: Reckoning,
+    /// How streamed answers are paid by channel while they flow; `None` takes one voucher for all.
+    pub flowing: Option<Flowing>,
     /// In which way it is paid, where not by `exact` on the token itself.
     pub instead: Option<(Scheme, TransferMethod)>,
     /// What it is paid in, where that is not the sandbox's own USDC: a contract by its artifact.
     pub tender: Option<(&'static str, AssetInfo)>,
+    /// What works for it, where that is not the echo.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// What of a streamed answer its payers let themselves be ahead.
+    pub ahead: Stride,
 }
 
 impl Default for Shop {
@@ -201,8 +207,11 @@ impl Default for Shop {
             by_channel: false,
             keeper: KEEPER,
             reckoning: Reckoning::default(),
+            flowing: None,
             instead: None,
             tender: None,
+            engine: None,
+            ahead: Stride::ahead(),
         }
     }
 }
@@ -210,6 +219,13 @@ impl Default for Shop {
 /// The machine's clock, put forward by hand.
 #[derive(Clone, Default)]
 pub struct Hand(Arc<AtomicU64>);
+
+impl Hand {
+    /// Puts it forward by so many seconds.
+    pub fn forward(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
 
 #[async_trait]
 impl Clock for Hand {
@@ -312,7 +328,7 @@ impl Market {
                 terms,
                 tiers,
             }],
-            engine: self.engine.clone(),
+            engine: self.shop.engine.clone().unwrap_or_else(|| self.engine.clone()),
             pay_by: channel.into_iter().chain([pay_by]).collect(),
             pay_to: PayTo::Key(key("payee")),
             service_key: key("service"),
@@ -322,6 +338,7 @@ impl Market {
             evidence: evm,
             input_max: Units(1000),
             output_max: Units(1000),
+            flowing: self.shop.flowing,
             concurrency_max: 64,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
@@ -359,6 +376,7 @@ impl Market {
             payer: PayerSettings {
                 channels: self.shop.by_channel.then_some(self.shop.keeper),
                 reckoning: self.shop.reckoning.clone(),
+                stream: self.shop.ahead,
                 ..PayerSettings::default()
             },
             reconcile_every: Duration::from_millis(200),

@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use bursar::domain::ledger::Event;
+use bursar::domain::ledger::tab::TabEvent;
+use bursar::edge::journal::{Options, Store};
+use bursar::ports::journal::Journal;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
@@ -32,6 +36,11 @@ price = { call = "0.0001 USD" }
 pay_to = "wallet/shelf"
 "#;
 
+/// The scribe's price when it is paid while its answer flows: by the token, four tokens at a time.
+const BY_TOKEN: &str = r#"price = { output_1k = "0.02 USD" }
+withdraw_delay = "15m"
+stream_tokens = 4"#;
+
 /// Tries until providers that are announcing themselves are found.
 const TRIES_MAX: u32 = 100;
 
@@ -45,13 +54,17 @@ struct Street {
 
 impl Street {
     async fn open(budget: &str) -> Self {
+        Self::open_with(budget, SHOP).await
+    }
+
+    async fn open_with(budget: &str, shop: &str) -> Self {
         let house = House::new();
         let node = house.up();
         if budget != "5 USD" {
             house.edit("limit = \"5 USD\"", &format!("limit = \"{budget}\""));
             house.answer(&["apply", "--reason", "a test"]);
         }
-        let providers = house.open_shop(SHOP);
+        let providers = house.open_shop(shop);
         let added = house.answer(&["agent", "add", "scout-1", "--role", "worker"]);
         let token = added["token"].as_str().unwrap().to_owned();
         let street = Self { house, node, providers, token, client: Client::new() };
@@ -176,6 +189,40 @@ async fn an_agent_buys_by_changing_nothing_but_its_base_url() {
     assert_eq!(street.house.spent(), 4 * 200_000 + 100_000);
     assert_eq!(street.providers.stop(), 0);
     assert_eq!(street.node.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_streamed_chat_is_paid_by_channel_while_it_flows() {
+    let shop = SHOP.replacen(r#"price = { call = "0.0002 USD" }"#, BY_TOKEN, 1);
+    let street = Street::open_with("5 USD", &shop).await;
+    let whole = street.post("/v1/chat/completions", &chat("what is a hold"), &[]).await;
+    assert_eq!(header(&whole, "x-bursar-charged-usd"), "0.0004");
+    let text = read(whole).await.1["choices"][0]["message"]["content"].clone();
+    let mut body = chat("what is a hold");
+    body["stream"] = true.into();
+    body["stream_options"] = json!({ "include_usage": true });
+    let answer = street.post("/v1/chat/completions", &body, &[]).await;
+    let (streamed, rest) = deltas(&answer.text().await.unwrap());
+    assert_eq!(text, streamed);
+    assert_eq!(rest.last().unwrap(), "data: [DONE]");
+    let count: Value =
+        serde_json::from_str(rest[rest.len() - 2].strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(count["usage"]["completion_tokens"], 20);
+    assert_eq!(count["usage"]["bursar"]["charged_usd"], "0.0004");
+    assert_eq!(street.house.spent(), 2 * 400_000);
+    assert_eq!(street.providers.stop(), 0);
+    assert_eq!(street.node.stop(), 0);
+    // Four tokens at a time: each voucher stood in the provider's ledger before what it paid for left.
+    let ledger = street.house.path().join("bursar.scribe.db");
+    let entries =
+        Store::open(&ledger, Options::default()).unwrap().read(0, u32::MAX).await.unwrap();
+    let step = |event: &Event| match event {
+        Event::Tab(TabEvent::Stepped(step)) => Some(step.call.ceiling.get()),
+        _ => None,
+    };
+    let mut ceilings: Vec<u128> = entries.iter().filter_map(|entry| step(&entry.event)).collect();
+    ceilings.dedup();
+    assert_eq!(ceilings, [480, 560, 640, 720, 800], "after the first call's 400");
 }
 
 #[tokio::test]

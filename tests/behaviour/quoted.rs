@@ -10,7 +10,7 @@ use bursar::domain::money::Amount;
 use bursar::domain::x402::batch::read::VoucherWord;
 use bursar::edge::grpc::GrpcConnector;
 use bursar::ports::paid_service::{
-    Answer, Ask, Connector, PaidCall, PaidService, Quoted, ServiceError,
+    Answer, Ask, Connector, PaidCall, PaidService, Quoted, Saying, ServiceError,
 };
 
 use crate::channels::call;
@@ -71,6 +71,10 @@ impl PaidService for Counted {
     ) -> Result<Answer, ServiceError> {
         self.asked.words.fetch_add(1, Ordering::SeqCst);
         self.inner.infer_by_word(call, word).await
+    }
+
+    async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {
+        self.inner.flow(call, saying).await
     }
 }
 

@@ -271,6 +271,7 @@ impl Stall<'_> {
             evidence: self.evm,
             input_max: Units(64),
             output_max: Units(TOKENS),
+            flowing: None,
             concurrency_max: CALLS_MAX,
             payer_rates: none,
             peer_rates: none,
@@ -420,6 +421,7 @@ impl PaidService for Free {
         let pieces = steps.map(|step| match step? {
             Step::Begin { .. } => Err(ServiceError::Unavailable("one head".to_owned())),
             Step::Chunk(chunk) => Ok(Piece::Chunk(chunk)),
+            Step::Used(usage) => Ok(Piece::Used(usage)),
             Step::Done(usage) => {
                 let response = nothing_moved();
                 Ok(Piece::Done(Box::new(Closing { usage, response, receipt: None })))

@@ -131,5 +131,6 @@ fn quote() -> Quote {
         valid_until: Timestamp::from_secs(START_S.saturating_add(60)),
         rounds: 0,
         standing: None,
+        stride: None,
     }
 }

@@ -335,6 +335,7 @@ async fn start_provider(
         evidence: evm,
         input_max: Units(4096),
         output_max: shop.output_max,
+        flowing: Some(Default::default()),
         concurrency_max: shop.concurrency,
         payer_rates: none,
         peer_rates: none,

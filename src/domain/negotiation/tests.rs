@@ -229,6 +229,7 @@ fn quote(provider: &str, terms: PriceTerms, asset: Asset) -> Quote {
         valid_until: Timestamp::MAX,
         rounds: 0,
         standing: None,
+        stride: None,
     }
 }
 

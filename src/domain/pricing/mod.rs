@@ -5,7 +5,7 @@ mod tiers;
 
 use crate::domain::money::Amount;
 use crate::domain::order::{Order, Units, Usage};
-use crate::domain::quote::PriceTerms;
+use crate::domain::quote::{PriceTerms, Stride};
 
 pub use tiers::{STEPS_MAX, Step, Tiers, TiersError};
 
@@ -52,6 +52,29 @@ pub fn price(terms: &PriceTerms, order: &Order) -> Option<Amount> {
 pub fn price_of_usage(terms: &PriceTerms, usage: &Usage, stored: u64) -> Option<Amount> {
     let Usage { input, output, bytes, compute_ms } = *usage;
     price_of_measure(terms, &Measure { input, output, bytes, compute_ms, stored })
+}
+
+/// What `stride` of an answer costs, its call and its input aside.
+pub fn price_of_stride(terms: &PriceTerms, stride: &Stride) -> Option<Amount> {
+    let Stride { output, bytes, compute_ms } = *stride;
+    let terms = PriceTerms { flat: Amount::ZERO, ..*terms };
+    price_of_measure(&terms, &Measure { output, bytes, compute_ms, ..Measure::default() })
+}
+
+/// What the first voucher of a streamed answer has to say at least: the call, its input, and one stride,
+/// or all of it where that is less.
+pub fn price_of_start(terms: &PriceTerms, order: &Order, stride: &Stride) -> Option<Amount> {
+    let maxima = &order.maxima;
+    price_of_measure(
+        terms,
+        &Measure {
+            input: order.input_max,
+            output: stride.output.min(order.output_max),
+            bytes: stride.bytes.min(maxima.bytes),
+            compute_ms: stride.compute_ms.min(maxima.compute_ms),
+            stored: maxima.stored,
+        },
+    )
 }
 
 /// What so many tokens in and out cost in one call.

@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256, keccak256};
 
 use crate::domain::listing::{Listing, Ware};
 use crate::domain::pricing::Step;
-use crate::domain::quote::{PriceTerms, Quote};
+use crate::domain::quote::{PriceTerms, Quote, Stride};
 use crate::domain::x402::digest::{Fields, PAY_BY, pay_by};
 
 const PRICE_TERMS: &str = "PriceTerms(uint256 flat,uint256 per1kInput,uint256 per1kOutput,\
@@ -19,6 +19,9 @@ const PRICE_TERMS: &str = "PriceTerms(uint256 flat,uint256 per1kInput,uint256 pe
 const QUOTE: &str = "Quote(string provider,string resource,string capability,string model,\
     PriceTerms terms,PayBy[] payBy,uint256 outputMax,uint256 validUntilNanos,uint256 rounds,\
     address payer,uint256 freeLeft)";
+const STREAMED_QUOTE: &str = "Quote(string provider,string resource,string capability,string model,\
+    PriceTerms terms,PayBy[] payBy,uint256 outputMax,uint256 validUntilNanos,uint256 rounds,\
+    address payer,uint256 freeLeft,uint256 strideOutput,uint256 strideBytes,uint256 strideMs)";
 const STEP: &str = "Step(uint256 afterCalls,uint256 flat)";
 const WARE: &str =
     "Ware(string capability,string model,PriceTerms terms,uint256 freeCalls,Step[] steps)";
@@ -35,6 +38,7 @@ macro_rules! types {
 types! {
     PRICE_TERMS_T = PRICE_TERMS;
     QUOTE_T = QUOTE, PAY_BY, PRICE_TERMS;
+    STREAMED_QUOTE_T = STREAMED_QUOTE, PAY_BY, PRICE_TERMS;
     STEP_T = STEP;
     WARE_T = WARE, PRICE_TERMS, STEP;
     LISTING_T = LISTING, PAY_BY, PRICE_TERMS, STEP, WARE;
@@ -42,7 +46,7 @@ types! {
 
 /// Whether `quote` says more than the plain type has fields for.
 pub(super) fn has_more(quote: &Quote) -> bool {
-    !quote.terms.is_by_tokens() || quote.standing.is_some()
+    !quote.terms.is_by_tokens() || quote.standing.is_some() || quote.stride.is_some()
 }
 
 /// Whether any ware of `listing` does. An array has one type, so that one is enough for all.
@@ -55,7 +59,8 @@ pub(super) fn lists_more(listing: &Listing) -> bool {
 pub(super) fn quote(quote: &Quote) -> B256 {
     let (payer, free_left) =
         quote.standing.map_or((Address::ZERO, 0), |standing| (standing.payer, standing.free_left));
-    Fields::new(*QUOTE_T)
+    let type_hash = if quote.stride.is_some() { *STREAMED_QUOTE_T } else { *QUOTE_T };
+    let fields = Fields::new(type_hash)
         .text(quote.provider.as_str())
         .text(&quote.resource)
         .text(quote.capability.as_str())
@@ -66,8 +71,13 @@ pub(super) fn quote(quote: &Quote) -> B256 {
         .number(quote.valid_until.as_nanos())
         .number(quote.rounds)
         .address(payer)
-        .number(free_left)
-        .hash()
+        .number(free_left);
+    match quote.stride {
+        None => fields.hash(),
+        Some(Stride { output, bytes, compute_ms }) => {
+            fields.number(output.0).number(bytes).number(compute_ms).hash()
+        }
+    }
 }
 
 /// The struct's hash of a listing with everything that it may say.

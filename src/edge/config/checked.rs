@@ -10,6 +10,7 @@ use crate::domain::id::Name;
 use crate::domain::money::Nano;
 use crate::domain::negotiation::{PayerStrategy, Reckoning};
 use crate::domain::policy::PolicyDocument;
+use crate::domain::quote::Stride;
 use crate::edge::config::network::NetworkSettings;
 use crate::edge::config::problem::Problem;
 use crate::edge::config::provider::ProviderSettings;
@@ -66,6 +67,8 @@ pub struct ChannelSettings {
     pub calls_per_deposit: u64,
     /// Channels to one provider at most: so many calls to it run at once.
     pub at_once: usize,
+    /// What of a streamed answer may be paid and not have come yet.
+    pub stream: Stride,
 }
 
 /// Where something listens.

@@ -9,6 +9,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::id::Name;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
+use crate::domain::order::Units;
+use crate::domain::quote::Stride;
 use crate::edge::config::checked::{
     Access, ChannelSettings, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile, Listen,
     LogFormat, Server, Telemetry, WalletSettings,
@@ -192,6 +194,10 @@ pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<C
     let total = money.required(section, "total");
     let calls = section.find("calls_per_deposit").map(|item| item.integer_within(1, 1_000_000));
     let at_once = section.find("at_once").map(|item| item.integer_within(1, AT_ONCE_MAX));
+    let list = Stride::ahead();
+    let output = section.find("stream_tokens").map(|item| item.integer_within(1, 1_000_000));
+    let bytes = section.find("stream_bytes").map(|item| item.integer_within(1, 1 << 30));
+    let compute_ms = section.find("stream_ms").map(|item| item.integer_within(1, 600_000));
     section.end();
     let at_once = at_once.unwrap_or(Some(AT_ONCE_MAX))?;
     Some(ChannelSettings {
@@ -199,6 +205,11 @@ pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<C
         total: total?,
         calls_per_deposit: calls.unwrap_or(Some(50))?,
         at_once: usize::try_from(at_once).unwrap_or(usize::MAX),
+        stream: Stride {
+            output: Units(output.unwrap_or(Some(list.output.0))?),
+            bytes: bytes.unwrap_or(Some(list.bytes))?,
+            compute_ms: compute_ms.unwrap_or(Some(list.compute_ms))?,
+        },
     })
 }
 

@@ -9,7 +9,9 @@ use alloy::primitives::{Address, Signature};
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::id::Name;
 use crate::domain::negotiation::{PayerStrategy, ROUNDS_MAX, VolumeDiscount};
+use crate::domain::order::Units;
 use crate::domain::policy::Rates;
+use crate::domain::quote::Stride;
 use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
@@ -21,6 +23,7 @@ use crate::edge::config::reader::Section;
 use crate::edge::config::secured::{read_listen, read_public};
 use crate::edge::config::terms::{PriceSettings, read_price};
 use crate::edge::config::ways::{PaidBy, read_ways};
+use crate::runtime::payee::Flowing;
 
 /// What the rest of the file said.
 #[derive(Copy, Clone)]
@@ -103,6 +106,8 @@ pub struct ProviderSettings {
     pub ways: Vec<PaidBy>,
     /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
     pub withdraw_delay: Option<Duration>,
+    /// How streamed answers are paid by channel while they flow.
+    pub flowing: Flowing,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -201,6 +206,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let refund_after = read_refund_after(section);
     let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
+    let flowing = read_flowing(section);
     Some(ProviderSettings {
         listen: listen?,
         public: public?,
@@ -221,6 +227,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         refund_after,
         ways: ways?,
         withdraw_delay,
+        flowing: flowing?,
     })
 }
 
@@ -251,6 +258,23 @@ fn read_upstream(section: &Section<'_>) -> Option<UpstreamSettings> {
         key: key.map_or(Some(None), |read| read.map(Some))?,
         models: models.map_or(Some(Vec::new()), |read| read)?,
     })
+}
+
+/// `stream_tokens = 64`, `stream_bytes = 262144`, `stream_ms = 250`: so much of a streamed answer a
+/// voucher pays for at least; `stream_wait = "20s"`: so long the next one may take.
+fn read_flowing(section: &Section<'_>) -> Option<Flowing> {
+    let list = Flowing::default();
+    let bounds = (Duration::from_secs(1), Duration::from_secs(300));
+    let wait_max = span_within(section, "stream_wait", list.wait_max, bounds);
+    let output = section.find("stream_tokens").map(|item| item.integer_within(1, 1_000_000));
+    let bytes = section.find("stream_bytes").map(|item| item.integer_within(1, 1 << 26));
+    let compute_ms = section.find("stream_ms").map(|item| item.integer_within(1, 60_000));
+    let stride = Stride {
+        output: Units(output.unwrap_or(Some(list.stride.output.0))?),
+        bytes: bytes.unwrap_or(Some(list.stride.bytes))?,
+        compute_ms: compute_ms.unwrap_or(Some(list.stride.compute_ms))?,
+    };
+    Some(Flowing { stride, wait_max })
 }
 
 /// `withdraw_delay = "15m"`: from a quarter of an hour to thirty days. Where there is none, no channels

@@ -19,6 +19,7 @@ use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::edge::grpc::convert::Malformed;
+use crate::edge::grpc::flow;
 use crate::edge::grpc::limits::{
     ANSWER_BEGIN_MAX, ANSWER_PIECE_MAX, ASK_MAX, REQUEST_LEN_MAX, RESPONSE_LEN_MAX,
     STREAMED_ANSWER_LEN_MAX, TEXT_LEN_MAX,
@@ -29,7 +30,7 @@ use crate::edge::grpc::pb::inference_service_client::InferenceServiceClient;
 use crate::edge::grpc::status::{Sent, read_service_error};
 use crate::edge::grpc::x402;
 use crate::ports::paid_service::{
-    Answer, Ask, Closing, PaidCall, PaidService, Piece, Quoted, ServiceError,
+    Answer, Ask, Closing, PaidCall, PaidService, Piece, Quoted, Saying, ServiceError,
 };
 
 /// A service at the other end of some connections, used in turn.
@@ -80,14 +81,11 @@ impl PaidService for GrpcPaidService {
     }
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
-        let sent = if call.payment.is_some() { Sent::Payment } else { Sent::NoPayment };
-        let message = Some(pb::PaidCall::from(&call));
         if call.streamed {
-            let request = with_payment(pb::InferStreamRequest { call: message }, &call.payment)?;
-            let mut client = self.client();
-            let response = within(ANSWER_BEGIN_MAX, client.infer_stream(request), sent).await?;
-            streamed_answer(response, sent).await
+            self.flow(call, stream::empty().boxed()).await
         } else {
+            let sent = sent(&call);
+            let message = Some(pb::PaidCall::from(&call));
             let request = with_payment(pb::InferRequest { call: message }, &call.payment)?;
             let mut client = self.client();
             let response = within(ANSWER_BEGIN_MAX, client.infer(request), sent).await?;
@@ -112,6 +110,19 @@ impl PaidService for GrpcPaidService {
         let response = within(ANSWER_BEGIN_MAX, client.infer(request), Sent::Payment).await?;
         Ok(whole_answer(response))
     }
+
+    async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {
+        let sent = sent(&call);
+        let messages = flow::messages(pb::PaidCall::from(&call), saying);
+        let request = with_payment(messages, &call.payment)?;
+        let mut client = self.client();
+        let response = within(ANSWER_BEGIN_MAX, client.infer_stream(request), sent).await?;
+        streamed_answer(response, sent).await
+    }
+}
+
+const fn sent(call: &PaidCall) -> Sent {
+    if call.payment.is_some() { Sent::Payment } else { Sent::NoPayment }
 }
 
 fn with_payment<T>(
@@ -235,12 +246,12 @@ impl Reader {
         }
     }
 
-    /// Chunks, then one [`Piece::Done`]; or an error, and nothing after it.
+    /// Chunks, then one [`Piece::Done`] or [`Piece::Cut`]; or an error, and nothing after it.
     fn pieces(self) -> BoxStream<'static, Result<Piece, ServiceError>> {
         stream::unfold(Some(self), |reader| async {
             let mut reader = reader?;
             match reader.piece().await {
-                Ok(Piece::Chunk(chunk)) => Some((Ok(Piece::Chunk(chunk)), Some(reader))),
+                Ok(piece @ (Piece::Chunk(_) | Piece::Used(_))) => Some((Ok(piece), Some(reader))),
                 ended => Some((ended, None)),
             }
         })
@@ -253,6 +264,14 @@ impl Reader {
             Some(infer_stream_response::Piece::Done(done)) => {
                 let settled = self.settlement().await;
                 Ok(Piece::Done(Box::new(closing(done.usage, done.receipt, settled))))
+            }
+            Some(infer_stream_response::Piece::Cut(cut)) => {
+                let settled = self.settlement().await;
+                Ok(Piece::Cut(Box::new(closing(cut.usage, None, settled))))
+            }
+            Some(infer_stream_response::Piece::Used(used)) => {
+                let read = used.try_into();
+                read.map(Piece::Used).map_err(|error: Malformed| open(error.to_string(), self.sent))
             }
             Some(infer_stream_response::Piece::Begin(_)) => {
                 Err(open("the answer began twice".to_owned(), self.sent))

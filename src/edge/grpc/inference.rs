@@ -9,10 +9,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tonic::metadata::MetadataMap;
-use tonic::{Extensions, Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::domain::x402::wire::SettlementResponse;
 use crate::edge::grpc::convert::read;
+use crate::edge::grpc::flow;
 use crate::edge::grpc::limits::{REQUEST_LEN_MAX, RESPONSE_LEN_MAX, WHOLE_ANSWER_LEN_MAX};
 use crate::edge::grpc::listen::Peer;
 use crate::edge::grpc::pb::inference_service_server::{InferenceService, InferenceServiceServer};
@@ -82,11 +83,13 @@ impl InferenceService for InferenceDoor {
 
     async fn infer_stream(
         &self,
-        request: Request<pb::InferStreamRequest>,
+        request: Request<Streaming<pb::InferStreamRequest>>,
     ) -> Result<Response<Self::InferStreamStream>, Status> {
-        let (metadata, extensions, message) = request.into_parts();
-        let call = read_call(&metadata, &extensions, message.call, Want::Streamed)?;
-        let answer = self.0.infer(call).await.map_err(|error| Status::from(&error))?;
+        let (metadata, extensions, mut messages) = request.into_parts();
+        let call = flow::first_call(&mut messages).await?;
+        let call = read_call(&metadata, &extensions, call, Want::Streamed)?;
+        let answer = self.0.flow(call, flow::saying(messages)).await;
+        let answer = answer.map_err(|error| Status::from(&error))?;
         let begin = infer_stream_response::Piece::Begin(pb::AnswerBegin {
             content_type: answer.content_type,
             model: answer.model,
@@ -148,6 +151,11 @@ async fn whole(answer: Answer) -> Result<(Bytes, Closing), ServiceError> {
                 body.extend_from_slice(&chunk);
             }
             Piece::Done(closing) => return Ok((body.freeze(), *closing)),
+            // Whole answers are paid as a whole: what is cut was served before, and is kept no more.
+            Piece::Cut(_) => {
+                return Err(ServiceError::Unavailable("it is kept no more".to_owned()));
+            }
+            Piece::Used(_) => {}
         }
     }
     Err(ServiceError::Unknown("the answer broke off".to_owned()))
@@ -163,6 +171,13 @@ fn to_piece(
 ) -> Result<pb::InferStreamResponse, Status> {
     Ok(streamed(match piece.map_err(|error| Status::from(&error))? {
         Piece::Chunk(chunk) => infer_stream_response::Piece::Chunk(chunk),
+        Piece::Used(usage) => infer_stream_response::Piece::Used((&usage).into()),
+        Piece::Cut(closing) => {
+            trailers.fill(|trailers| tell(trailers, &closing.response));
+            infer_stream_response::Piece::Cut(pb::AnswerCut {
+                usage: Some((&closing.usage).into()),
+            })
+        }
         Piece::Done(closing) => {
             trailers.fill(|trailers| tell(trailers, &closing.response));
             infer_stream_response::Piece::Done(pb::AnswerDone {

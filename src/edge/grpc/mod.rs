@@ -5,6 +5,7 @@ mod client;
 mod connect;
 pub mod convert;
 mod directory;
+mod flow;
 mod guard;
 mod inference;
 pub mod layer;

@@ -277,6 +277,9 @@ pub(super) async fn whole(answer: Answer) -> Result<(Bytes, Closing), ServiceErr
                 body.extend_from_slice(&chunk);
             }
             Piece::Done(closing) => return Ok((body.freeze(), *closing)),
+            // Whole answers are paid as a whole: what is cut was served before, and is kept no more.
+            Piece::Cut(_) => return Err(ServiceError::Due),
+            Piece::Used(_) => {}
         }
     }
     Err(ServiceError::Unknown("the answer broke off".to_owned()))

@@ -380,6 +380,19 @@ impl Lease {
         Ok(done)
     }
 
+    /// Holds one more portion of the call that was drawn, in its budgets.
+    ///
+    /// # Errors
+    /// [`Refused`]; after a rejection nothing changed.
+    pub async fn extend(&mut self, ask: HoldAsk) -> Result<Done, Refused> {
+        let (channel, last) = (self.channel, None);
+        let amount = ask.commitment.amount_max;
+        let extend = ChannelCommand::Extend(Box::new(DrawAsk { ask, channel, last }));
+        let done = self.keeper.tell(extend).await?;
+        self.room = self.room.checked_sub(amount).unwrap_or(Amount::ZERO);
+        Ok(done)
+    }
+
     /// What a refusal says of the channel: the chain may have shown meanwhile that less lies there, or
     /// that it has ended.
     fn learn(&mut self, refused: &Refused) {

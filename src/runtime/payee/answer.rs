@@ -104,6 +104,14 @@ pub(super) fn kept_answer(kept: KeptAnswer, response: SettlementResponse) -> Ans
     Answer { content_type, model, settled: Some(response), pieces }
 }
 
+/// What is said of an answer that is kept no more: what was charged for it.
+pub(super) fn cut_answer(response: SettlementResponse) -> Answer {
+    let settled = Some(response.clone());
+    let closing = Closing { usage: Usage::default(), response, receipt: None };
+    let pieces = stream::iter([Ok(Piece::Cut(Box::new(closing)))]).boxed();
+    Answer { content_type: String::new(), model: String::new(), settled, pieces }
+}
+
 /// Why an answer that was given before is not given again.
 const GONE: &str = "it was served before, and the answer is no longer kept";
 

@@ -82,6 +82,11 @@ impl Listener<'_> {
         }
     }
 
+    /// Whether nobody listens any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.pieces.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
     /// Ends the call with its last piece.
     pub(super) async fn end(self, last: Result<Piece, ServiceError>) -> Ended {
         let Self { pieces, held, clock } = self;

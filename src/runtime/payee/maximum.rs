@@ -169,6 +169,7 @@ impl Desk {
         let (usage, digest, body) = loop {
             match running.next().await {
                 Ok(Next::Chunk(chunk)) => listener.send(Ok(Piece::Chunk(chunk))).await,
+                Ok(Next::Used(_)) => {}
                 Ok(Next::Done { usage, digest, body }) => break (usage, digest, body),
                 // What broke off is not charged.
                 Err(error) => {

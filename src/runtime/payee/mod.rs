@@ -15,6 +15,7 @@ mod check;
 mod claiming;
 mod credit;
 mod flights;
+mod flow;
 mod free;
 mod known;
 mod maximum;
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 use tracing::field::display;
@@ -52,7 +54,9 @@ use crate::domain::x402::batch::read::VoucherWord;
 use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
 use crate::ports::engine::Engine;
-use crate::ports::paid_service::{Answer, Ask, PaidCall, PaidService, Quoted, ServiceError};
+use crate::ports::paid_service::{
+    Answer, Ask, PaidCall, PaidService, Quoted, Saying, ServiceError,
+};
 use crate::ports::rail::{Evidence, Settler};
 use crate::ports::signer::ServiceSigner;
 use crate::runtime::limits::{Admission, Key, Limits};
@@ -73,6 +77,7 @@ use crate::runtime::treasury::Treasury;
 pub use authorized::AuthorizedSettler;
 pub use claiming::Claimed;
 pub use credit::ServeFirst;
+pub use flow::Flowing;
 pub use free::FreeBounds;
 pub use refund::Refunds;
 pub use round::Round;
@@ -233,7 +238,7 @@ impl Payee {
         self.tasks.drain().await;
     }
 
-    async fn serve_paid(&self, call: PaidCall) -> Result<Answer, ServiceError> {
+    async fn serve_paid(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {
         let peer = self.desk.admit_peer(&call)?;
         if call.payment.is_none()
             && let Some(signed) = call.signed_order
@@ -245,7 +250,7 @@ impl Payee {
         };
         if self.desk.channels.is_some() && Desk::is_by_channel(payment) {
             let worded = self.desk.read_word(&call, payment)?;
-            return self.serve_channel(call, worded, peer).await;
+            return self.serve_channel(call, worded, peer, saying).await;
         }
         let presented = self.desk.read(&call, payment)?;
         let presented = self.desk.name(presented, &call).await?;
@@ -280,12 +285,13 @@ impl Payee {
         call: PaidCall,
         worded: tabs::Worded,
         peer: Option<Admission>,
+        saying: Saying,
     ) -> Result<Answer, ServiceError> {
         let (job, held) = self.desk.begin_by_channel(call, worded, peer).await?;
         let (reply, answered) = oneshot::channel();
         let desk = Arc::clone(&self.desk);
         let work = async move {
-            let _ = desk.serve_by_channel(&job, Caller { reply, held }).await;
+            let _ = desk.serve_by_channel(&job, Caller { reply, held }, saying).await;
         };
         if !self.tasks.start(work) {
             return Err(draining());
@@ -302,7 +308,11 @@ impl PaidService for Payee {
     }
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
-        self.serve_paid(call).await
+        self.serve_paid(call, stream::empty().boxed()).await
+    }
+
+    async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {
+        self.serve_paid(call, saying).await
     }
 
     fn takes_words(&self) -> bool {
@@ -316,7 +326,7 @@ impl PaidService for Payee {
     ) -> Result<Answer, ServiceError> {
         let peer = self.desk.admit_peer(&call)?;
         let worded = self.desk.read_known_word(&call, word).await?;
-        self.serve_channel(call, worded, peer).await
+        self.serve_channel(call, worded, peer, stream::empty().boxed()).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::negotiation::Verdict;
 use crate::domain::order::{Maxima, Order};
 use crate::domain::pricing::price;
-use crate::domain::quote::{PriceTerms, Quote, SignedQuote, Standing};
+use crate::domain::quote::{PriceTerms, Quote, SignedQuote, Standing, Stride};
 use crate::domain::time::Timestamp;
 use crate::domain::x402::PaymentCode;
 use crate::domain::x402::quote::{QuoteError, check_quote, check_quote_again};
@@ -185,7 +185,14 @@ impl Desk {
             valid_until: self.parts.clock.now().after(self.offering.quote_ttl),
             rounds: 0,
             standing: None,
+            stride: self.stride_of(&terms),
         }
+    }
+
+    /// How an answer by these terms is paid while it flows, where that can be.
+    fn stride_of(&self, terms: &PriceTerms) -> Option<Stride> {
+        let stride = self.channels.as_ref()?.flowing?.stride;
+        stride.carries(terms).then_some(stride)
     }
 
     fn check_own(&self, signed: &SignedQuote, order: &Order) -> Result<(), NotOurs> {

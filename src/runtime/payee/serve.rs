@@ -184,6 +184,7 @@ impl Desk {
         let (usage, digest, body) = loop {
             match running.next().await {
                 Ok(Next::Chunk(chunk)) => listener.send(Ok(Piece::Chunk(chunk))).await,
+                Ok(Next::Used(_)) => {}
                 Ok(Next::Done { usage, digest, body }) => break (usage, digest, body),
                 Err(problem) => {
                     tracing::warn!(%problem, "paid work failed");

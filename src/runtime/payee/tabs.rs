@@ -31,19 +31,20 @@ use crate::domain::x402::{PaymentError, identifier, signature};
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
 use crate::ports::channel_rail::{ChannelEvidence, ChannelSettler, Depth, SignedDeposit};
 use crate::ports::engine::Work;
-use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
+use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, Saying, ServiceError};
 use crate::ports::rail::{RefusedBy, Settlement};
 use crate::runtime::limits::Admission;
 use crate::runtime::meters::Phase;
 use crate::runtime::payee::Desk;
-use crate::runtime::payee::answer::{kept_answer, whole};
+use crate::runtime::payee::answer::{cut_answer, kept_answer, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Held};
+use crate::runtime::payee::flow::Flowing;
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::usage::kept;
 use crate::runtime::payee::work::Next;
 
 /// How long the engine may work on one call.
-const RUN_MAX: Duration = Duration::from_secs(120);
+pub(super) const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// How long a deposit may take to arrive.
 const DEPOSIT_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -55,6 +56,8 @@ pub struct Channels {
     pub settler: Arc<dyn ChannelSettler>,
     /// When vouchers are claimed.
     pub claims: ClaimPolicy,
+    /// How streamed answers are paid while they flow; `None` takes one voucher for all.
+    pub flowing: Option<Flowing>,
 }
 
 /// When a channel's vouchers are claimed: as soon as one of these is so, or its payer asked for its
@@ -71,16 +74,16 @@ pub struct ClaimPolicy {
 
 /// One call that a channel pays.
 pub(super) struct ChannelJob {
-    word: BatchWord,
-    /// What it costs at most: what the voucher was signed for.
-    price: Amount,
-    fingerprint: Fingerprint,
-    payment: Option<crate::domain::id::PaymentId>,
-    work: Work,
-    quote: Quote,
-    order: Order,
-    streamed: bool,
-    brief: bool,
+    pub word: BatchWord,
+    /// What it costs at most.
+    pub price: Amount,
+    pub fingerprint: Fingerprint,
+    pub payment: Option<crate::domain::id::PaymentId>,
+    pub work: Work,
+    pub quote: Quote,
+    pub order: Order,
+    pub streamed: bool,
+    pub brief: bool,
 }
 
 /// A word that was checked and what it is said for.
@@ -151,14 +154,21 @@ impl Desk {
     }
 
     /// Serves a call that a channel pays.
-    pub(super) async fn serve_by_channel(&self, job: &ChannelJob, caller: Caller) -> Ended {
+    pub(super) async fn serve_by_channel(
+        &self,
+        job: &ChannelJob,
+        caller: Caller,
+        saying: Saying,
+    ) -> Ended {
         let channels = self.channels.as_ref().expect("only who takes channels offers them");
         let ready = match self.make_ready(channels, job).await {
             Ok(Ready::Owed(ready)) => ready,
             Ok(Ready::Answered(answer)) => return caller.end(Ok(*answer)),
             Err(error) => return caller.end(Err(error)),
         };
-        let ended = if job.streamed {
+        let ended = if self.flows(job, &ready) {
+            self.flow_by_channel(job, &ready, caller, saying).await
+        } else if job.streamed {
             self.stream_by_channel(job, &ready, caller).await
         } else {
             caller.end(self.whole_by_channel(job, &ready).await)
@@ -181,7 +191,9 @@ impl Desk {
         let channel = job.word.channel;
         let mut tab = self.find_tab(channel).await?;
         if let Some(found) = &tab
-            && let Some(last) = found.last.filter(|last| is_again(job, found, last))
+            && let Some(last) = found
+                .last
+                .filter(|last| is_again(job, found, last) || self.is_flow_again(job, last))
         {
             return Ok(Ready::Answered(Box::new(self.answer_last(job, found, &last).await?)));
         }
@@ -193,12 +205,13 @@ impl Desk {
             tab = self.find_tab(channel).await?;
         }
         let known = known(tab.as_ref(), job.word.deposit.as_ref());
-        let mut summed = check_sum(job.word.voucher.ceiling.amount, job.price, &known);
+        let asked = |known: &Known| self.portion(job, known.charged).unwrap_or(job.price);
+        let mut summed = check_sum(job.word.voucher.ceiling.amount, asked(&known), &known);
         if summed == Err(PaymentError::Batch(BatchCode::ExceedsBalance)) {
             self.look_at(&job.word.terms, channel).await?;
             tab = self.find_tab(channel).await?;
             let known = self::known(tab.as_ref(), job.word.deposit.as_ref());
-            summed = check_sum(job.word.voucher.ceiling.amount, job.price, &known);
+            summed = check_sum(job.word.voucher.ceiling.amount, asked(&known), &known);
         }
         if let Err(error) = summed {
             return Err(self.correct(&error, job, tab.as_ref()));
@@ -228,7 +241,7 @@ impl Desk {
         found.map_err(|refused| ServiceError::Unavailable(refused.to_string()))
     }
 
-    async fn tell_tab(&self, command: TabCommand) -> Result<(), ServiceError> {
+    pub(super) async fn tell_tab(&self, command: TabCommand) -> Result<(), ServiceError> {
         match self.parts.treasury.execute(Command::Tab(command)).await {
             Ok(_) => Ok(()),
             Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => Ok(()),
@@ -340,6 +353,7 @@ impl Desk {
         let (usage, answer, body) = loop {
             match running.next().await {
                 Ok(Next::Chunk(chunk)) => listener.send(Ok(Piece::Chunk(chunk))).await,
+                Ok(Next::Used(_)) => {}
                 Ok(Next::Done { usage, digest, body }) => break (usage, digest, body),
                 Err(error) => return listener.end(Err(error.into())).await,
             }
@@ -396,8 +410,12 @@ impl Desk {
         let response = said(job, tab, last.amount, None);
         let key = answer_key(&job.word, last.base);
         let gone = "it was served before, and the answer is no longer kept";
-        let kept = self.shelf.find(key).await;
-        Ok(kept_answer(kept.ok_or_else(|| unavailable(gone))?, response))
+        match self.shelf.find(key).await {
+            Some(kept) => Ok(kept_answer(kept, response)),
+            // What it cost is said all the same: a stream that broke has no other way to find out.
+            None if job.streamed => Ok(cut_answer(response)),
+            None => Err(unavailable(gone)),
+        }
     }
 }
 
@@ -410,10 +428,10 @@ enum Ready {
 }
 
 /// A call that is covered.
-struct Owed {
-    tab: Tab,
+pub(super) struct Owed {
+    pub tab: Tab,
     /// What came in for it: transaction and amount.
-    deposit: Option<(String, Amount)>,
+    pub deposit: Option<(String, Amount)>,
 }
 
 /// Whether the very same call was charged last.
@@ -432,7 +450,7 @@ fn known(tab: Option<&Tab>, deposit: Option<&DepositWord>) -> Known {
     Known { charged, balance, claimed }
 }
 
-fn said(
+pub(super) fn said(
     job: &ChannelJob,
     tab: &Tab,
     charged: Amount,
@@ -466,7 +484,7 @@ fn voucher_of(tab: &Tab) -> VoucherState {
 }
 
 /// Where the answer of a channel's call is kept: by the channel, and what had been charged before it.
-fn answer_key(word: &BatchWord, base: Amount) -> AnswerKey {
+pub(super) fn answer_key(word: &BatchWord, base: Amount) -> AnswerKey {
     let nonce = keccak256([word.channel.0.as_slice(), &base.get().to_be_bytes()].concat());
     let (asset, payer) = (word.terms.asset, word.terms.payer);
     AnswerKey::Sold(AuthorizationKey { asset, payer, nonce })

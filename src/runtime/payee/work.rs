@@ -41,6 +41,8 @@ pub(super) struct Running<'d> {
 /// What an engine did next.
 pub(super) enum Next {
     Chunk(Bytes),
+    /// What the engine counts with the next chunk.
+    Used(Usage),
     /// It is done: what was made, if it was short enough to be kept whole.
     Done {
         usage: Usage,
@@ -105,6 +107,7 @@ impl Desk {
         let mut running = self.run(work, until, WHOLE_LEN_MAX).await?;
         loop {
             match running.next().await? {
+                Next::Used(_) => {}
                 Next::Chunk(_) if running.made.is_some() => {}
                 Next::Done { usage, digest, body: Some(body) } => {
                     let Running { content_type, model, .. } = running;
@@ -127,12 +130,30 @@ impl Running<'_> {
         let next = async { Ok(self.steps.next().await) };
         match in_time(self.clock, self.until, next).await?.transpose()? {
             Some(Step::Chunk(chunk)) => self.take(chunk),
+            Some(Step::Used(usage)) => Ok(Next::Used(usage)),
             Some(Step::Done(usage)) => Ok(self.end(usage)),
             Some(Step::Begin { .. }) => {
                 Err(EngineError::Failed("an answer begins only once".to_owned()))
             }
             None => Err(EngineError::Failed("the answer broke off".to_owned())),
         }
+    }
+
+    /// How long the engine has worked, in milliseconds.
+    pub(super) fn worked_ms(&self) -> u64 {
+        let elapsed = self.clock.now().since(self.began);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When it will have worked so long.
+    pub(super) fn worked_at(&self, ms: u64) -> Timestamp {
+        self.began.after(Duration::from_millis(ms))
+    }
+
+    /// Takes a time out of the count in which the engine was not asked for anything.
+    pub(super) fn rested(&mut self, rest: Duration) {
+        self.began = self.began.after(rest);
+        self.until = self.until.after(rest);
     }
 
     fn take(&mut self, chunk: Bytes) -> Result<Next, EngineError> {
@@ -153,10 +174,9 @@ impl Running<'_> {
     }
 
     fn end(&mut self, counted: Usage) -> Next {
-        let elapsed = self.clock.now().since(self.began);
         let usage = Usage {
             bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),
-            compute_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            compute_ms: self.worked_ms(),
             ..counted
         };
         let digest: [u8; 32] = self.hash.finalize_reset().into();

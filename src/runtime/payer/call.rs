@@ -1,10 +1,13 @@
 //! From a durable hold to a capture: sign, call, check the receipt, take what was held.
 
+use std::time::Duration;
+
 use alloy::primitives::B256;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::join;
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::domain::commitment::{Authorization, Scheme};
 use crate::domain::fault::Fault;
@@ -17,8 +20,9 @@ use crate::domain::x402::payload;
 use crate::domain::x402::receipt::{Expected, Receipt, check_receipt};
 use crate::domain::x402::wire::PaymentPayload;
 use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
-use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
+use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, Said, ServiceError};
 use crate::runtime::meters::Phase;
+use crate::runtime::payer::flow::Flow;
 use crate::runtime::payer::pay::Standing;
 use crate::runtime::payer::told::Saying;
 use crate::runtime::payer::usage::Charge;
@@ -31,6 +35,8 @@ pub(super) type Pieces = mpsc::Sender<Result<Bought, PayError>>;
 pub(super) enum Ended {
     /// With a closing; what was answered is kept where it is small enough.
     Whole { closing: Box<Closing>, kept: Box<KeptAnswer> },
+    /// Before the answer was whole: what was delivered was charged.
+    Cut { closing: Box<Closing> },
     /// Without one: nobody knows what the payee took.
     Broken(PayError),
 }
@@ -85,7 +91,57 @@ impl Payer {
         };
         let latency = self.parts.clock.now().since(began);
         self.parts.book.answered(&provider, latency);
-        self.pass_on(standing, provider, answer, pieces).await
+        self.pass_on(standing, provider, answer, (None, pieces)).await
+    }
+
+    /// A call that a channel pays as a whole.
+    pub(super) async fn call_by_channel(
+        &self,
+        standing: &Standing,
+        call: Saying,
+        pieces: &Pieces,
+    ) -> Ended {
+        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
+        tokio::select! {
+            biased;
+            ended = self.time(Phase::Call, self.call(standing, call, pieces)) => ended,
+            () = self.parts.clock.sleep_until(until) => Ended::Broken(silent(standing)),
+        }
+    }
+
+    /// A call that a channel pays while it flows.
+    pub(super) async fn flow(
+        &self,
+        standing: &Standing,
+        call: PaidCall,
+        said: mpsc::Receiver<Said>,
+        (flow, pieces): (&mut Flow<'_>, &Pieces),
+    ) -> Ended {
+        let provider = standing.candidate.quote.quote.provider.clone();
+        let began = self.parts.clock.now();
+        let until = began.after(self.parts.settings.call_timeout);
+        let asking = standing.candidate.service.flow(call, ReceiverStream::new(said).boxed());
+        let answer = tokio::select! {
+            biased;
+            answer = self.time(Phase::Call, asking) => answer,
+            () = self.parts.clock.sleep_until(until) => return Ended::Broken(silent(standing)),
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.broken(standing, provider, error),
+        };
+        self.parts.book.answered(&provider, self.parts.clock.now().since(began));
+        self.pass_on(standing, provider, answer, (Some(flow), pieces)).await
+    }
+
+    /// Hands a piece of a stream on; an agent that does not take it in time wants no more.
+    async fn hand_on(&self, piece: Bought, pieces: &Pieces) -> bool {
+        let until = self.parts.clock.now().after(AGENT_WAIT_MAX);
+        tokio::select! {
+            biased;
+            sent = pieces.send(Ok(piece)) => sent.is_ok(),
+            () = self.parts.clock.sleep_until(until) => false,
+        }
     }
 
     /// Passes pieces on as they come, and keeps what is small enough to be kept.
@@ -94,21 +150,46 @@ impl Payer {
         standing: &Standing,
         provider: Name,
         mut answer: Answer,
-        pieces: &Pieces,
+        (mut flow, pieces): (Option<&mut Flow<'_>>, &Pieces),
     ) -> Ended {
         let (content_type, model) = (answer.content_type.clone(), answer.model.clone());
         let begin = Bought::Begin {
             provider: provider.clone(),
             content_type: content_type.clone(),
             model: model.clone(),
+            flows: flow.is_some(),
         };
         let _ = pieces.send(Ok(begin)).await;
         let mut body = Some(BytesMut::new());
-        while let Some(piece) = answer.pieces.next().await {
+        loop {
+            let piece = match &mut flow {
+                Some(flow) => flow.next_piece(&mut answer).await,
+                None => answer.pieces.next().await,
+            };
+            let Some(piece) = piece else { break };
             match piece {
                 Ok(Piece::Chunk(chunk)) => {
                     keep(&mut body, &chunk);
-                    let _ = pieces.send(Ok(Bought::Chunk(chunk))).await;
+                    let Some(flow) = &mut flow else {
+                        let _ = pieces.send(Ok(Bought::Chunk(chunk))).await;
+                        continue;
+                    };
+                    let len = chunk.len();
+                    if !self.hand_on(Bought::Chunk(chunk), pieces).await {
+                        flow.stop();
+                    }
+                    flow.take(standing, len).await;
+                }
+                Ok(Piece::Used(used)) => {
+                    if let Some(flow) = &mut flow {
+                        flow.hear(standing, used).await;
+                    }
+                }
+                Ok(Piece::Cut(closing)) => return Ended::Cut { closing },
+                // Some of it came: that nothing was taken is hard to believe.
+                Err(error) if flow.as_ref().is_some_and(|flow| flow.has_moved()) => {
+                    let error = ServiceError::Unknown(error.to_string());
+                    return self.broken(standing, provider, error);
                 }
                 Ok(Piece::Done(closing)) => {
                     let kept = Box::new(KeptAnswer {
@@ -153,6 +234,11 @@ impl Payer {
                 self.parts.archive.keep_answer(key, *kept, at).await;
                 let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
             }
+            // What is settled as a whole is never cut: nobody knows what that means.
+            Ended::Cut { .. } => {
+                self.doubt(standing.payment).await;
+                let _ = pieces.send(Err(silent(standing))).await;
+            }
             Ended::Broken(error) => {
                 self.doubt(standing.payment).await;
                 let _ = pieces.send(Err(error)).await;
@@ -196,6 +282,14 @@ impl Payer {
         let _ = self.parts.treasury.execute(Command::Doubt { payment }).await;
         tracing::warn!(%payment, "payment in doubt");
     }
+}
+
+/// How long an agent may leave a piece of a stream lying.
+const AGENT_WAIT_MAX: Duration = Duration::from_secs(30);
+
+fn silent(standing: &Standing) -> PayError {
+    let payment = standing.payment;
+    PayError::InDoubt { payment, problem: "no answer in time".to_owned() }
 }
 
 /// The paid call of a payment.

@@ -116,6 +116,26 @@ pub enum PayError {
         /// Which provider.
         provider: Name,
     },
+    /// The payee wants to be paid for more at a time than may be paid and not have come; nothing was held.
+    #[error("{provider} streams {stride} at a time, and at most {limit} may be ahead of it")]
+    StrideTooLong {
+        /// Which provider.
+        provider: Name,
+        /// What one stride of it costs, in atomic units.
+        stride: Amount,
+        /// What may be paid ahead, in atomic units.
+        limit: Amount,
+    },
+    /// The answer was cut before it was whole; what was delivered is paid.
+    #[error("{provider} cut the answer of {payment}: {charged} was charged for what came")]
+    Cut {
+        /// The payment.
+        payment: PaymentId,
+        /// Who cut it.
+        provider: Name,
+        /// What was charged, in atomic units.
+        charged: Amount,
+    },
     /// Permit2 may not move what the payment needs; nothing was held.
     #[error("{payer} lets Permit2 move {allowed} of {asset}, and {needed} is needed: approve it")]
     Allowance {
@@ -176,6 +196,8 @@ impl Fault for PayError {
             Self::InDoubt { .. } => "payer.in_doubt",
             Self::AnswerGone { .. } => "payer.answer_gone",
             Self::ChannelsBusy { .. } => "payer.channels_busy",
+            Self::StrideTooLong { .. } => "payer.stride_too_long",
+            Self::Cut { .. } => "payer.stream_cut",
             Self::Allowance { .. } => "payer.allowance_required",
             Self::Draining => "payer.draining",
         }
@@ -188,6 +210,8 @@ impl Fault for PayError {
             | Self::BodyTooLarge { .. }
             | Self::TooDear { .. }
             | Self::Allowance { .. }
+            | Self::StrideTooLong { .. }
+            | Self::Cut { .. }
             | Self::AnswerGone { .. } => Class::Final,
             Self::Refused { refused, .. } => refused.class(),
             Self::Limited(limited) => limited.class(),
@@ -211,8 +235,10 @@ impl PayError {
             | Self::NotSigned { payment, .. }
             | Self::Provider { payment, .. }
             | Self::InDoubt { payment, .. }
+            | Self::Cut { payment, .. }
             | Self::AnswerGone { payment } => Some(*payment),
             Self::UnknownRole { .. }
+            | Self::StrideTooLong { .. }
             | Self::Allowance { .. }
             | Self::Limited(_)
             | Self::NoProvider { .. }

@@ -157,6 +157,7 @@ impl Payer {
             provider: provider.clone(),
             content_type: content_type.clone(),
             model: model.clone(),
+            flows: false,
         };
         let mut body = Some(BytesMut::new());
         // A caller that has gone away changes nothing about what was used.
@@ -184,6 +185,9 @@ impl Payer {
                     let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
                     return;
                 }
+                // What costs nothing is not cut for want of payment.
+                Ok(Piece::Cut(_)) => break,
+                Ok(Piece::Used(_)) => {}
                 Err(error) => {
                     problem = error;
                     break;

@@ -6,6 +6,7 @@
 mod allowed;
 mod call;
 mod error;
+mod flow;
 mod free;
 mod offered;
 mod offered_channel;
@@ -31,6 +32,7 @@ use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::money::{Money, Nano};
 use crate::domain::negotiation::{PayerStrategy, Reckoning};
 use crate::domain::order::{Order, Usage};
+use crate::domain::quote::Stride;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
@@ -104,6 +106,8 @@ pub enum Bought {
         content_type: String,
         /// Model name and weights' hash.
         model: String,
+        /// Whether it is paid while it flows: who listens no more pays for no more.
+        flows: bool,
     },
     /// Some of the answer.
     Chunk(Bytes),
@@ -156,6 +160,12 @@ pub struct PayerSettings {
     pub channels: Option<KeeperSettings>,
     /// What is expected of the ways to pay: the cheapest in all is taken.
     pub reckoning: Reckoning,
+    /// What of a streamed answer may be paid by a channel and not have come yet.
+    pub stream: Stride,
+    /// How long a streamed answer may be silent before no more of it is wanted.
+    pub silence_max: Duration,
+    /// How long a streamed answer that is paid while it flows may take in all.
+    pub stream_max: Duration,
 }
 
 impl Default for PayerSettings {
@@ -167,6 +177,9 @@ impl Default for PayerSettings {
             negotiation: None,
             channels: None,
             reckoning: Reckoning::default(),
+            stream: Stride::ahead(),
+            silence_max: Duration::from_secs(30),
+            stream_max: Duration::from_secs(600),
         }
     }
 }

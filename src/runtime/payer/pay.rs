@@ -21,6 +21,7 @@ use crate::ports::signer::SignerError;
 use crate::runtime::channels::{Lease, NotLent, is_unfit};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
+use crate::runtime::payer::flow::Plan;
 use crate::runtime::payer::free::Free;
 use crate::runtime::payer::offers::{Candidate, ways_looked_at};
 use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
@@ -47,6 +48,20 @@ pub(super) struct Prepared {
     pub policy_version: u32,
 }
 
+impl Prepared {
+    /// The payment, now that it is held for.
+    fn stands(
+        self,
+        candidate: Candidate,
+        (commitment, lease, plan): (Commitment, Option<Lease>, Option<Box<Plan>>),
+        admission: Admission,
+    ) -> Standing {
+        let Self { wish, payment, .. } = self;
+        let drawn = commitment.amount_max;
+        Standing { wish, payment, candidate, commitment, lease, drawn, plan, admission }
+    }
+}
+
 /// A payment that a durable hold stands behind.
 pub(super) struct Standing {
     pub wish: Wish,
@@ -55,6 +70,10 @@ pub(super) struct Standing {
     pub commitment: Commitment,
     /// The channel that pays, where one does.
     pub lease: Option<Lease>,
+    /// What its voucher adds to what was charged.
+    pub drawn: Amount,
+    /// How it is paid while it flows, where it is.
+    pub plan: Option<Box<Plan>>,
     /// Kept while the provider works for it.
     #[expect(dead_code, reason = "its drop is its use")]
     pub admission: Admission,
@@ -218,6 +237,7 @@ impl Payer {
             let admission = self.admit_provider(rules, &candidate)?;
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
+            let split = self.split(&prepared, &candidate)?;
             let mut lease = match self.lend(&prepared, rules, &candidate).await {
                 Ok(lease) => lease,
                 Err(NotLent::Refused(refused)) if is_stale(&refused) && tries < HOLD_TRIES_MAX => {
@@ -238,6 +258,8 @@ impl Payer {
                 }
             };
             let ask = HoldAsk { commitment: at(commitment, lease.as_ref()), ..ask };
+            let plan = split.map(|split| Box::new(split.of(ask.clone())));
+            let ask = plan.as_ref().map_or(ask, |plan| plan.first_ask(&candidate));
             let commitment = ask.commitment;
             let held = match &mut lease {
                 None => self.parts.treasury.execute(Command::Hold(Box::new(ask))).await,
@@ -247,8 +269,8 @@ impl Payer {
                 Ok(done) => {
                     self.note(&prepared, rules, Ok(&done.event), checks, done.checks);
                     Span::current().record("payee", candidate.quote.quote.provider.as_str());
-                    let Prepared { wish, payment, .. } = prepared;
-                    return Ok(Standing { wish, payment, candidate, commitment, lease, admission });
+                    let paid = (commitment, lease, plan);
+                    return Ok(prepared.stands(candidate, paid, admission));
                 }
                 Err(refused) => {
                     if let Some(lease) = lease {

@@ -22,7 +22,8 @@ impl Payer {
             let last = ledger.find_draw(payment).filter(|(found, _)| found.last == Some(payment));
             let draw = last.map(|(found, held)| {
                 let room = found.reach().checked_sub(found.last_ceiling);
-                (found.opened.clone(), held.clone(), room.unwrap_or(Amount::ZERO))
+                let drawn = found.last_ceiling.checked_sub(found.base).unwrap_or(Amount::ZERO);
+                (found.opened.clone(), held.clone(), (room.unwrap_or(Amount::ZERO), drawn))
             });
             (ledger.find_hold(payment).cloned(), draw)
         });
@@ -91,7 +92,16 @@ impl Payer {
         };
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let admission = Admission::default();
-        let standing = Standing { wish, payment, candidate, commitment, lease: None, admission };
+        let standing = Standing {
+            drawn: candidate.amount,
+            plan: None,
+            wish,
+            payment,
+            candidate,
+            commitment,
+            lease: None,
+            admission,
+        };
         let payer = self.clone();
         let carried = async move {
             payer.carry(standing, &sender).await;
@@ -113,7 +123,7 @@ impl Payer {
     async fn present_voucher_again(
         &self,
         prepared: Prepared,
-        (opened, held, room): (Opened, Held, Amount),
+        (opened, held, (room, drawn)): (Opened, Held, (Amount, Amount)),
     ) -> Result<Purchase, PayError> {
         let payment = prepared.payment;
         let in_doubt = |problem: &str| PayError::InDoubt { payment, problem: problem.to_owned() };
@@ -127,7 +137,9 @@ impl Payer {
         let commitment = held.commitment;
         let same = offers.into_iter().find_map(|candidate| {
             let key = self.pool_key(&agent, &candidate)?;
-            let fits = candidate.amount == commitment.amount_max
+            // One that flowed was paid for in part.
+            let flowed = wish.streamed && candidate.quote.quote.stride.is_some();
+            let fits = (candidate.amount == drawn || (flowed && drawn < candidate.amount))
                 && candidate.pay_by.scheme == commitment.scheme
                 && candidate.pay_by.pay_to == commitment.pay_to
                 && candidate.pay_by.asset == commitment.asset;
@@ -145,7 +157,8 @@ impl Payer {
         let lease = Some(channels.lend_again(&key, (opened.id, opened.terms), room));
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let admission = Admission::default();
-        let standing = Standing { wish, payment, candidate, commitment, lease, admission };
+        let standing =
+            Standing { wish, payment, candidate, commitment, lease, drawn, plan: None, admission };
         let payer = self.clone();
         let carried = async move {
             payer.carry(standing, &sender).await;
@@ -201,7 +214,7 @@ fn whole(
 ) -> Purchase {
     let (sender, pieces) = mpsc::channel(3);
     let all = [
-        Bought::Begin { provider, content_type, model },
+        Bought::Begin { provider, content_type, model, flows: false },
         Bought::Chunk(body),
         Bought::Done(Box::new(bill)),
     ];

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use crate::domain::channel::Ceiling;
 use crate::domain::commitment::Scheme;
 use crate::domain::ledger::agent::Agent;
@@ -22,11 +24,13 @@ use crate::ports::paid_service::ServiceError;
 use crate::runtime::channels::{Lease, Need, NotLent, PoolKey};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::call::{Ended, Pieces, call_with};
+use crate::runtime::payer::flow::{Flow, Signed, VOUCHERS_MAX};
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::pay::{Prepared, Standing, stopped};
 use crate::runtime::payer::told::Saying;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
 use crate::runtime::rules::InForce;
+use crate::runtime::treasury::Refused;
 
 /// What became of a call, as far as its channel goes.
 pub(super) struct Settled {
@@ -99,13 +103,18 @@ impl Payer {
     }
 
     /// Signs the voucher, calls, and tells whoever listens.
-    pub(super) async fn carry_by_channel(&self, standing: Standing, lease: Lease, pieces: &Pieces) {
-        let payment = standing.payment;
+    pub(super) async fn carry_by_channel(
+        &self,
+        mut standing: Standing,
+        mut lease: Lease,
+        pieces: &Pieces,
+    ) {
+        let (payment, held) = (standing.payment, standing.drawn);
         let signed = self.time(Phase::Sign, lease.sign(payment)).await;
         let (ceiling, signature) = match signed {
             Ok(signed) => signed,
             Err(error) => {
-                lease.void(payment, standing.candidate.amount).await;
+                lease.void(payment, held).await;
                 let _ = pieces.send(Err(PayError::NotSigned { payment, error })).await;
                 return;
             }
@@ -123,28 +132,36 @@ impl Payer {
             );
             Saying::Whole(call_with(&standing, Some(payload)))
         };
-        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
-        let ended = tokio::select! {
-            biased;
-            ended = self.time(Phase::Call, self.call(&standing, call, pieces)) => ended,
-            () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
-                payment,
-                problem: "no answer in time".to_owned(),
-            }),
+        let base = ceiling.amount.checked_sub(held).unwrap_or(Amount::ZERO);
+        let mut signed = Signed { base, ceiling, held };
+        let plan = standing.plan.take();
+        let (ended, refused) = match (call, plan) {
+            (Saying::Whole(call), Some(plan)) => {
+                let (sender, said) = mpsc::channel(VOUCHERS_MAX);
+                let mut flow = Flow::new(self, &mut lease, *plan, (signed, sender));
+                let ended = self.flow(&standing, call, said, (&mut flow, pieces)).await;
+                signed = flow.signed;
+                (ended, flow.refused)
+            }
+            (call, _) => (self.call_by_channel(&standing, call, pieces).await, None),
         };
-        let settled = self.settle_by_channel(&standing, lease, ceiling, &ended).await;
-        self.finish_by_channel(&standing, ended, settled, pieces).await;
+        let settled = self.settle_by_channel(&standing, lease, signed, &ended).await;
+        self.finish_by_channel(&standing, (ended, refused), settled, pieces).await;
     }
 
     async fn finish_by_channel(
         &self,
         standing: &Standing,
-        ended: Ended,
+        (ended, refused): (Ended, Option<Box<Refused>>),
         settled: Settled,
         pieces: &Pieces,
     ) {
         let (closing, mut kept) = match ended {
             Ended::Whole { closing, kept } => (closing, kept),
+            Ended::Cut { .. } => {
+                let _ = pieces.send(Err(cut(standing, &settled, refused))).await;
+                return;
+            }
             Ended::Broken(error) => {
                 let _ = pieces.send(Err(error)).await;
                 return;
@@ -180,30 +197,32 @@ impl Payer {
         &self,
         standing: &Standing,
         lease: Lease,
-        ceiling: Ceiling,
+        signed: Signed,
         ended: &Ended,
     ) -> Settled {
-        let (payment, most) = (standing.payment, standing.candidate.amount);
+        let payment = standing.payment;
         match ended {
-            Ended::Whole { .. } => self.told.tell(lease.channel),
+            Ended::Whole { .. } | Ended::Cut { .. } => self.told.tell(lease.channel),
             Ended::Broken(_) => self.told.forget(lease.channel),
         }
-        let base = ceiling.amount.checked_sub(most).unwrap_or(Amount::ZERO);
+        let Signed { base, ceiling, held } = signed;
+        let most = ceiling.amount.checked_sub(base).unwrap_or(Amount::ZERO);
+        let all = (standing.candidate.nano, standing.candidate.amount);
         let open =
-            Settled { outcome: Outcome::Unknown, charged: most, nano: standing.candidate.nano };
+            Settled { outcome: Outcome::Unknown, charged: held, nano: nano_of(all.0, held, all.1) };
         match ended {
-            Ended::Whole { closing, .. } => {
+            Ended::Whole { closing, .. } | Ended::Cut { closing } => {
                 let Some(amount) = said_charge(&closing.response, &ceiling, base, most) else {
                     lease.freeze(Frozen::Lied).await;
                     return open;
                 };
-                lease.charged(Charge { payment, amount }, most, true);
+                lease.charged(Charge { payment, amount }, held, true);
                 self.keep_quote(&standing.wish.order, &standing.candidate);
-                let nano = nano_of(standing.candidate.nano, amount, most);
+                let nano = nano_of(all.0, amount, all.1);
                 Settled { outcome: Outcome::Captured, charged: amount, nano }
             }
             Ended::Broken(PayError::Provider { error, .. }) if is_untaken(error) => {
-                lease.charged(Charge { payment, amount: Amount::ZERO }, most, false);
+                lease.charged(Charge { payment, amount: Amount::ZERO }, held, false);
                 Settled { outcome: Outcome::Captured, charged: Amount::ZERO, nano: Nano::ZERO }
             }
             // Nobody knows: the very same request may come again and find out.
@@ -212,6 +231,19 @@ impl Payer {
                 open
             }
         }
+    }
+}
+
+/// What a caller hears of an answer that is not whole.
+fn cut(standing: &Standing, settled: &Settled, refused: Option<Box<Refused>>) -> PayError {
+    let payment = standing.payment;
+    match refused {
+        Some(refused) => PayError::Refused { payment, refused },
+        None => PayError::Cut {
+            payment,
+            provider: standing.candidate.quote.quote.provider.clone(),
+            charged: settled.charged,
+        },
     }
 }
 
@@ -244,7 +276,7 @@ const fn is_untaken(error: &ServiceError) -> bool {
 }
 
 /// What a charge counts of what was held for the call, rounded up.
-fn nano_of(held: Nano, amount: Amount, most: Amount) -> Nano {
+pub(super) fn nano_of(held: Nano, amount: Amount, most: Amount) -> Nano {
     let share = u128::from(held.get()).saturating_mul(amount.get()).div_ceil(most.get().max(1));
     Nano::new(u64::try_from(share).unwrap_or(u64::MAX)).min(held)
 }

@@ -151,6 +151,7 @@ async fn plan(
         evidence: evm.clone(),
         input_max: order.input_max,
         output_max: order.output_max,
+        flowing: None,
         concurrency_max: CALLS_MAX,
         payer_rates: none,
         peer_rates: none,

@@ -109,6 +109,7 @@ pub(super) fn quote() -> Quote {
         valid_until: Timestamp::from_secs(NOW_S + 300),
         rounds: 1,
         standing: None,
+        stride: None,
     }
 }
 

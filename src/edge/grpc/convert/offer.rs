@@ -8,7 +8,7 @@ use crate::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::negotiation::{CounterOffer, Verdict};
 use crate::domain::order::{Maxima, Order, Units};
-use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote, Standing};
+use crate::domain::quote::{PayBy, PriceTerms, Quote, SignedQuote, Standing, Stride};
 use crate::domain::x402::read::URL_LEN_MAX;
 use crate::edge::grpc::limits::PAY_BY_MAX;
 use crate::edge::grpc::pb;
@@ -197,6 +197,20 @@ impl TryFrom<pb::PayBy> for PayBy {
     }
 }
 
+impl From<Stride> for pb::Stride {
+    fn from(stride: Stride) -> Self {
+        let Stride { output, bytes, compute_ms } = stride;
+        Self { output: output.0, bytes, compute_ms }
+    }
+}
+
+impl From<pb::Stride> for Stride {
+    fn from(stride: pb::Stride) -> Self {
+        let pb::Stride { output, bytes, compute_ms } = stride;
+        Self { output: Units(output), bytes, compute_ms }
+    }
+}
+
 impl From<&Quote> for pb::Quote {
     fn from(quote: &Quote) -> Self {
         Self {
@@ -210,6 +224,7 @@ impl From<&Quote> for pb::Quote {
             valid_until: Some(time_to_pb(quote.valid_until)),
             rounds: u32::from(quote.rounds),
             standing: quote.standing.as_ref().map(Into::into),
+            stride: quote.stride.map(Into::into),
         }
     }
 }
@@ -229,6 +244,7 @@ impl TryFrom<pb::Quote> for Quote {
             valid_until: time(quote.valid_until, "valid_until")?,
             rounds: round(quote.rounds, "rounds")?,
             standing: quote.standing.map(|it| read(Some(it), "standing")).transpose()?,
+            stride: quote.stride.map(Into::into),
         })
     }
 }

@@ -65,6 +65,7 @@ pub(in crate::edge::grpc) fn signed_quote() -> SignedQuote {
             valid_until: Timestamp::from_nanos(1_700_000_000_123_456_789),
             rounds: 2,
             standing: None,
+            stride: None,
         },
         service_key: Address::repeat_byte(0x22),
         signature: sig(7),

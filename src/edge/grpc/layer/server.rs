@@ -202,6 +202,9 @@ fn to_frame(piece: Result<Piece, ServiceError>) -> Frame<Bytes> {
             tell(&mut trailers, &closing.response);
             end(&Status::with_metadata(Code::Ok, "", trailers))
         }
+        // No message of another's service has room for it: it counts along for nobody.
+        Ok(Piece::Used(_)) => Frame::data(Bytes::new()),
+        Ok(Piece::Cut(_)) => end(&Status::unavailable("it is not whole, and no more is paid for")),
         Err(error) => end(&Status::from(&error)),
     }
 }

@@ -42,12 +42,14 @@ impl PaymentService for Node {
             let (node, session) = (node.clone(), session.clone());
             async move {
                 let piece = match piece.map_err(refuse)? {
-                    Bought::Begin { provider, content_type, model } => Piece::Begin(pb::PayBegin {
-                        payment_id: payment.to_string(),
-                        provider: provider.to_string(),
-                        content_type,
-                        model,
-                    }),
+                    Bought::Begin { provider, content_type, model, .. } => {
+                        Piece::Begin(pb::PayBegin {
+                            payment_id: payment.to_string(),
+                            provider: provider.to_string(),
+                            content_type,
+                            model,
+                        })
+                    }
                     Bought::Chunk(chunk) => Piece::Chunk(chunk),
                     Bought::Done(bill) => Piece::Done(node.done(agent, session, *bill).await?),
                 };

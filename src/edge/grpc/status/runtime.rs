@@ -96,6 +96,19 @@ impl From<&PayError> for Status {
                 Told::new(Code::DeadlineExceeded, error, facts)
             }
             PayError::InDoubt { .. } => Told::new(Code::DeadlineExceeded, error, []),
+            PayError::StrideTooLong { provider, stride, limit } => {
+                let facts = [
+                    ("provider", provider.to_string()),
+                    ("stride", stride.to_string()),
+                    ("limit", limit.to_string()),
+                ];
+                let told = Told::new(Code::FailedPrecondition, error, facts);
+                told.state(&reason(error.code()), "stride", error)
+            }
+            PayError::Cut { provider, charged, .. } => {
+                let facts = [("provider", provider.to_string()), ("charged", charged.to_string())];
+                Told::new(Code::Aborted, error, facts)
+            }
             PayError::AnswerGone { payment } => Told::new(Code::FailedPrecondition, error, [])
                 .state(&reason(error.code()), payment, error),
         };

@@ -82,9 +82,9 @@ impl Answering {
         mut pieces: Pieces,
         paying: Paying,
     ) -> Result<Response, Refusal> {
-        let (provider, content_type, model) = match pieces.recv().await {
-            Some(Ok(Bought::Begin { provider, content_type, model })) => {
-                (provider, content_type, model)
+        let (provider, content_type, model, flows) = match pieces.recv().await {
+            Some(Ok(Bought::Begin { provider, content_type, model, flows })) => {
+                (provider, content_type, model, flows)
             }
             Some(Ok(Bought::Chunk(_) | Bought::Done(_))) | None => {
                 return Err(self.broken_off().into());
@@ -114,7 +114,8 @@ impl Answering {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
         // Goes on when the client is gone: what it asked for is paid, and asked for again it is there.
-        tokio::spawn(self.pass_on(pieces, paying, sender));
+        // Only where it is paid while it flows, nothing more is paid for.
+        tokio::spawn(self.pass_on((pieces, flows), paying, sender));
         let stream = ReceiverStream::new(receiver).map(Ok::<Bytes, Infallible>);
         let mut response = Response::new(Body::from_stream(stream));
         *response.headers_mut() = headers;
@@ -162,14 +163,19 @@ impl Answering {
         Ok(response)
     }
 
-    async fn pass_on(self, mut pieces: Pieces, paying: Paying, client: mpsc::Sender<Bytes>) {
+    async fn pass_on(
+        self,
+        (mut pieces, flows): (Pieces, bool),
+        paying: Paying,
+        client: mpsc::Sender<Bytes>,
+    ) {
         let mut events = Events::default();
         let last = loop {
             match pieces.recv().await {
                 Some(Ok(Bought::Chunk(chunk))) => {
                     let out = events.pass(chunk);
-                    if !out.is_empty() {
-                        let _ = client.send(out).await;
+                    if !out.is_empty() && client.send(out).await.is_err() && flows {
+                        return;
                     }
                 }
                 Some(Ok(Bought::Begin { .. })) => {}
@@ -177,7 +183,10 @@ impl Answering {
                     paying.ended(bill.outcome);
                     break events.finish(&self.cost(*bill).await);
                 }
-                Some(Err(error)) => break Refusal::from(error).event(),
+                Some(Err(error)) => {
+                    paying.cut(&error);
+                    break Refusal::from(error).event();
+                }
                 None => break Refusal::from(self.broken_off()).event(),
             }
         };

@@ -225,6 +225,10 @@ fn pay(error: &PayError) -> Refusal {
         PayError::Provider { error: inner, .. } => {
             Refusal::open("upstream_payment_rejected", error).fact("inner", inner.code())
         }
+        PayError::StrideTooLong { .. } => Refusal::forbidden("stride_too_long", error),
+        PayError::Cut { .. } => {
+            Refusal::new(StatusCode::BAD_GATEWAY, "server_error", "stream_cut", error)
+        }
         PayError::InDoubt { .. } => Refusal::open("settlement_unknown", error),
         PayError::AnswerGone { .. } => {
             Refusal::new(StatusCode::GONE, "server_error", "answer_gone", error)

@@ -194,6 +194,15 @@ impl Paying {
             repeats.ended(*key, State::Done);
         }
     }
+
+    /// Notes that a stream was cut: what came of it is paid, and the same again is another request.
+    pub(super) fn cut(&self, error: &PayError) {
+        if let (Some((repeats, key)), PayError::Cut { .. } | PayError::Refused { .. }) =
+            (&self.0, error)
+        {
+            repeats.ended(*key, State::Done);
+        }
+    }
 }
 
 struct Found {

@@ -373,7 +373,8 @@ pub(super) async fn collect(
     while let Some(piece) = pieces.next().await {
         match piece? {
             Piece::Chunk(chunk) => body.extend_from_slice(&chunk),
-            Piece::Done(closing) => return Ok((body.into(), *closing)),
+            Piece::Done(closing) | Piece::Cut(closing) => return Ok((body.into(), *closing)),
+            Piece::Used(_) => {}
         }
     }
     Err(ServiceError::Unknown("broke off".to_owned()))
