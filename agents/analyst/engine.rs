@@ -65,7 +65,8 @@ impl Analyst {
             price_max: None,
             provider: None,
             session: self.session.clone(),
-            streamed: false,
+            // A text comes token by token, and is paid so where its scribe is.
+            streamed: capability == GENERATE,
         };
         for tries in 1.. {
             match self.client.buy(purchase.clone()).await {

@@ -335,7 +335,7 @@ async fn start_provider(
         evidence: evm,
         input_max: Units(4096),
         output_max: shop.output_max,
-        flowing: Some(Default::default()),
+        flowing: Some(plan::flowing()),
         concurrency_max: shop.concurrency,
         payer_rates: none,
         peer_rates: none,

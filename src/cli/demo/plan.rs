@@ -9,11 +9,12 @@ use bursar::domain::money::{Amount, Nano};
 use bursar::domain::negotiation::{PayeeTerms, PayerStrategy, VolumeDiscount};
 use bursar::domain::order::Units;
 use bursar::domain::policy::PolicyDocument;
-use bursar::domain::quote::PriceTerms;
+use bursar::domain::quote::{PriceTerms, Stride};
 use bursar::edge::config::{Config, Problem};
 use bursar::edge::keys::SigningKey;
 use bursar::ports::entropy::{Entropy, SeededEntropy};
 use bursar::runtime::channels::KeeperSettings;
+use bursar::runtime::payee::Flowing;
 use sha2::{Digest, Sha256};
 
 use crate::runaway::Frenzy;
@@ -150,7 +151,7 @@ pub fn shops() -> [Shop; 4] {
         Shop {
             name: "scribe-thrift",
             capabilities: &[GENERATE],
-            terms: firm(200, 0, 0),
+            terms: firm(104, 0, 2000),
             concurrency: 4,
             output_max: Units(512),
             by_channel: true,
@@ -158,7 +159,7 @@ pub fn shops() -> [Shop; 4] {
         Shop {
             name: "scribe-prime",
             capabilities: &[GENERATE],
-            terms: firm(400, 0, 0),
+            terms: firm(208, 0, 4000),
             concurrency: 64,
             output_max: Units(512),
             by_channel: true,
@@ -172,6 +173,12 @@ pub fn shops() -> [Shop; 4] {
             by_channel: true,
         },
     ]
+}
+
+/// What a voucher pays for of a text that is streamed: some of its tokens at a time.
+pub fn flowing() -> Flowing {
+    let list = Flowing::default();
+    Flowing { stride: Stride { output: Units(16), ..list.stride }, ..list }
 }
 
 fn prices(flat: u128, per_1k_input: u128, per_1k_output: u128) -> PriceTerms {

@@ -242,8 +242,12 @@ async fn provider_row(provider: &Provider) -> Result<ProviderRow, StartError> {
 }
 
 /// Whether a call was served: settled by itself, or charged on a channel.
-const fn is_answer(event: &Event) -> bool {
-    matches!(event, Event::Served { .. } | Event::Tab(TabEvent::Charged(_)))
+fn is_answer(event: &Event) -> bool {
+    match event {
+        Event::Served { .. } | Event::Tab(TabEvent::Charged(_)) => true,
+        Event::Tab(TabEvent::Stepped(step)) => step.ended,
+        _ => false,
+    }
 }
 
 /// A line for each budget; what is the agent's, and not a budget's, stands in the first.
