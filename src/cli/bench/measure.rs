@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 
 /// What a round of one measurement gave.
@@ -75,6 +76,40 @@ where
                 let at = now();
                 call(nth.fetch_add(1, Ordering::Relaxed)).await;
                 taken.push(u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            }
+            taken
+        });
+    }
+    let taken = tasks.join_all().await.concat();
+    Round { taken, elapsed: began.elapsed() }
+}
+
+/// Lets `callers` open streams, one after another, for `span`: each item is one operation, and takes as
+/// long as it is waited for. What is left of a stream then is not waited for.
+///
+/// # Panics
+/// Where a caller does.
+pub async fn drive_streams<C, F, S>(callers: u64, span: Duration, open: C) -> Round
+where
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = S> + Send,
+    S: Stream + Send + Unpin,
+    S::Item: Send,
+{
+    let open = Arc::new(open);
+    let began = now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..callers {
+        let open = Arc::clone(&open);
+        tasks.spawn(async move {
+            let mut taken = Vec::new();
+            while began.elapsed() < span {
+                let mut at = now();
+                let mut items = open().await;
+                while began.elapsed() < span && items.next().await.is_some() {
+                    taken.push(u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                    at = now();
+                }
             }
             taken
         });

@@ -15,7 +15,7 @@ use bursar::domain::money::{Amount, Nano};
 use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use bursar::domain::order::{Order, Units};
 use bursar::domain::policy::Rates;
-use bursar::domain::quote::{PayBy, PriceTerms};
+use bursar::domain::quote::{PayBy, PriceTerms, Stride};
 use bursar::domain::x402::wire::SettlementResponse;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
@@ -143,7 +143,8 @@ impl Market {
         let stall = Stall { folder, evm, settler, pay_to, way, registry: &registry };
         let provider = Provider::start(stall.plan(Arc::clone(&engine), clock).await?).await?;
         let rail = (evidence, genesis);
-        let (node, _) = start_node(folder, payer, rail, registry, Vec::new()).await?;
+        let started = start_node(folder, payer, rail, registry, Vec::new(), Stride::ahead());
+        let (node, _) = started.await?;
         let order = Order {
             capability: name(GENERATE),
             model: Some(name("bench")),
@@ -327,7 +328,8 @@ pub async fn listener() -> Result<Listener, StartError> {
     Ok(Listener::bind(&Address::Tcp(loopback()), "--listen").await?)
 }
 
-/// A node of one wallet, `bench`, and one agent, `bench`, with its token.
+/// A node of one wallet, `bench`, and one agent, `bench`, with its token. Of a stream it lets itself be
+/// ahead by `stream`.
 ///
 /// # Errors
 /// [`StartError`].
@@ -337,6 +339,7 @@ pub async fn start_node(
     rail: (Arc<dyn Evidence>, alloy::primitives::B256),
     directory: Arc<dyn Directory>,
     listeners: Vec<Listener>,
+    stream: Stride,
 ) -> Result<(PayerNode, Token), StartError> {
     let config = Config::load(Path::new("bench.toml"), POLICY);
     let policy = config.expect("the policy in the source is one").policy;
@@ -360,7 +363,7 @@ pub async fn start_node(
         operator_token: token,
         read_policy: Arc::new(|_, name| Err(vec![format!("{name} is not read here")])),
         fund: None,
-        payer: PayerSettings { channels: Some(KEEPER), ..PayerSettings::default() },
+        payer: PayerSettings { channels: Some(KEEPER), stream, ..PayerSettings::default() },
         reconcile_every: Duration::from_secs(1),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

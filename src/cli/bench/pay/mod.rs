@@ -6,6 +6,7 @@ mod part;
 mod payee;
 mod payer;
 mod report;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +32,20 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
 /// Every way to pay, in the order in which they take turns.
-const MODES: [Mode; 4] = [Mode::Unpaid, Mode::Voucher, Mode::VoucherNode, Mode::Exact];
+const MODES: [Mode; 6] = [
+    Mode::Unpaid,
+    Mode::Voucher,
+    Mode::VoucherNode,
+    Mode::Stream,
+    Mode::StreamPipelined,
+    Mode::Exact,
+];
+
+/// Streams at once: a node keeps so many channels to one provider.
+const CHANNELS_MAX: u64 = 64;
+
+/// Tokens that may be paid and not have come of a stream that is pipelined.
+const PIPELINED: u64 = 16;
 
 /// What each wallet has.
 const MONEY: Amount = Amount::new(1_000_000_000_000);
@@ -82,7 +96,9 @@ pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
     for callers in &args.at_once {
         output.note(&format!("pay: {callers} calls at once"));
         for _ in 0..TURNS {
-            for mode in &modes {
+            // A stream has a channel of its own, and more of them would wait for each other.
+            let fits = |mode: &&Mode| !mode.streams() || *callers <= CHANNELS_MAX;
+            for mode in modes.iter().filter(fits) {
                 let (round, counts) = stage.turn(*mode, *callers, span)?;
                 let sum: &mut (Round, Counts) = all.entry((*mode, *callers)).or_default();
                 sum.0.add(round);
@@ -96,7 +112,7 @@ pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
         .into_iter()
         .map(|((mode, concurrency), (round, counts))| Measured { mode, concurrency, round, counts })
         .collect();
-    report::show(&measured, args.json, output);
+    report::show(&measured, signing::limit_per_s(), args.json, output);
     Ok(Exit::Done)
 }
 
@@ -129,6 +145,7 @@ async fn set_up(folder: &Path) -> Result<(SandboxChain, Setup), Failure> {
         free: String::new(),
         node: String::new(),
         token: String::new(),
+        ahead: 1,
     };
     Ok((chain, setup))
 }
@@ -137,6 +154,7 @@ async fn set_up(folder: &Path) -> Result<(SandboxChain, Setup), Failure> {
 struct Stage {
     payee: Process,
     payer: Process,
+    piper: Process,
     node: Process,
     agent: Process,
 }
@@ -156,18 +174,21 @@ impl Stage {
         let payee = Process::start(BenchPart::Payee, &with_key("payee", setup)?, workers)?;
         let setup = Setup { free: payee.endpoint.clone(), ..setup.clone() };
         let payer = Process::start(BenchPart::Payer, &with_key("payer", &setup)?, workers)?;
+        let piped = Setup { ahead: PIPELINED, ..with_key("piper", &setup)? };
+        let piper = Process::start(BenchPart::Payer, &piped, workers)?;
         let node = Process::start(BenchPart::Node, &with_key("node", &setup)?, workers)?;
         let (at, token) = (node.endpoint.clone(), node.token.clone());
         let setup = Setup { node: at, token, ..setup };
         let agent = Process::start(BenchPart::Agent, &setup, workers)?;
-        Ok(Self { payee, payer, node, agent })
+        Ok(Self { payee, payer, piper, node, agent })
     }
 
     /// Who calls.
     fn caller(&mut self, mode: Mode) -> &mut Process {
         match mode {
             Mode::VoucherNode => &mut self.agent,
-            Mode::Unpaid | Mode::Voucher | Mode::Exact => &mut self.payer,
+            Mode::StreamPipelined => &mut self.piper,
+            Mode::Unpaid | Mode::Voucher | Mode::Stream | Mode::Exact => &mut self.payer,
         }
     }
 
@@ -189,8 +210,9 @@ impl Stage {
     }
 
     fn close(self) -> Result<(), Failure> {
-        let Self { payee, payer, node, agent } = self;
+        let Self { payee, payer, piper, node, agent } = self;
         agent.end()?;
+        piper.end()?;
         node.end()?;
         payer.end()?;
         payee.end()

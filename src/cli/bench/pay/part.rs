@@ -40,6 +40,8 @@ pub struct Setup {
     pub node: String,
     /// What proves the agent there.
     pub token: String,
+    /// How many tokens of a stream may be paid and not have come.
+    pub ahead: u64,
 }
 
 /// How calls are paid.
@@ -55,6 +57,10 @@ pub enum Mode {
     Voucher,
     /// By voucher, through a node.
     VoucherNode,
+    /// By voucher on a stream, a voucher for each token: the next one is signed when the last token came.
+    Stream,
+    /// The same, with some tokens more on their way.
+    StreamPipelined,
     /// Each by a transaction of its own.
     Exact,
 }
@@ -66,8 +72,15 @@ impl Mode {
             Self::Unpaid => "unpaid",
             Self::Voucher => "voucher",
             Self::VoucherNode => "voucher_node",
+            Self::Stream => "stream",
+            Self::StreamPipelined => "stream_pipelined",
             Self::Exact => "exact",
         }
+    }
+
+    /// Whether it goes by streams, each in a channel of its own.
+    pub const fn streams(self) -> bool {
+        matches!(self, Self::Stream | Self::StreamPipelined)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The part that sells: an engine that does nothing, for nothing and by each way to pay, in one process.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bursar::domain::money::Amount;
 use bursar::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use bursar::domain::order::{Order, Units, Usage};
 use bursar::domain::policy::Rates;
-use bursar::domain::quote::{PayBy, PriceTerms};
+use bursar::domain::quote::{PayBy, PriceTerms, Stride};
 use bursar::edge::clock::SystemClock;
 use bursar::edge::evm::{Evm, EvmSettler};
 use bursar::edge::grpc::{GrpcDirectory, Reach, connect_one};
@@ -19,7 +20,7 @@ use bursar::node::{PayTo, Provider, ProviderPlan, RailPlan, connect_rail, sandbo
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::{Engine, EngineError, Step, Work};
-use bursar::runtime::payee::OfferedWare;
+use bursar::runtime::payee::{Flowing, OfferedWare};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -37,6 +38,12 @@ pub const BY_VOUCHER: &str = "vouchers";
 
 /// Who is paid by a transaction a call.
 pub const BY_EXACT: &str = "exact";
+
+/// Who is paid by voucher, token by token.
+pub const BY_STREAM: &str = "streams";
+
+/// Tokens of a stream: each costs one atomic unit.
+const TOKENS: u64 = 512;
 
 /// Calls at once at most.
 const CALLS_MAX: u32 = 1024;
@@ -58,7 +65,12 @@ pub fn order() -> Order {
     }
 }
 
-/// Answers at once, and always the same.
+/// The order of every stream.
+pub fn tokens() -> Order {
+    Order { output_max: Units(TOKENS), ..order() }
+}
+
+/// Answers at once, and always the same; an order for many tokens gets them one by one.
 struct Nothing;
 
 #[async_trait]
@@ -69,11 +81,19 @@ impl Engine for Nothing {
 
     async fn run(
         &self,
-        _: Work,
+        work: Work,
     ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
         let begin =
             Step::Begin { content_type: "text/plain".to_owned(), model: "bench".to_owned() };
-        let usage = Usage { input: Units(1), output: Units(1), ..Usage::default() };
+        let used = |output| Usage { input: Units(1), output: Units(output), ..Usage::default() };
+        if work.order.output_max == Units(TOKENS) {
+            let token =
+                move |nth| [Step::Used(used(nth)), Step::Chunk(Bytes::from_static(b"a token"))];
+            let steps = (1..=TOKENS).flat_map(token);
+            let steps = iter::once(begin).chain(steps).chain([Step::Done(used(TOKENS))]);
+            return Ok(stream::iter(steps.map(Ok)).boxed());
+        }
+        let usage = used(1);
         let chunk = Step::Chunk(Bytes::from_static(b"an answer that took nobody any time at all"));
         Ok(stream::iter([Ok(begin), Ok(chunk), Ok(Step::Done(usage))]).boxed())
     }
@@ -91,7 +111,8 @@ pub async fn run(mut boss: Boss, setup: Setup) -> Result<(), Failure> {
     let directory: Arc<dyn Directory> =
         Arc::new(GrpcDirectory::new(channel.map_err(|error| Failure::of(&error))?));
     let mut providers = Vec::new();
-    for (called, way) in [(BY_VOUCHER, Way::Channel), (BY_EXACT, Way::Exact)] {
+    let sold = [(BY_VOUCHER, Way::Channel), (BY_EXACT, Way::Exact), (BY_STREAM, Way::Channel)];
+    for (called, way) in sold {
         let plan = plan(name(called), way, &setup, (&evm, &settler), &directory).await?;
         providers.push(Provider::start(plan).await.map_err(|error| Failure::of(&error))?);
     }
@@ -120,7 +141,13 @@ async fn plan(
     (evm, settler): (&Arc<Evm>, &Arc<EvmSettler>),
     directory: &Arc<dyn Directory>,
 ) -> Result<ProviderPlan, Failure> {
-    let price = PriceTerms { flat: Amount::new(100), ..PriceTerms::default() };
+    let by_token = called == name(BY_STREAM);
+    let price = match by_token {
+        true => PriceTerms { per_1k_output: Amount::new(1000), ..PriceTerms::default() },
+        false => PriceTerms { flat: Amount::new(100), ..PriceTerms::default() },
+    };
+    let stride = Stride { output: Units(1), ..Flowing::default().stride };
+    let flowing = by_token.then_some(Flowing { stride, ..Flowing::default() });
     let (none, volume_discount) = (Rates::default(), VolumeDiscount::default());
     let pay_to = key_of(&setup.pay_to);
     let way = PayBy {
@@ -150,8 +177,8 @@ async fn plan(
         genesis: evm.genesis(),
         evidence: evm.clone(),
         input_max: order.input_max,
-        output_max: order.output_max,
-        flowing: None,
+        output_max: Units(TOKENS),
+        flowing,
         concurrency_max: CALLS_MAX,
         payer_rates: none,
         peer_rates: none,

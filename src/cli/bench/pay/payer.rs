@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bursar::domain::id::{AgentId, RequestId};
+use bursar::domain::id::{AgentId, Name, RequestId};
 use bursar::domain::ledger::agent::Token;
+use bursar::domain::order::{Order, Units};
+use bursar::domain::quote::Stride;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::grpc::{
     Address, AgentClient, GrpcDirectory, Listener, Purchase, Reach, connect_one,
@@ -14,16 +16,18 @@ use bursar::ports::clock::Clock;
 use bursar::ports::entropy::Entropy;
 use bursar::ports::paid_service::{PaidCall, PaidService};
 use bursar::ports::rail::Evidence;
-use bursar::runtime::payer::{Payer, Wish};
+use bursar::runtime::payer::{Bought, Payer, Wish};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::ready;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::super::failed;
 use super::super::holds::name;
-use super::super::measure::{Round, drive};
+use super::super::measure::{Round, drive, drive_streams};
 use super::super::settled::{connect, key_of, start_node};
 use super::part::{Ask, Boss, Mode, Setup, Told, count};
-use super::payee::{BY_EXACT, BY_VOUCHER, order};
+use super::payee::{BY_EXACT, BY_STREAM, BY_VOUCHER, order, tokens};
 use crate::cli::failure::Failure;
 
 /// How long everything may take to come to its end.
@@ -42,6 +46,9 @@ pub async fn run(mut boss: Boss, setup: Setup) -> Result<(), Failure> {
         told = match ask {
             Ask::Run { mode: Mode::Unpaid, callers, span } => {
                 Told::Ran(unpaid(&free, callers, span).await)
+            }
+            Ask::Run { mode, callers, span } if mode.streams() => {
+                Told::Ran(streamed(&node.payer, callers, span).await)
             }
             Ask::Run { mode, callers, span } => {
                 Told::Ran(paid(&node.payer, mode, callers, span).await)
@@ -96,26 +103,17 @@ async fn open(setup: &Setup, listeners: Vec<Listener>) -> Result<(PayerNode, Tok
     let genesis = evm.genesis();
     let evidence: Arc<dyn Evidence> = evm;
     let (key, rail) = (key_of(&setup.key), (evidence, genesis));
-    let started = start_node(&setup.folder, key, rail, directory, listeners).await;
+    let ahead = Stride { output: Units(setup.ahead), ..Stride::ahead() };
+    let started = start_node(&setup.folder, key, rail, directory, listeners, ahead).await;
     started.map_err(|error| Failure::of(&error))
 }
 
 /// Lets `callers` buy for `span` with the wallet here.
 async fn paid(payer: &Payer, mode: Mode, callers: u64, span: Duration) -> Round {
-    let (payer, order) = (payer.clone(), order());
+    let payer = payer.clone();
     let provider = if mode == Mode::Exact { name(BY_EXACT) } else { name(BY_VOUCHER) };
     drive(callers, span, move |_| {
-        let wish = Wish {
-            agent: AgentId::named(&name("bench")),
-            request: request(),
-            session: None,
-            order: order.clone(),
-            content_type: JSON.to_owned(),
-            body: body(),
-            price_max: None,
-            provider: Some(provider.clone()),
-            streamed: false,
-        };
+        let wish = wish(order(), provider.clone());
         let payer = payer.clone();
         async move {
             let mut bought = payer.pay(wish).await.expect("an affordable wish is paid");
@@ -125,6 +123,36 @@ async fn paid(payer: &Payer, mode: Mode, callers: u64, span: Duration) -> Round 
         }
     })
     .await
+}
+
+/// Lets `callers` buy streams for `span`: each token is one call.
+async fn streamed(payer: &Payer, callers: u64, span: Duration) -> Round {
+    let payer = payer.clone();
+    drive_streams(callers, span, move || {
+        let wish = Wish { streamed: true, ..wish(tokens(), name(BY_STREAM)) };
+        let payer = payer.clone();
+        async move {
+            let bought = payer.pay(wish).await.expect("an affordable wish is paid");
+            ReceiverStream::new(bought.pieces)
+                .map(|piece| piece.expect("what was paid is served"))
+                .filter(|piece| ready(matches!(piece, Bought::Chunk(_))))
+        }
+    })
+    .await
+}
+
+fn wish(order: Order, provider: Name) -> Wish {
+    Wish {
+        agent: AgentId::named(&name("bench")),
+        request: request(),
+        session: None,
+        order,
+        content_type: JSON.to_owned(),
+        body: body(),
+        price_max: None,
+        provider: Some(provider),
+        streamed: false,
+    }
 }
 
 /// Lets `callers` have the same for nothing, for `span`.

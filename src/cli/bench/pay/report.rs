@@ -26,8 +26,14 @@ pub struct Measured {
 struct Report {
     runs: Vec<Run>,
     /// Of the calls of unpaid, by mode and calls at once.
-    ratios: BTreeMap<&'static str, BTreeMap<u64, Number>>,
+    ratios: Ratios,
+    /// Vouchers that two cores sign and verify in a second, and do nothing else.
+    signature_limit_per_s: u64,
+    /// Of that limit, by mode and streams at once.
+    of_signature_limit: Ratios,
 }
+
+type Ratios = BTreeMap<&'static str, BTreeMap<u64, Number>>;
 
 #[derive(Serialize)]
 struct Run {
@@ -42,14 +48,18 @@ struct Run {
 }
 
 /// Shows it: as one object where that was asked for, else as the output has it.
-pub fn show(measured: &[Measured], json: bool, output: &Output) {
-    let report = report(measured);
+pub fn show(measured: &[Measured], limit_per_s: u64, json: bool, output: &Output) {
+    let report = report(measured, limit_per_s);
     let output = if json { Output::for_programs() } else { *output };
     output.show(&report, || lines(&report, measured));
 }
 
-fn report(measured: &[Measured]) -> Report {
-    let mut ratios: BTreeMap<&'static str, BTreeMap<u64, Number>> = BTreeMap::new();
+fn report(measured: &[Measured], limit_per_s: u64) -> Report {
+    let (mut ratios, mut of_limit) = (Ratios::new(), Ratios::new());
+    for one in measured.iter().filter(|one| one.mode.streams()) {
+        let ratio = number(permille(one.round.rate(), limit_per_s));
+        of_limit.entry(one.mode.as_str()).or_default().insert(one.concurrency, ratio);
+    }
     for one in measured.iter().filter(|one| one.mode != Mode::Unpaid) {
         let same =
             |other: &&Measured| other.mode == Mode::Unpaid && other.concurrency == one.concurrency;
@@ -58,7 +68,12 @@ fn report(measured: &[Measured]) -> Report {
             ratios.entry(one.mode.as_str()).or_default().insert(one.concurrency, ratio);
         }
     }
-    Report { runs: measured.iter().map(run).collect(), ratios }
+    Report {
+        runs: measured.iter().map(run).collect(),
+        ratios,
+        signature_limit_per_s: limit_per_s,
+        of_signature_limit: of_limit,
+    }
 }
 
 fn run(one: &Measured) -> Run {
@@ -84,6 +99,8 @@ fn number(permille: u64) -> Number {
 fn lines(report: &Report, measured: &[Measured]) -> String {
     let rows = report.runs.iter().zip(measured).map(|(run, one)| {
         let ratio = report.ratios.get(run.mode).and_then(|of| of.get(&run.concurrency));
+        let limits = report.of_signature_limit.get(run.mode);
+        let of_limit = limits.and_then(|of| of.get(&run.concurrency));
         let sync_us = one.counts.sync_us.checked_div(one.counts.syncs).unwrap_or(0);
         [
             run.mode.to_owned(),
@@ -96,6 +113,7 @@ fn lines(report: &Report, measured: &[Measured]) -> String {
             run.signatures_per_call.to_string(),
             run.syncs_per_call.to_string(),
             sync_us.to_string(),
+            of_limit.map_or_else(String::new, Number::to_string),
         ]
     });
     let heads = [
@@ -109,6 +127,7 @@ fn lines(report: &Report, measured: &[Measured]) -> String {
         "signatures/call>",
         "syncs/call>",
         "us/sync>",
+        "of signing>",
     ];
     table(heads, rows)
 }
