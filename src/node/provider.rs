@@ -21,6 +21,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::x402::digest::{Delegation, delegation_digest};
 use crate::domain::x402::signature::is_signed_by;
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_paid_service};
+use crate::edge::http::gateway::{Gateway, Sold};
+use crate::edge::http::sell::PaidDoor;
 use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalRefundSigner, LocalServiceSigner, SigningKey};
 use crate::node::payer::{end, wait};
@@ -240,7 +242,9 @@ impl Provider {
         payee.round().await?;
 
         let (stop, stopped) = watch::channel(false);
-        let doors = Doors::default().with(serve_paid_service(Arc::new(payee.clone())));
+        let doors = Doors::default()
+            .with(serve_paid_service(Arc::new(payee.clone())))
+            .with_web(web(&payee, &endpoint, &signer, &plan.clock));
         let serving = doors.serve(vec![plan.listener], wait(stopped), SERVER_DRAIN_MAX);
         let server = tokio::spawn(serving);
         let (provider, lease) = (plan.name.clone(), plan.lease);
@@ -300,6 +304,29 @@ impl Provider {
         end(self.writer).await;
         ended
     }
+}
+
+/// The same wares over HTTP, at the same address.
+fn web(
+    payee: &Payee,
+    endpoint: &str,
+    signer: &Arc<LocalServiceSigner>,
+    clock: &Arc<dyn Clock>,
+) -> axum::Router {
+    let offering = payee.offering();
+    let sold = |ware: &OfferedWare| Sold {
+        capability: ware.capability.clone(),
+        model: ware.model.clone(),
+    };
+    let door = PaidDoor::new(Arc::new(payee.clone()), &offering.resource);
+    let gateway = Gateway {
+        base: endpoint.trim_end_matches('/').to_owned(),
+        door: door.signing(signer.clone(), Arc::clone(clock)),
+        wares: offering.wares.iter().map(sold).collect(),
+        input_max: offering.input_max,
+        output_max: offering.output_max,
+    };
+    gateway.router()
 }
 
 /// What is paid for: the method that serves it, on the address it answers at.

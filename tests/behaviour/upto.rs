@@ -53,7 +53,7 @@ async fn paid_by(scheme: Scheme, method: TransferMethod) -> Market {
 }
 
 /// The wallet's owner lets Permit2 move so much.
-async fn approve(market: &Market, value: u128) {
+pub async fn approve(market: &Market, value: u128) {
     let [main, ..] = market.keys();
     let owner = PrivateKeySigner::from_slice(&main).unwrap();
     let client = ProviderBuilder::new()

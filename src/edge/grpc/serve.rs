@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::routing::future::RouteFuture;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -31,7 +32,7 @@ use crate::edge::grpc::limits::{
     LOCAL_ERROR_RESET_STREAMS_MAX, METADATA_LEN_MAX, PENDING_RESET_STREAMS_MAX,
     STREAMS_PER_CONNECTION_MAX,
 };
-use crate::edge::grpc::listen::{Listener, Peer};
+use crate::edge::grpc::listen::{Listener, Origin, Peer};
 use crate::edge::grpc::pb;
 use crate::edge::grpc::permissions::check_permissions;
 
@@ -197,6 +198,10 @@ where
         self.peer.note_request();
         request.extensions_mut().insert(self.peer.clone());
         request.extensions_mut().insert(self.stopping.clone());
+        if let Origin::Tcp(from) = self.peer.origin() {
+            // As axum's own servers tell it, for rooms that speak HTTP.
+            request.extensions_mut().insert(ConnectInfo(from));
+        }
         match &mut self.app.web {
             Some(web) if !is_grpc(request.headers()) => web.call(request),
             _ => self.app.grpc.call(request),

@@ -1,12 +1,6 @@
-//! Every bound of the HTTP doors, by name. A bound that is not here does not exist.
+//! Every bound of the HTTP doors, by name; heads and connections are the listener's to bound.
 
 use std::time::Duration;
-
-/// Longest head of a request that a server reads, in bytes: its line and all its headers.
-pub const HEAD_LEN_MAX: usize = 32 * 1024;
-
-/// Most headers in one request.
-pub const HEADERS_MAX: usize = 96;
 
 /// Longest target of a request, in bytes: its path and query. It becomes part of a `resource.url`.
 pub const TARGET_LEN_MAX: usize = 1536;
@@ -25,9 +19,3 @@ pub const OFFER_TEXT_MAX: usize = 12 * 1024;
 
 /// Longest settlement header, in base64 characters.
 pub const SETTLEMENT_TEXT_MAX: usize = 8 * 1024;
-
-/// Connections that one listener holds open.
-pub const CONNECTIONS_MAX: usize = 1024;
-
-/// How long the head of a request may take, and how long a connection may be idle between two.
-pub const HEAD_READ_MAX: Duration = Duration::from_secs(10);

@@ -2,21 +2,20 @@
 
 pub mod bazaar;
 pub mod body;
+mod caller;
 pub mod client;
 mod echo;
 pub mod first;
+pub mod gateway;
 pub mod header;
 pub mod layer;
 pub mod limits;
-mod listen;
 pub mod openai;
 pub mod refuse;
 pub mod sell;
 mod sse;
 pub mod tell;
 pub mod upstream;
-
-pub use listen::{ListenError, Listener, Peer};
 
 #[cfg(test)]
 mod tests;

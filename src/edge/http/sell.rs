@@ -16,9 +16,9 @@ use super::first::FirstPayment;
 use super::header::Payment;
 use super::refuse;
 use super::tell;
-use crate::domain::x402::identifier;
 use crate::domain::x402::offer_receipt::{self, OfferPayload};
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, Resource};
+use crate::domain::x402::{PaymentCode, identifier};
 use crate::ports::paid_service::{Answer, Closing, PaidCall, PaidService, Piece, ServiceError};
 use crate::ports::signer::ServiceSigner;
 
@@ -104,10 +104,20 @@ impl PaidDoor {
             Payment::Second(payment) => (Version::Second, call_network(Some(payment))),
             Payment::First(payment) => (Version::First, first_network(payment)),
         };
+        let asked = PaidCall { body: Bytes::new(), ..call.clone() };
         let sold = async {
             let payment = self.read(payment, shown, &call).await?;
+            let is_named = matches!(identifier::find_name(&payment), Ok(Some(_)));
             let call = PaidCall { payment: Some(payment), ..call };
-            self.payee.infer(call).await.map_err(Refused::Service)
+            match self.payee.infer(call).await {
+                // It paid for another request. A name for two is the payer's mistake and a conflict
+                // (threats.md A25); otherwise this request is simply not paid (A06).
+                Err(ServiceError::Bound) if !is_named => {
+                    let offer = self.find_offer(asked).await.map_err(Refused::Service)?;
+                    Err(Refused::Said(Box::new(offer), PaymentCode::Payload.as_str()))
+                }
+                sold => sold.map_err(Refused::Service),
+            }
         };
         match sold.await {
             Ok(answer) => self.give(answer, shown, version, &network, unfold).await,

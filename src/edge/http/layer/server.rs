@@ -20,9 +20,10 @@ use tower::{Layer, Service};
 use super::engine::{Carried, Found, PaidRoutes, unfold};
 use super::route::PaidRoute;
 use crate::edge::http::body::read_whole;
+use crate::edge::http::caller::peer;
 use crate::edge::http::limits::{BODY_LEN_MAX, TARGET_LEN_MAX};
 use crate::edge::http::sell::{PaidDoor, Shown};
-use crate::edge::http::{Peer, bazaar, header, refuse, tell};
+use crate::edge::http::{bazaar, header, refuse, tell};
 use crate::ports::paid_service::PaidCall;
 
 /// Makes routes of the service beneath cost something. One layer stands above one whole router.
@@ -173,7 +174,7 @@ impl X402Layer {
             body: postcard::to_stdvec(&carried).expect("bytes and texts encode").into(),
             payment: None,
             signed_order: None,
-            peer: parts.extensions.get::<Peer>().map(|peer| peer.0.ip()),
+            peer: peer(&parts.extensions),
             streamed: false,
         }
     }

@@ -1,7 +1,7 @@
 //! What a request asks for: the few of its fields that an order is made of. The rest is the provider's.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::id::Name;
 use crate::domain::order::{Maxima, Order, Units};
@@ -53,6 +53,17 @@ impl Face {
         }
     }
 
+    /// The shortest body, for directories that show how it is called.
+    pub fn example(self) -> Value {
+        match self {
+            Self::Chat => {
+                json!({ "model": "auto", "messages": [{ "role": "user", "content": "?" }] })
+            }
+            Self::Completions => json!({ "model": "auto", "prompt": "?" }),
+            Self::Embeddings | Self::Responses => json!({ "model": "auto", "input": "?" }),
+        }
+    }
+
     /// The capability as a name.
     pub fn name(self) -> Name {
         self.capability().parse().expect("a literal name")
@@ -81,7 +92,7 @@ struct Fields {
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(in crate::edge::http) struct Asked {
     pub provider: Option<Name>,
     pub model: Option<Name>,
     pub streamed: bool,
@@ -95,7 +106,7 @@ impl Asked {
     ///
     /// # Errors
     /// [`Refusal`] for what is no such request, and for a model that is no name here.
-    pub(super) fn read(face: Face, body: &[u8]) -> Result<Self, Refusal> {
+    pub(in crate::edge::http) fn read(face: Face, body: &[u8]) -> Result<Self, Refusal> {
         let fields: Fields = serde_json::from_slice(body).map_err(|problem| {
             Refusal::malformed(format_args!("the body does not read: {problem}"))
         })?;
@@ -117,7 +128,12 @@ impl Asked {
     }
 
     /// The order. No token is shorter than a byte, so that a body's length bounds its input.
-    pub(super) fn order(&self, face: Face, body_len: usize, role_max: Option<Units>) -> Order {
+    pub(in crate::edge::http) fn order(
+        &self,
+        face: Face,
+        body_len: usize,
+        role_max: Option<Units>,
+    ) -> Order {
         let role_max = role_max.map_or(u64::MAX, |max| max.0);
         let unstated = OUTPUT_DEFAULT.saturating_mul(self.answers).min(role_max);
         let stated = self.output_max.map(|each| each.saturating_mul(self.answers));

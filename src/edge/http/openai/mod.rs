@@ -32,10 +32,10 @@ use crate::runtime::payer::{BODY_LEN_MAX, Payer, Wish};
 use crate::runtime::treasury::Treasury;
 
 use answer::Answering;
-use asked::Asked;
 use refusal::Refusal;
 use repeats::{Named, Repeats};
 
+pub(super) use asked::Asked;
 pub use asked::Face;
 
 /// How long a request's body may take to arrive.

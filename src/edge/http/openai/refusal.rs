@@ -40,7 +40,7 @@ enum Retry {
 
 /// A refusal.
 #[derive(Debug)]
-pub(super) struct Refusal(Box<Told>);
+pub(in crate::edge::http) struct Refusal(Box<Told>);
 
 #[derive(Debug)]
 struct Told {

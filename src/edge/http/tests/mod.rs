@@ -8,7 +8,6 @@
 //! The HTTP doors, over real sockets and a rail in memory.
 
 mod headers;
-mod listening;
 mod paying;
 mod selling;
 mod world;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -16,25 +15,23 @@ use crate::domain::id::RequestId;
 use crate::domain::ledger::hold::HoldState;
 use crate::domain::money::Nano;
 use crate::domain::x402::read::encode_text;
-use crate::edge::http::Listener;
 use crate::edge::http::client::{FetchError, HttpCall, HttpPayer, PayerPurse, Reach};
 
 /// A server of one handler. Its URL.
-async fn serve(
+pub(super) async fn serve(
     handler: impl Fn(HeaderMap, String) -> Response + Clone + Send + Sync + 'static,
 ) -> String {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "--listen").await.unwrap();
-    let url = listener.url();
+    let (listener, url) = world::listen().await;
     let own = url.clone();
     let router = Router::new().fallback(any(move |headers: HeaderMap| {
         let (handler, own) = (handler.clone(), own.clone());
         async move { handler(headers, own) }
     }));
-    tokio::spawn(listener.serve(router, std::future::pending(), Duration::ZERO));
+    world::serve(listener, router);
     url
 }
 
-fn offer(url: &str, change: impl FnOnce(&mut Value)) -> Value {
+pub(super) fn offer(url: &str, change: impl FnOnce(&mut Value)) -> Value {
     let mut offer = json!({
         "x402Version": 2,
         "resource": { "url": format!("{url}/a") },
@@ -49,7 +46,7 @@ fn offer(url: &str, change: impl FnOnce(&mut Value)) -> Value {
     offer
 }
 
-fn ask(offer: &Value) -> Response {
+pub(super) fn ask(offer: &Value) -> Response {
     let header = [("PAYMENT-REQUIRED", encode_text(offer))];
     (StatusCode::PAYMENT_REQUIRED, header, "{}").into_response()
 }

@@ -1,8 +1,8 @@
 //! A paid router and a client that pays, each with its own ledger, over one rail in memory and real sockets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use alloy::primitives::Address;
 use axum::Router;
@@ -11,6 +11,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
 use crate::domain::commitment::{Scheme, TransferMethod};
@@ -25,7 +26,6 @@ use crate::domain::money::{Amount, Nano, Rate};
 use crate::domain::policy::{Lists, PolicyDocument, Rates, Role};
 use crate::domain::quote::PayBy;
 use crate::domain::time::Timestamp;
-use crate::edge::http::Listener;
 use crate::edge::http::bazaar::Discovery;
 use crate::edge::http::client::{HttpCall, HttpPayer, PayerPurse, Reach};
 use crate::edge::http::layer::{PaidRoute, PaidRoutes, X402Layer};
@@ -92,6 +92,19 @@ async fn start(clock: &Arc<ManualClock>) -> Treasury {
     treasury
 }
 
+/// A port of this machine, and its URL.
+pub(super) async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// Serves until the test ends.
+pub(super) fn serve(listener: TcpListener, router: Router) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+}
+
 /// Nothing is found: strangers are paid by their own offers.
 struct Nowhere;
 
@@ -112,13 +125,12 @@ pub(super) async fn build_with(change: impl FnOnce(PaidDoor) -> PaidDoor) -> Wor
     let rail = MemoryRail::new(network(), clock.clone());
     let served = Arc::new(AtomicU32::new(0));
     let pay_to = Address::repeat_byte(0xbb);
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "--listen").await.unwrap();
-    let url = listener.url();
+    let (listener, url) = listen().await;
     let signer = Arc::new(SeededServiceSigner::new(SEED, &"weather".parse().unwrap()));
     let (layer, service_key) =
         (sell(&clock, &rail, &url, pay_to, signer.clone(), change).await, signer.address());
     let router = layer.over(router(&served));
-    tokio::spawn(listener.serve(router, std::future::pending(), Duration::ZERO));
+    serve(listener, router);
 
     let treasury = start(&clock).await;
     let wallet: crate::domain::id::Name = "main".parse().unwrap();

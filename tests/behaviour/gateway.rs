@@ -1,0 +1,187 @@
+//! A provider's wares over HTTP, on a real EVM, with journals on disk: whoever speaks x402 pays for them,
+//! in every way that the provider takes. Row ids are those of the threat model.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::id::AgentId;
+use bursar::domain::money::Amount;
+use bursar::domain::quote::PriceTerms;
+use bursar::domain::x402::wire::SettlementResponse;
+use bursar::edge::clock::{SystemClock, SystemEntropy};
+use bursar::edge::http::client::{Fetched, HttpCall, HttpPayer, Origin, PayerPurse, Reach, Unpaid};
+use bursar::edge::http::header;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+
+use crate::market::{Market, POLICY, PRICE, Shop, key, name};
+use crate::upto::approve;
+
+/// What one byte of output costs, in atomic units.
+const PER_BYTE: u128 = 10;
+
+/// A market whose agents may call over HTTP.
+async fn open(shop: Shop) -> Market {
+    let mut market = Market::open_with(shop).await;
+    market.restart_node(&POLICY.replace("[\"echo\"]", "[\"echo\", \"http.call\"]")).await;
+    market
+}
+
+fn at(market: &Market, path: &str) -> String {
+    format!("{}{path}", market.provider.as_ref().unwrap().endpoint)
+}
+
+fn purse(market: &Market) -> PayerPurse {
+    PayerPurse {
+        payer: market.node().payer.clone(),
+        agent: AgentId::named(&name("worker")),
+        session: None,
+        price_max: None,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+    }
+}
+
+fn post(url: &str, body: &str) -> HttpCall {
+    HttpCall {
+        request: None,
+        method: Method::POST,
+        url: url.to_owned(),
+        headers: Default::default(),
+        body: body.to_owned().into(),
+    }
+}
+
+async fn fetch(market: &Market, path: &str, body: &str) -> Fetched {
+    let client = HttpPayer::new(purse(market), Reach::Loopback);
+    client.fetch(post(&at(market, path), body)).await.unwrap()
+}
+
+fn served(market: &Market) -> u64 {
+    market.engine.served.load(Ordering::SeqCst)
+}
+
+fn settled(fetched: &Fetched) -> SettlementResponse {
+    fetched.paid.clone().unwrap().settlement.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_sells_is_sold_over_http_at_the_same_address_and_price() {
+    let market = open(Shop::default()).await;
+    let listed: Value = {
+        let asked = Client::new().get(at(&market, "/")).send().await.unwrap();
+        serde_json::from_slice(&asked.bytes().await.unwrap()).unwrap()
+    };
+    assert_eq!(listed["wares"][0]["url"], at(&market, "/echo/echo-1"));
+    let fetched = fetch(&market, "/echo/echo-1", "hello").await;
+    assert_eq!((fetched.status, fetched.body.as_ref()), (StatusCode::OK, &b"olleh"[..]));
+    assert_eq!(fetched.headers["content-type"], "text/plain");
+    assert_eq!(fetched.headers["cache-control"], "private, no-store");
+    assert!(settled(&fetched).success);
+    assert_eq!(market.earned_on_chain().await, PRICE);
+    assert_eq!(market.audit().await.over_limit().get(), 0);
+}
+
+/// Rows D17 and D18, and the paywall before the body: nothing runs that is not paid.
+#[tokio::test(flavor = "multi_thread")]
+async fn d17_d18_no_method_no_spelling_and_no_body_runs_an_engine_for_free() {
+    let market = open(Shop::default()).await;
+    let client = Client::new();
+    for body in ["", "hello", "{ no json"] {
+        let asked = client.post(at(&market, "/echo/echo-1")).body(body).send().await.unwrap();
+        assert_eq!(asked.status(), StatusCode::PAYMENT_REQUIRED, "{body}");
+        let offer = header::find_offer(asked.headers()).unwrap().unwrap();
+        assert_eq!(offer.resource.url, at(&market, "/echo/echo-1"));
+        assert_eq!(offer.accepts[0].amount, PRICE.to_string());
+    }
+    for path in ["/echo/echo-1", "/echo/echo-1/", "//echo/echo-1", "/ECHO/echo-1", "/echo%2fecho-1"]
+    {
+        for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"] {
+            let method: Method = method.parse().unwrap();
+            let asked = client.request(method.clone(), at(&market, path)).body("x").send().await;
+            let status = asked.unwrap().status();
+            assert!(matches!(status.as_u16(), 404 | 405), "{method} {path}: {status}");
+        }
+    }
+    assert_eq!((served(&market), market.earned_on_chain().await), (0, 0));
+}
+
+/// Rows A04 to A06: one payment is one answer, for the request that it was first shown with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a04_a05_a06_a_payment_shown_again_and_again_is_served_once_and_for_one_request() {
+    let market = open(Shop::default()).await;
+    let url = at(&market, "/echo/echo-1");
+    let asked = Client::new().post(&url).body("once").send().await.unwrap();
+    let offer = header::find_offer(asked.headers()).unwrap().unwrap();
+    let origin = Origin::of(&url, Reach::Loopback).unwrap();
+    let message = Default::default();
+    let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
+    let mut payment = purse(&market).pay(unpaid).await.unwrap().payload;
+    // Without a name of its own: what binds it is the signature alone.
+    payment.extensions = None;
+    let payment = bursar::domain::x402::read::encode_text(&payment);
+    let show = async |body: &'static str| {
+        let shown = Client::new().post(&url).header("PAYMENT-SIGNATURE", &payment).body(body);
+        let shown = shown.send().await.unwrap();
+        let offered = header::find_offer(shown.headers()).unwrap();
+        (shown.status(), offered, shown.bytes().await.unwrap())
+    };
+    let shows = futures_util::future::join_all((0..16).map(|_| show("once"))).await;
+    for (status, _, body) in shows {
+        assert_eq!((status, body.as_ref()), (StatusCode::OK, &b"ecno"[..]));
+    }
+    let (status, offered, _) = show("twice").await;
+    assert_eq!(status, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(offered.unwrap().error.as_deref(), Some("invalid_payload"));
+    assert_eq!((served(&market), market.earned_on_chain().await), (1, PRICE));
+}
+
+/// Row D10: an engine that fails is paid nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn d10_what_is_not_served_is_not_settled() {
+    let market = open(Shop::default()).await;
+    let fetched = fetch(&market, "/echo/echo-1", "fail").await;
+    assert_eq!(fetched.status, StatusCode::BAD_GATEWAY);
+    assert_eq!((served(&market), market.earned_on_chain().await), (0, 0));
+}
+
+/// Row C10: a metered call costs what was used, of the maximum that was authorized.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metered_call_is_charged_what_was_used() {
+    let terms = PriceTerms { per_1k_output: Amount::new(PER_BYTE * 1000), ..PriceTerms::default() };
+    let scheme = Scheme::Upto { facilitator: key("gas").address() };
+    let instead = Some((scheme, TransferMethod::Permit2));
+    let market = open(Shop { terms, instead, ..Shop::default() }).await;
+    approve(&market, 1_000_000).await;
+    let fetched = fetch(&market, "/echo/echo-1?output_max=100", "hello").await;
+    assert_eq!((fetched.status, fetched.body.as_ref()), (StatusCode::OK, &b"olleh"[..]));
+    assert_eq!(settled(&fetched).amount, Some((5 * PER_BYTE).to_string()));
+    assert_eq!(market.earned_on_chain().await, 5 * PER_BYTE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exact_by_permit2_pays_over_http_too() {
+    let instead = Some((Scheme::Exact, TransferMethod::Permit2));
+    let market = open(Shop { instead, ..Shop::default() }).await;
+    approve(&market, 1_000_000).await;
+    let fetched = fetch(&market, "/echo/echo-1", "hello").await;
+    assert_eq!(fetched.status, StatusCode::OK);
+    assert_eq!(market.earned_on_chain().await, PRICE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_by_channel_cost_one_deposit_and_no_other_transaction() {
+    let market = open(Shop { by_channel: true, ..Shop::default() }).await;
+    for n in 1..=3_u128 {
+        let fetched = fetch(&market, "/echo/echo-1", "hello").await;
+        assert_eq!((fetched.status, fetched.body.as_ref()), (StatusCode::OK, &b"olleh"[..]));
+        let extra = settled(&fetched).extra.unwrap();
+        assert_eq!(extra["chargedAmount"], PRICE.to_string());
+        let sum = &extra["channelState"]["chargedCumulativeAmount"];
+        assert_eq!(*sum, (PRICE * n).to_string());
+    }
+    assert_eq!(market.earned_on_chain().await, 0, "nothing moved to the payee yet");
+    market.provider.as_ref().unwrap().payee.claim_round(true).await.unwrap();
+    assert_eq!(market.earned_on_chain().await, 3 * PRICE);
+}
