@@ -10,6 +10,7 @@ use bursar::domain::id::{Name, PaymentId};
 use bursar::domain::ledger::agent::Scope;
 
 use super::bench::Mode;
+use super::fetch::FetchArgs;
 
 /// A payment runtime for AI agents: budgets that cannot be passed.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Sell what the configuration says, or an OpenAI-compatible server: Ollama, llama.cpp, vLLM, LM Studio.
     Provider(ProviderArgs),
+    /// Make an HTTP request to any server, and pay what it asks for within an agent's budgets.
+    Fetch(FetchArgs),
     /// Probe something as a stranger would, and say what is wrong with it.
     #[command(subcommand)]
     Doctor(DoctorCommand),

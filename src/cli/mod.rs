@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod exit;
 mod failure;
+mod fetch;
 mod folder;
 mod keyring;
 mod ledger;
@@ -63,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Check => check::run(&args, &output),
         Command::Ledger(command) => ledger::run(&args, command, &output),
         Command::Provider(asked) => provider::run(&args, asked, &output),
+        Command::Fetch(asked) => fetch::run(&args, asked, &output),
         Command::Doctor(command) => doctor::run(&args, command, &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
         Command::Bench(command) => bench::run(command, &output),

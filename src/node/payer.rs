@@ -14,6 +14,8 @@ use crate::domain::ledger::{Bounds, Command};
 use crate::domain::policy::PolicyDocument;
 use crate::edge::grpc::node::{Applied, Fund, Node, ReadPolicy, Verify};
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_directory};
+use crate::edge::http::client::Reach;
+use crate::edge::http::fetch::FetchDoor;
 use crate::edge::http::openai::OpenAi;
 use crate::edge::journal::{Options, Store, verify};
 use crate::edge::keys::{LocalSigner, NonceSecret, SigningKey};
@@ -150,6 +152,7 @@ impl PayerNode {
             settings: plan.payer,
         })
         .asking(rails);
+        let entropy = Arc::clone(&plan.entropy);
         let node = Node {
             treasury: treasury.clone(),
             payer: payer.clone(),
@@ -165,7 +168,8 @@ impl PayerNode {
             verify: verifier(plan.ledger.clone(), plan.bounds),
             fund: plan.fund,
         };
-        let mut doors = node.open(Doors::default()).with_web(web(&payer, &treasury, &plan.clock));
+        let web = web(&payer, &treasury, &plan.clock, &entropy);
+        let mut doors = node.open(Doors::default()).with_web(web);
         if let Some(registry) = plan.registry {
             doors = doors.with(serve_directory(registry));
         }
@@ -238,9 +242,21 @@ impl PayerNode {
 }
 
 /// The HTTP doors for agents.
-fn web(payer: &Payer, treasury: &Treasury, clock: &Arc<dyn Clock>) -> axum::Router {
+fn web(
+    payer: &Payer,
+    treasury: &Treasury,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> axum::Router {
     let (payer, treasury, clock) = (payer.clone(), treasury.clone(), Arc::clone(clock));
-    OpenAi { payer, treasury, clock }.router()
+    let fetch = FetchDoor {
+        payer: payer.clone(),
+        treasury: treasury.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(entropy),
+        reach: Reach::Loopback,
+    };
+    OpenAi { payer, treasury, clock }.router().merge(fetch.router())
 }
 
 /// The keeper of channels, where the plan has one.

@@ -14,6 +14,7 @@ use crate::domain::money::Nano;
 use crate::domain::policy::PolicyDocument;
 use crate::edge::grpc::layer::{PayerPurse, PayingLayer};
 use crate::edge::grpc::{GrpcConnector, Reach};
+use crate::edge::http::client as http;
 use crate::edge::journal::Options;
 use crate::edge::keys::{NonceSecret, SigningKey};
 use crate::node::{NodePlan, PayerNode, StartError};
@@ -121,6 +122,19 @@ impl LocalPurse {
             entropy: Arc::clone(&self.entropy),
         };
         PayingLayer::new(Arc::new(purse), authority)
+    }
+
+    /// A client that pays for HTTP requests from this purse, and connects to nothing beyond `reach`.
+    pub fn http(&self, reach: http::Reach) -> http::HttpPayer {
+        let purse = http::PayerPurse {
+            payer: self.node.payer.clone(),
+            agent: self.agent,
+            session: None,
+            price_max: self.price_max,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        };
+        http::HttpPayer::new(purse, reach)
     }
 
     /// What every budget has left.

@@ -19,6 +19,7 @@ mod command_line;
 mod contracts;
 mod evm;
 mod evm_faults;
+mod fetch;
 mod gateway;
 mod hostile;
 mod market;

@@ -120,7 +120,7 @@ impl House {
     }
 
     /// Exit code and error code of a command that does not.
-    fn refusal(&self, words: &[&str]) -> (i32, String, Value) {
+    pub fn refusal(&self, words: &[&str]) -> (i32, String, Value) {
         let output = self.run(words);
         let error: Value = serde_json::from_slice(&output.stderr).unwrap();
         let error = error["error"].clone();

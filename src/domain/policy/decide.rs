@@ -265,6 +265,18 @@ pub fn decide(role: &Role, offer: &Offer<'_>) -> Result<Vec<RuleCheck>, Denied> 
 }
 
 impl Role {
+    /// Whether these of its lists let pass what was found, before anybody has named a price.
+    ///
+    /// # Errors
+    /// [`Denial::Denied`], [`Denial::NotAllowed`].
+    pub fn check_lists(&self, found: &[(List, &Name)]) -> Result<(), Denial> {
+        let mut asked = Asked { rules: Vec::new(), denial: None };
+        for (list, found) in found {
+            asked.look_at_list(self, *list, found.as_str());
+        }
+        asked.denial.map_or(Ok(()), Err)
+    }
+
     /// Whether its agents may carve budgets for sub-agents out of their own.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::domain::ledger::agent::Agent;
 use crate::domain::listing::{Query, Ware};
 use crate::domain::money::{Amount, Nano};
 use crate::domain::order::{Maxima, Order, Units};
-use crate::domain::policy::{self, Offer, Role};
+use crate::domain::policy::{self, Denial, List, Offer, Role};
 use crate::domain::quote::PayBy;
 use crate::domain::time::Timestamp;
 use crate::runtime::payer::pay::{find_role, rejected};
@@ -78,6 +78,18 @@ impl Payer {
     /// [`PayError`].
     pub async fn output_max_of(&self, agent: AgentId) -> Result<Option<Units>, PayError> {
         self.role_of(agent).await.map(|(_, role)| role.output_max)
+    }
+
+    /// Why the agent's role lets nothing of the kind pass, whatever it would cost; nothing where it does.
+    ///
+    /// # Errors
+    /// [`PayError`] where there is no such agent or role.
+    pub async fn find_denial(
+        &self,
+        agent: AgentId,
+        found: &[(List, &Name)],
+    ) -> Result<Option<Denial>, PayError> {
+        self.role_of(agent).await.map(|(_, role)| role.check_lists(found).err())
     }
 
     async fn role_of(&self, id: AgentId) -> Result<(InForce, Arc<Role>), PayError> {

@@ -27,6 +27,7 @@ use super::limits::{PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX};
 use super::sell::Version;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{PaymentId, RequestId};
+use crate::domain::policy::Denial;
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::error::Message;
 use crate::domain::x402::read::{OBJECT_LEN_MAX, parse_settlement};
@@ -97,6 +98,9 @@ pub enum FetchError {
         /// How long.
         len: usize,
     },
+    /// The agent's role lets no such request be made, and none was.
+    #[error(transparent)]
+    Denied(Denial),
     /// Nobody answered, and nothing was paid.
     #[error("no answer from {origin}: {problem}")]
     Unreachable {
@@ -132,6 +136,7 @@ impl Fault for FetchError {
     fn code(&self) -> &'static str {
         match self {
             Self::Origin(inner) => inner.code(),
+            Self::Denied(inner) => inner.code(),
             Self::OwnPayment(_) => "fetch.own_payment",
             Self::BodyTooLong { .. } => "fetch.body_too_long",
             Self::Unreachable { .. } => "fetch.unreachable",
@@ -144,6 +149,7 @@ impl Fault for FetchError {
     fn class(&self) -> Class {
         match self {
             Self::Origin(_)
+            | Self::Denied(_)
             | Self::OwnPayment(_)
             | Self::BodyTooLong { .. }
             | Self::Offer { .. } => Class::Final,
@@ -196,7 +202,7 @@ impl HttpPayer {
     /// # Errors
     /// [`FetchError`]. A status that refuses the request is an answer like any other.
     pub async fn fetch(&self, call: HttpCall) -> Result<Fetched, FetchError> {
-        let origin = check_call(&call, self.reach)?;
+        let origin = self.check(&call).await?;
         let offered = match self.first(&call, &origin).await? {
             First::Free(fetched) => return Ok(*fetched),
             First::Asked(offered) => *offered,
@@ -212,13 +218,23 @@ impl HttpPayer {
     /// # Errors
     /// [`FetchError`].
     pub async fn preview(&self, call: HttpCall) -> Result<Option<OfferedPreview>, FetchError> {
-        let origin = check_call(&call, self.reach)?;
+        let origin = self.check(&call).await?;
         match self.first(&call, &origin).await? {
             First::Free(_) => Ok(None),
             First::Asked(offered) => {
                 let unpaid = unpaid(&call, &origin, offered.offer);
                 Ok(Some(self.purse.preview(unpaid).await?))
             }
+        }
+    }
+
+    /// Whom the call is for, where it may be made. Whom a role lets nothing be bought of is not even asked:
+    /// an agent that has no way to a server gets none through whoever pays for it.
+    async fn check(&self, call: &HttpCall) -> Result<Origin, FetchError> {
+        let origin = check_call(call, self.reach)?;
+        match self.purse.find_denial(&origin, &call.method).await? {
+            Some(denial) => Err(FetchError::Denied(denial)),
+            None => Ok(origin),
         }
     }
 

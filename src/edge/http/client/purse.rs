@@ -8,6 +8,7 @@ use axum::http::Method;
 use super::origin::Origin;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::money::Nano;
+use crate::domain::policy::{Denial, List};
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
 use crate::ports::clock::Clock;
@@ -73,6 +74,24 @@ pub struct PayerPurse {
 }
 
 impl PayerPurse {
+    /// Why the agent's role does not let a request be made, whatever it would cost; nothing where it does.
+    ///
+    /// # Errors
+    /// [`PayError`] where there is no such agent or role.
+    pub async fn find_denial(
+        &self,
+        origin: &Origin,
+        method: &Method,
+    ) -> Result<Option<Denial>, PayError> {
+        let (capability, model, provider) = (capability(), model_of(method), provider_of(origin));
+        let found = [
+            (List::Capabilities, &capability),
+            (List::Models, &model),
+            (List::Providers, &provider),
+        ];
+        self.payer.find_denial(self.agent, &found).await
+    }
+
     /// Pays an offer, or says why not.
     ///
     /// # Errors
@@ -93,8 +112,7 @@ impl PayerPurse {
     /// The offer has to be for the origin that was called; which path of it that origin names is its own
     /// affair, because no signature covers it. Source: threats.md G06, G08.
     fn offered(&self, unpaid: Unpaid) -> Result<OfferedCall, PayError> {
-        let name = unpaid.origin.provider();
-        let provider = name.parse::<Name>().unwrap_or_else(|_| named_by_digest(&name));
+        let provider = provider_of(&unpaid.origin);
         let offered_by = Origin::named_by(&unpaid.offer.resource.url);
         if offered_by.as_ref() != Ok(&unpaid.origin) {
             let problem = QuoteProblem::Offer(PaymentError::Resource);
@@ -106,11 +124,8 @@ impl PayerPurse {
             session: self.session.clone(),
             resource: unpaid.offer.resource.url.clone(),
             provider,
-            capability: CAPABILITY.parse().expect("a literal name"),
-            model: unpaid.method.as_str().parse().unwrap_or_else(|_| {
-                let other = "other";
-                other.parse().expect("a literal name")
-            }),
+            capability: capability(),
+            model: model_of(&unpaid.method),
             message: unpaid.message,
             price_max: self.price_max,
             offer: unpaid.offer,
@@ -122,6 +137,20 @@ impl PayerPurse {
         self.entropy.fill(&mut random);
         RequestId::new(self.clock.now().as_millis(), random)
     }
+}
+
+fn capability() -> Name {
+    CAPABILITY.parse().expect("a literal name")
+}
+
+/// A method as policies name models.
+fn model_of(method: &Method) -> Name {
+    method.as_str().parse().unwrap_or_else(|_| "other".parse().expect("a literal name"))
+}
+
+fn provider_of(origin: &Origin) -> Name {
+    let name = origin.provider();
+    name.parse().unwrap_or_else(|_| named_by_digest(&name))
 }
 
 /// A host too long for a name is named by its digest: cut short it could be another's.

@@ -32,11 +32,11 @@ use crate::runtime::payer::{BODY_LEN_MAX, Payer, Wish};
 use crate::runtime::treasury::Treasury;
 
 use answer::Answering;
-use refusal::Refusal;
 use repeats::{Named, Repeats};
 
 pub(super) use asked::Asked;
 pub use asked::Face;
+pub(super) use refusal::Refusal;
 
 /// How long a request's body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -87,12 +87,13 @@ impl Door {
     async fn buy(&self, face: Face, request: Request) -> Result<Response, Refusal> {
         let (parts, body) = request.into_parts();
         let headers = parts.headers;
-        let agent = self.identify(&headers).await?;
+        let agent = identify(&self.treasury, &headers).await?;
         let body = read_body(body).await?;
         let asked = Asked::read(face, &body)?;
         let output_max = self.payer.output_max_of(agent).await?;
         let session = session(&headers)?;
-        let price_max = find(&headers, "x-bursar-max-price")?.map(price).transpose()?;
+        let price_max =
+            find(&headers, MAX_PRICE)?.map(|text| price(MAX_PRICE, text)).transpose()?;
         let order = asked.order(face, body.len(), output_max);
         let named = self.name(agent, face, &headers, &body).await?;
         let wish = Wish {
@@ -118,23 +119,6 @@ impl Door {
         answering.answer(purchase.pieces, named.paying()).await
     }
 
-    /// Whose token it is.
-    async fn identify(&self, headers: &HeaderMap) -> Result<AgentId, Refusal> {
-        let mut shown = headers.get_all(AUTHORIZATION).iter();
-        let (first, second) = (shown.next(), shown.next());
-        let text = first.filter(|_| second.is_none()).and_then(|text| text.to_str().ok());
-        let token = text
-            .filter(|text| text.len() <= AUTHORIZATION_LEN_MAX)
-            .and_then(|text| text.strip_prefix("Bearer "))
-            .ok_or_else(Refusal::unauthenticated)?;
-        let hash = Token::shown(token).hash();
-        let found = self.treasury.read(move |ledger| ledger.find_token(&hash).map(|a| a.id()));
-        found
-            .await
-            .map_err(|refused| Refusal::of_ledger(&refused))?
-            .ok_or_else(Refusal::unauthenticated)
-    }
-
     /// The request's name: the same again is the same payment.
     async fn name(
         &self,
@@ -157,6 +141,23 @@ impl Door {
     }
 }
 
+/// Whose token it is.
+///
+/// # Errors
+/// [`Refusal`] for no token, for several, and for one that is nobody's.
+pub(super) async fn identify(treasury: &Treasury, headers: &HeaderMap) -> Result<AgentId, Refusal> {
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let (first, second) = (shown.next(), shown.next());
+    let text = first.filter(|_| second.is_none()).and_then(|text| text.to_str().ok());
+    let token = text
+        .filter(|text| text.len() <= AUTHORIZATION_LEN_MAX)
+        .and_then(|text| text.strip_prefix("Bearer "))
+        .ok_or_else(Refusal::unauthenticated)?;
+    let hash = Token::shown(token).hash();
+    let found = treasury.read(move |ledger| ledger.find_token(&hash).map(|a| a.id())).await;
+    found.map_err(|refused| Refusal::of_ledger(&refused))?.ok_or_else(Refusal::unauthenticated)
+}
+
 /// One header's text.
 ///
 /// # Errors
@@ -177,9 +178,15 @@ fn session(headers: &HeaderMap) -> Result<Option<Name>, Refusal> {
     Ok(find(headers, "x-litellm-trace-id")?.and_then(|trace| trace.parse().ok()))
 }
 
-/// `0.05` in the unit of account.
-fn price(text: &str) -> Result<Nano, Refusal> {
-    let wrong = || Refusal::header("x-bursar-max-price", "expected a price such as 0.05");
+/// The header by which a request bounds its own price.
+const MAX_PRICE: &str = "x-bursar-max-price";
+
+/// `0.05` in the unit of account, which came under this name.
+///
+/// # Errors
+/// [`Refusal`].
+pub(super) fn price(name: &'static str, text: &str) -> Result<Nano, Refusal> {
+    let wrong = || Refusal::header(name, "expected a price such as 0.05");
     let (units, decimals) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     if units.is_empty() || !digits(units) || !digits(decimals) || decimals.len() > 9 {

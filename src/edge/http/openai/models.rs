@@ -10,9 +10,9 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::domain::id::Name;
-use crate::edge::http::openai::Door;
 use crate::edge::http::openai::asked::Face;
 use crate::edge::http::openai::refusal::Refusal;
+use crate::edge::http::openai::{Door, identify};
 use crate::runtime::payer::ForSale;
 
 pub(super) async fn list(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
@@ -55,7 +55,7 @@ async fn find_models(
     door: &Door,
     headers: &HeaderMap,
 ) -> Result<BTreeMap<Name, Vec<ForSale>>, Refusal> {
-    let agent = door.identify(headers).await?;
+    let agent = identify(&door.treasury, headers).await?;
     let faces = Face::ALL.map(Face::name);
     let mut models: BTreeMap<Name, Vec<ForSale>> = BTreeMap::new();
     for sold in door.payer.for_sale(agent, &faces).await? {

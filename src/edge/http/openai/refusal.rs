@@ -18,6 +18,7 @@ use crate::domain::id::PaymentId;
 use crate::domain::ledger::Rejection;
 use crate::domain::ledger::budget::BudgetCheck;
 use crate::domain::policy::Denial;
+use crate::edge::http::client::FetchError;
 use crate::ports::holds::NotSignable;
 use crate::ports::paid_service::ServiceError;
 use crate::ports::signer::SignerError;
@@ -97,35 +98,40 @@ impl Refusal {
     }
 
     /// No token, or one that proves nothing.
-    pub(super) fn unauthenticated() -> Self {
+    pub(in crate::edge::http) fn unauthenticated() -> Self {
         let what = "expected one `Authorization: Bearer` header with an agent's token in force";
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key", what)
     }
 
     /// No such request.
-    pub(super) fn malformed(what: impl Display) -> Self {
+    pub(in crate::edge::http) fn malformed(what: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "malformed", what)
     }
 
     /// A header that does not read.
-    pub(super) fn header(name: &'static str, problem: impl Display) -> Self {
+    pub(in crate::edge::http) fn header(name: &'static str, problem: impl Display) -> Self {
         Self::malformed(format_args!("`{name}`: {problem}"))
     }
 
     /// A model that nobody sells.
-    pub(super) fn no_model(model: impl Display) -> Self {
+    pub(in crate::edge::http) fn no_model(model: impl Display) -> Self {
         let what = format_args!("nobody sells `{model}` here; GET /v1/models says what is sold");
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", what)
     }
 
+    /// More at once than is done here.
+    pub(in crate::edge::http) fn busy() -> Self {
+        Self::unavailable("busy", "too many requests are being made at this moment")
+    }
+
     /// A body above the bound.
-    pub(super) fn too_large(bound: usize) -> Self {
+    pub(in crate::edge::http) fn too_large(bound: usize) -> Self {
         let what = format_args!("the body is larger than {bound} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "body_too_large", what)
     }
 
     /// The ledger says no, or cannot be asked.
-    pub(super) fn of_ledger(refused: &Refused) -> Self {
+    pub(in crate::edge::http) fn of_ledger(refused: &Refused) -> Self {
         match refused {
             Refused::Stopped { .. } => Self::unavailable("ledger_unavailable", refused),
             Refused::Rejected(refusal) => rejected(&refusal.rejection),
@@ -169,6 +175,24 @@ impl IntoResponse for Refusal {
         };
         headers.insert("x-should-retry", HeaderValue::from_static(retries));
         response
+    }
+}
+
+impl From<FetchError> for Refusal {
+    fn from(error: FetchError) -> Self {
+        let code = error.code();
+        let told = match error {
+            FetchError::Pay(error) => return error.into(),
+            FetchError::Denied(denial) => denied_by(&denial),
+            FetchError::Origin(_) => Self::forbidden("url_not_allowed", error),
+            FetchError::OwnPayment(_) | FetchError::BodyTooLong { .. } => Self::malformed(error),
+            FetchError::Unreachable { .. } => Self::unavailable("server_unavailable", error),
+            FetchError::Offer { .. } => Self::open("offer_unreadable", error),
+            FetchError::InDoubt { payment, .. } => {
+                Self::open("settlement_unknown", error).payment(payment)
+            }
+        };
+        told.fact("reason", code)
     }
 }
 

@@ -73,10 +73,10 @@ fn a_model_may_name_who_sells_it_or_be_any() {
 #[test]
 fn a_price_header_is_decimal_and_nothing_else() {
     for (text, nano) in [("0.05", 50_000_000), ("2", 2_000_000_000), ("0.000000001", 1)] {
-        assert_eq!(price(text).unwrap(), Nano::new(nano), "{text}");
+        assert_eq!(price(MAX_PRICE, text).unwrap(), Nano::new(nano), "{text}");
     }
     for wrong in ["", ".5", "-1", "1e3", "0,05", "0.0000000001", "99999999999999999999", "+1"] {
-        assert!(price(wrong).is_err(), "{wrong}");
+        assert!(price(MAX_PRICE, wrong).is_err(), "{wrong}");
     }
 }
 
