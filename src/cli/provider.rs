@@ -116,7 +116,7 @@ async fn start(
     let listener = bind(&settings.listen, "listen in its [provider] section").await?;
     let listener = listener.found_at(settings.public.clone());
     let pay_by = ways(&settings, pay_to.address(), settler.account());
-    let (engine, wares) = goods(&settings).await?;
+    let (engine, wares) = goods(&settings, &name).await?;
     let provider = Provider::start(ProviderPlan {
         ledger: config.ledger.path.with_extension(format!("{name}.db")),
         name,
@@ -224,6 +224,7 @@ async fn rail(
 /// vectors sells them to OpenAI's clients too, at the same price.
 async fn goods(
     settings: &ProviderSettings,
+    name: &Name,
 ) -> Result<(Arc<dyn Engine>, Vec<OfferedWare>), Failure> {
     let ware = |capability: Name, model: &Name| OfferedWare {
         capability,
@@ -234,7 +235,7 @@ async fn goods(
     if let Some(upstream) = &settings.upstream {
         let key = upstream.key.as_ref().map(secret).transpose()?;
         let key = key.as_ref().map(|key| key.as_str());
-        let engine = Upstream::connect(&upstream.url, key, &upstream.models).await;
+        let engine = Upstream::connect(&upstream.url, key, &upstream.models, name).await;
         let engine = engine.map_err(|error| Failure::of(&error))?;
         let faces = |model| Face::ALL.map(|face| ware(face.name(), model));
         let wares = engine.models().flat_map(faces).collect();

@@ -33,6 +33,9 @@ const CONCURRENCY: u32 = 8;
 /// How long an authorization lives: local models are slow.
 const AUTHORIZATION_LIFE: Duration = Duration::from_secs(120);
 
+/// How long a payer waits for what was not claimed of its channel: the least that the contract takes.
+const WITHDRAW_DELAY: Duration = Duration::from_secs(15 * 60);
+
 /// Tokens that a price is for, in units of a thousand.
 const THOUSANDS_PER_MILLION: u64 = 1000;
 
@@ -74,9 +77,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         authorization_life: AUTHORIZATION_LIFE,
         refund_after: Some(Duration::from_secs(3600)),
         ways: vec![PaidBy::Exact(TransferMethod::Eip3009)],
-        // By call only: an upstream that pays by channel itself, through the same node, was seen to be
-        // waited for in vain.
-        withdraw_delay: None,
+        withdraw_delay: Some(WITHDRAW_DELAY),
         flowing: Default::default(),
     };
     config.providers.insert(name.clone(), settings);

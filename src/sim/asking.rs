@@ -241,6 +241,7 @@ impl Asking {
             body: Bytes::from(format!("wish {number}")),
             price_max: None,
             provider: None,
+            not_from: Vec::new(),
             streamed: number.is_multiple_of(2),
         }
     }

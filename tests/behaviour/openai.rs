@@ -379,9 +379,23 @@ async fn any_server_of_the_protocol_is_sold_with_its_own_key_and_its_own_count()
     assert!(rest.iter().all(|event| !event.contains("completion_tokens")), "{rest:?}");
     assert_eq!(rest.last().unwrap(), "data: [DONE]");
 
+    // It is paid by channel, and what its upstream buys for it, it buys of somebody else: bought of itself
+    // it asked itself without end, until the call's time was over.
+    let told = |agent, key| payments(&street, agent, key);
+    assert_eq!(told("scout-1", "provider"), ["scribe", "scribe"]);
+    assert_eq!(told("scout-2", "provider"), ["my-llama", "my-llama"]);
+    assert!(told("scout-2", "state").contains(&"charged".to_owned()));
+
     let at = resale.said()[0]["endpoint"].as_str().unwrap().to_owned();
     look_as_a_stranger(&street, &at);
     assert_eq!(resale.stop(), 0);
+}
+
+/// What is told of each of an agent's payments under this key.
+fn payments(street: &Street, agent: &str, key: &str) -> Vec<String> {
+    let rows = street.house.answer(&["payments", "--agent", agent]);
+    let rows = rows.as_array().unwrap().iter();
+    rows.map(|row| row[key].as_str().unwrap().to_owned()).collect()
 }
 
 /// The doctor finds nothing wrong with a provider, and much with what is none.

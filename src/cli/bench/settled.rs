@@ -173,6 +173,7 @@ impl Market {
                     body: body(),
                     price_max: None,
                     provider: None,
+                    not_from: Vec::new(),
                     streamed: false,
                 };
                 let mut bought = payer.pay(wish).await.expect("an affordable wish is paid");

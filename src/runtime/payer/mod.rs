@@ -82,6 +82,8 @@ pub struct Wish {
     pub price_max: Option<Nano>,
     /// Only from this provider.
     pub provider: Option<Name>,
+    /// Not from these: the request has come through them, and would come round again.
+    pub not_from: Vec<Name>,
     /// Whether the answer is wanted as it is made.
     pub streamed: bool,
 }

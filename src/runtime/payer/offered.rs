@@ -408,6 +408,7 @@ pub(super) fn to_wish(call: &OfferedCall) -> Wish {
         body: call.message.to_vec().into(),
         price_max: call.price_max,
         provider: Some(call.provider.clone()),
+        not_from: Vec::new(),
         streamed: false,
     }
 }

@@ -106,6 +106,7 @@ impl Payer {
         let book = &self.parts.book;
         let found = book.find(&query).await;
         let mut listings = found.map_err(|error| PayError::NoDirectory(error.to_string()))?;
+        listings.retain(|signed| !wish.not_from.contains(&signed.listing.provider));
         if let Some(only) = &wish.provider {
             listings.retain(|signed| signed.listing.provider == *only);
         }

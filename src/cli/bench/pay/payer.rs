@@ -151,6 +151,7 @@ fn wish(order: Order, provider: Name) -> Wish {
         body: body(),
         price_max: None,
         provider: Some(provider),
+        not_from: Vec::new(),
         streamed: false,
     }
 }

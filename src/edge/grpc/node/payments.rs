@@ -230,6 +230,7 @@ fn read_wish(agent: AgentId, request: pb::PayRequest) -> Result<Wish, Malformed>
             .map(|price| nano(&price, "price_max_nano"))
             .transpose()?,
         provider: parse_some(request.provider.as_deref(), "provider")?,
+        not_from: Vec::new(),
         streamed: request.streamed,
     })
 }

@@ -105,6 +105,7 @@ impl Door {
             body,
             price_max,
             provider: asked.provider.clone(),
+            not_from: find(&headers, VIA)?.map(via).transpose()?.unwrap_or_default(),
             streamed: asked.streamed,
         };
         let purchase = match self.payer.pay(wish).await {
@@ -176,6 +177,16 @@ fn session(headers: &HeaderMap) -> Result<Option<Name>, Refusal> {
         return Ok(Some(name));
     }
     Ok(find(headers, "x-litellm-trace-id")?.and_then(|trace| trace.parse().ok()))
+}
+
+/// The header in which providers say that a request comes through them: none of them is bought from for
+/// it, or a provider whose upstream is this door would be asked by itself without end.
+pub(super) const VIA: &str = "x-bursar-via";
+
+/// `my-llama`, or several with commas between them.
+fn via(text: &str) -> Result<Vec<Name>, Refusal> {
+    let named = text.split(',').map(|name| name.trim().parse::<Name>());
+    named.collect::<Result<_, _>>().map_err(|problem| Refusal::header(VIA, problem))
 }
 
 /// The header by which a request bounds its own price.

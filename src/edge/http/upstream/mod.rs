@@ -4,7 +4,8 @@
 //! A request goes there with the server's own model name, this side's key and never more output than was
 //! ordered; of the caller nothing goes along but the body. What was used is read from the server's own
 //! count, at the end of a stream too, and where it gives none it is counted by a bound that is said
-//! here. What it says in its errors is not repeated: it could be anybody's prompt.
+//! here. It is told who asks for others (`x-bursar-via`), so that an upstream which is a node's own door
+//! does not buy from whom it sells for. What it says in its errors is not repeated: it could be anybody's prompt.
 
 mod body;
 mod stream;
@@ -24,7 +25,7 @@ use serde::Deserialize;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::Name;
 use crate::domain::order::{Units, Usage};
-use crate::edge::http::openai::Face;
+use crate::edge::http::openai::{Face, VIA};
 use crate::ports::engine::{Engine, EngineError, Step, Work};
 
 use body::{Forwarded, face_of};
@@ -119,6 +120,7 @@ pub struct Upstream {
     client: Client,
     base: String,
     key: Option<HeaderValue>,
+    via: HeaderValue,
     /// The server's own name of each model that is sold.
     models: BTreeMap<Name, String>,
 }
@@ -134,7 +136,7 @@ struct Model {
 }
 
 impl Upstream {
-    /// The server at `url` (with its `/v1`), and of its models those in `only`, or all.
+    /// The server at `url` (with its `/v1`), sold by `provider`, and of its models those in `only`, or all.
     ///
     /// # Errors
     /// [`UpstreamError`].
@@ -142,6 +144,7 @@ impl Upstream {
         url: &str,
         key: Option<&str>,
         only: &[String],
+        provider: &Name,
     ) -> Result<Self, UpstreamError> {
         let base = check_address(url)?;
         let bearer = |key: &str| HeaderValue::from_str(&format!("Bearer {key}"));
@@ -157,7 +160,8 @@ impl Upstream {
             .no_proxy()
             .build()
             .expect("a client without TLS needs nothing of the system");
-        let mut upstream = Self { client, base, key, models: BTreeMap::new() };
+        let via = HeaderValue::from_str(provider.as_str()).expect("a name is plain text");
+        let mut upstream = Self { client, base, key, via, models: BTreeMap::new() };
         let has = upstream.list().await?;
         upstream.models = upstream.choose(has, only)?;
         Ok(upstream)
@@ -223,6 +227,7 @@ impl Upstream {
             .client
             .post(format!("{}{path}", self.base))
             .header(CONTENT_TYPE, "application/json")
+            .header(VIA, self.via.clone())
             .body(body);
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key.clone());
