@@ -5,7 +5,9 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::print_stderr,
+    clippy::as_conversions,
     reason = "tests fail by panicking"
 )]
 
 mod openai;
+mod x402;

@@ -123,8 +123,10 @@ pub struct ExactWitness {
 
 /// The `info` of extension `eip2612GasSponsoring` in a payment: a [`Permit`] for Permit2 that the
 /// facilitator hands in with the settlement. `settleWithPermit` wants it for just the permitted amount.
+///
+/// What the payee declared beside it, a description say, comes back with it from clients that merge the
+/// two, and they may add more: none of that is signed, and none of it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Eip2612Sponsoring {
     /// The owner.
     pub from: String,

@@ -247,6 +247,11 @@ fn a_permit_at_the_token_is_checked_with_the_rest() {
     assert!(matches!(info("amount", json!("1001")), PaymentError::Value { .. }));
     assert!(matches!(info("nonce", json!("1")), PaymentError::Signature { .. }));
     assert!(matches!(info("deadline", json!("5")), PaymentError::Expired { .. }));
+    // The official clients give back what was declared together with what they signed.
+    let mut merged = payload.clone();
+    let declared = json!("The facilitator hands in a permit (EIP-2612) for Permit2.");
+    merged.extensions.as_mut().unwrap()["eip2612GasSponsoring"]["info"]["description"] = declared;
+    assert!(check(&merged, way, THEN_S).is_ok());
 }
 
 #[test]
