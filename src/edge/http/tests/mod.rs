@@ -9,5 +9,6 @@
 
 mod headers;
 mod paying;
+mod rows;
 mod selling;
 mod world;

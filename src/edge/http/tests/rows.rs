@@ -1,0 +1,179 @@
+//! Rows of the threat model that concern both doors over HTTP, by their ids.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::paying::{ask, offer, serve};
+use super::selling::{show, sign};
+use super::world::{self, PRICE, get_call};
+use crate::domain::fault::Fault;
+use crate::domain::id::RequestId;
+use crate::domain::ledger::hold::HoldState;
+use crate::domain::x402::read::encode_text;
+use crate::domain::x402::wire::PaymentPayload;
+use crate::edge::http::client::HttpCall;
+use crate::edge::http::header;
+
+fn authorization(payment: &mut PaymentPayload) -> &mut Value {
+    payment.payload.get_mut("authorization").unwrap()
+}
+
+type Flip = fn(&mut PaymentPayload);
+
+/// Rows A01, A11, B01, B02, C01, C02: each signed field, changed after it was signed.
+#[tokio::test]
+async fn a01_nothing_that_was_signed_can_be_changed() {
+    let world = world::build().await;
+    let url = world.at("/weather/rome");
+    let honest = sign(&world, &url).await;
+    let flips: [(&str, Flip); 9] = [
+        ("from", |it| authorization(it)["from"] = json!(format!("0x{}", "01".repeat(20)))),
+        ("to", |it| authorization(it)["to"] = json!(format!("0x{}", "02".repeat(20)))),
+        ("value below", |it| authorization(it)["value"] = json!("9")),
+        ("value above", |it| authorization(it)["value"] = json!("11")),
+        ("too early", |it| authorization(it)["validAfter"] = json!("1900000000")),
+        ("too late", |it| authorization(it)["validBefore"] = json!("1800000001")),
+        ("later", |it| authorization(it)["validBefore"] = json!("1800000059")),
+        ("nonce", |it| authorization(it)["nonce"] = json!(format!("0x{}", "03".repeat(32)))),
+        ("signature", |it| {
+            let text = it.payload["signature"].as_str().unwrap().to_owned();
+            let flipped = if text.ends_with('b') { "c" } else { "b" };
+            let flipped = format!("{}{flipped}", &text[..text.len() - 1]);
+            it.payload.insert("signature".to_owned(), json!(flipped));
+        }),
+    ];
+    for (what, flip) in flips {
+        let mut payment = honest.clone();
+        flip(&mut payment);
+        // Without its name, so that it is the signature that is looked at.
+        payment.extensions = None;
+        let response = show(&url, &payment).await;
+        assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED, "{what}");
+        let offer = header::find_offer(response.headers()).unwrap().unwrap();
+        let code = offer.error.unwrap();
+        assert!(code.starts_with("invalid_"), "{what}: {code}");
+        assert_eq!((world.earned(), world.served()), (0, 0), "{what}");
+    }
+    assert_eq!(show(&url, &honest).await.status(), StatusCode::OK);
+    assert_eq!((world.earned(), world.served()), (PRICE, 1));
+}
+
+/// Rows B04 and B05: a life that no payer would give, and one that is none.
+#[tokio::test]
+async fn b04_b05_an_authorization_lives_no_longer_than_the_payer_lets_it() {
+    let life = |text: &'static str| {
+        move |offer: &mut Value| {
+            offer["accepts"][0]["maxTimeoutSeconds"] = serde_json::from_str(text).unwrap();
+        }
+    };
+    for text in ["315360000", "18446744073709551615", "9007199254740993"] {
+        let world = world::build().await;
+        let url = serve(move |_, own| ask(&offer(&own, life(text)))).await;
+        let answered = world.client.fetch(get_call(&format!("{url}/a"))).await;
+        let lives = |ledger: &crate::domain::ledger::Ledger| {
+            let holds = ledger.holds().into_iter();
+            holds.map(|hold| hold.held.commitment.valid_before_s).collect::<Vec<_>>()
+        };
+        let lives = world.treasury.read(lives).await.unwrap();
+        assert_eq!(answered.is_ok(), lives.len() == 1, "{text}: {answered:?}");
+        assert!(lives.iter().all(|end| *end <= 1_800_000_000 + 120), "{text}: {lives:?}");
+    }
+    for text in ["0", "-1", "null", "\"60\"", "60.5"] {
+        let world = world::build().await;
+        let url = serve(move |_, own| ask(&offer(&own, life(text)))).await;
+        let error = world.client.fetch(get_call(&format!("{url}/a"))).await.unwrap_err();
+        assert!(matches!(error.code(), "fetch.offer" | "payer.no_quote"), "{text}: {error}");
+        assert_eq!(world.states().await, [], "{text}");
+    }
+}
+
+/// Rows C03 to C05: amounts that are none, that are not texts, and of another order of magnitude.
+#[tokio::test]
+async fn c03_c04_c05_no_spelling_and_no_size_of_an_amount_is_signed() {
+    let above = format!("1{}", "0".repeat(78));
+    let spelled = [
+        "1e3",
+        "0x10",
+        "+1",
+        " 1",
+        "01",
+        "1.0",
+        "-1",
+        "",
+        "١",
+        "１",
+        "10\u{0}",
+        &above,
+        "115792089237316195423570985008687907853269984665640564039457584007913129639936",
+        "10000000000000000000",
+    ];
+    let amounts = spelled.map(|text| json!(text)).into_iter();
+    for amount in amounts.chain([json!(10), json!(10.5), Value::Null, json!(["10"])]) {
+        let (world, asked) = (world::build().await, amount.clone());
+        let url = serve(move |_, own| {
+            let asked = asked.clone();
+            ask(&offer(&own, |offer| offer["accepts"][0]["amount"] = asked))
+        });
+        let call = get_call(&format!("{}/a", url.await));
+        let error = world.client.fetch(call).await.unwrap_err();
+        let code = error.code();
+        let is_known = ["fetch.offer", "payer.no_quote"].contains(&code)
+            || code.starts_with("policy.")
+            || code.starts_with("ledger.");
+        assert!(is_known, "{amount}: {code}");
+        assert_eq!(world.states().await, [], "{amount}");
+    }
+}
+
+/// What a server says to a payment that it has taken, or has not.
+type Answer = fn() -> Response;
+
+/// Row D08: whatever comes back, one request is one authorization, and only a plain word that it settled
+/// ends it.
+#[tokio::test]
+async fn d08_an_ambiguous_answer_is_never_a_second_authorization() {
+    let answers: [(&str, Answer); 7] = [
+        ("nothing of it", || "paid".into_response()),
+        ("500", || StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+        ("402 again", || (StatusCode::PAYMENT_REQUIRED, "{}").into_response()),
+        ("no base64", || ([("PAYMENT-RESPONSE", "%%%")], "x").into_response()),
+        ("a text for true", || {
+            with(json!({ "success": "true", "network": "eip155:84532", "transaction": "0x" }))
+        }),
+        ("pending", || {
+            with(
+                json!({ "success": false, "errorReason": "settlement_pending", "network": "eip155:84532", "transaction": "" }),
+            )
+        }),
+        ("failed", || {
+            with(
+                json!({ "success": false, "errorReason": "invalid_transaction_state", "network": "eip155:84532", "transaction": "" }),
+            )
+        }),
+    ];
+    for (what, answer) in answers {
+        let world = world::build().await;
+        let shown = Arc::new(AtomicU32::new(0));
+        let seen = shown.clone();
+        let url = serve(move |headers, own| match headers.get("payment-signature") {
+            None => ask(&offer(&own, |_| ())),
+            Some(_) => {
+                seen.fetch_add(1, Ordering::SeqCst);
+                answer()
+            }
+        });
+        let request = Some(RequestId::new(1_800_000_000_000, [6; 10]));
+        let call = HttpCall { request, ..get_call(&format!("{}/a", url.await)) };
+        world.client.fetch(call.clone()).await.unwrap();
+        assert_eq!(world.states().await, [HoldState::Unknown], "{what}");
+        assert_eq!(shown.load(Ordering::SeqCst), 1, "{what}");
+    }
+}
+
+fn with(said: Value) -> Response {
+    ([("PAYMENT-RESPONSE", encode_text(&said))], "paid").into_response()
+}
