@@ -16,7 +16,7 @@ pub use chain::{
 pub use payer::{NodePlan, PayerNode};
 pub use provider::{PayTo, Provider, ProviderPlan};
 pub use purse::{LocalPurse, PursePlan};
-pub use till::{Till, TillPlan};
+pub use till::{RouteTillPlan, Till, TillPlan};
 
 use crate::domain::fault::{Class, Fault};
 use crate::domain::ledger::Rejection;

@@ -1,4 +1,4 @@
-//! A till: who is paid for one method of a service, with a ledger of its own.
+//! A till: who is paid for a method of a gRPC service, or for routes over HTTP, with a ledger of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,20 +7,23 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use tokio::task::JoinHandle;
 
-use crate::domain::asset::AssetRegistry;
+use crate::domain::asset::{Asset, AssetRegistry};
 use crate::domain::commitment::{Scheme, TransferMethod};
 use crate::domain::id::Name;
 use crate::domain::ledger::{Bounds, Command};
 use crate::domain::money::Money;
 use crate::domain::quote::PayBy;
 use crate::edge::grpc::layer::PaidMethod;
+use crate::edge::http::layer::PaidRoutes;
+use crate::edge::http::sell::PaidDoor;
 use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalServiceSigner, SigningKey};
 use crate::node::payer::end;
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::clock::Clock;
+use crate::ports::engine::Engine;
 use crate::ports::rail::{Evidence, Settler};
-use crate::runtime::payee::{Parts, Payee};
+use crate::runtime::payee::{Offering, Parts, Payee};
 use crate::runtime::treasury::{Settings, Treasury};
 
 /// What a till is opened with.
@@ -49,9 +52,46 @@ pub struct TillPlan {
     pub clock: Arc<dyn Clock>,
 }
 
+/// What a till for routes over HTTP is opened with.
+pub struct RouteTillPlan {
+    /// The journal's file.
+    pub ledger: PathBuf,
+    /// Who sells.
+    pub provider: Name,
+    /// What is sold.
+    pub routes: Arc<PaidRoutes>,
+    /// In what it is paid.
+    pub asset: Asset,
+    /// Who is paid, and signs offers and receipts.
+    pub key: SigningKey,
+    /// What may be paid with.
+    pub assets: AssetRegistry,
+    /// Settles.
+    pub settler: Arc<dyn Settler>,
+    /// Bears witness.
+    pub evidence: Arc<dyn Evidence>,
+    /// The hash of the rail's first block.
+    pub genesis: B256,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What every till needs.
+struct Common {
+    ledger: PathBuf,
+    key: SigningKey,
+    assets: AssetRegistry,
+    settler: Arc<dyn Settler>,
+    evidence: Arc<dyn Evidence>,
+    genesis: B256,
+    clock: Arc<dyn Clock>,
+}
+
 /// An open till.
 pub struct Till {
     payee: Payee,
+    signer: Arc<LocalServiceSigner>,
+    clock: Arc<dyn Clock>,
     store: Store,
     reconciling: JoinHandle<()>,
     writer: JoinHandle<()>,
@@ -67,11 +107,42 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 const SNAPSHOT_EVERY: u64 = 100_000;
 
 impl Till {
-    /// Opens a till: reads its ledger, and resolves what a crash left open.
+    /// Opens a till for a method: reads its ledger, and resolves what a crash left open.
     ///
     /// # Errors
     /// [`StartError`], and then nothing is sold.
     pub async fn open(plan: TillPlan) -> Result<Self, StartError> {
+        let pay_by = exact(plan.price.asset, &plan.key);
+        let price = plan.price.amount;
+        let offering = plan.method.offering(plan.provider, &plan.authority, price, vec![pay_by]);
+        let TillPlan { ledger, key, assets, settler, evidence, genesis, clock, .. } = plan;
+        let common = Common { ledger, key, assets, settler, evidence, genesis, clock };
+        Self::open_with(common, offering, plan.method).await
+    }
+
+    /// Opens a till for routes over HTTP, in the same way.
+    ///
+    /// # Errors
+    /// [`StartError`], and then nothing is sold.
+    pub async fn open_routes(plan: RouteTillPlan) -> Result<Self, StartError> {
+        let offering = plan.routes.offering(plan.provider, vec![exact(plan.asset, &plan.key)]);
+        let RouteTillPlan { ledger, key, assets, settler, evidence, genesis, clock, .. } = plan;
+        let common = Common { ledger, key, assets, settler, evidence, genesis, clock };
+        Self::open_with(common, offering, plan.routes).await
+    }
+
+    /// The door at which its routes are sold.
+    pub fn door(&self) -> PaidDoor {
+        let payee = self.payee();
+        let resource = payee.offering().resource.clone();
+        PaidDoor::new(payee, &resource).signing(self.signer.clone(), Arc::clone(&self.clock))
+    }
+
+    async fn open_with(
+        plan: Common,
+        offering: Offering,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Self, StartError> {
         let store = Store::open(&plan.ledger, Options::default())?;
         let settings = Settings {
             bounds: Bounds::default(),
@@ -83,21 +154,14 @@ impl Till {
         let writer = tokio::spawn(task.run());
         let (network, genesis) = (plan.settler.network(), plan.genesis);
         unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
-        let pay_by = PayBy {
-            scheme: Scheme::Exact,
-            method: TransferMethod::Eip3009,
-            asset: plan.price.asset,
-            pay_to: plan.key.address(),
-            timeout_s: TIMEOUT_S,
-        };
-        let price = plan.price.amount;
-        let offering = plan.method.offering(plan.provider, &plan.authority, price, vec![pay_by]);
+        let signer = Arc::new(LocalServiceSigner::new(plan.key));
+        let clock = Arc::clone(&plan.clock);
         let parts = Parts {
             treasury,
-            engine: plan.method,
+            engine,
             settler: plan.settler,
             evidence: Some(plan.evidence),
-            signer: Arc::new(LocalServiceSigner::new(plan.key)),
+            signer: signer.clone(),
             archive: Arc::new(store.clone()),
             clock: plan.clock,
         };
@@ -109,7 +173,7 @@ impl Till {
                 tracing::error!(%refused, "reconciliation stopped");
             }
         });
-        Ok(Self { payee, store, reconciling, writer })
+        Ok(Self { payee, signer, clock, store, reconciling, writer })
     }
 
     /// Who is paid: what a layer hands the method's calls to.
@@ -127,5 +191,16 @@ impl Till {
         drop(self.payee);
         end(self.writer).await;
         ended
+    }
+}
+
+/// Payment call by call, by EIP-3009.
+fn exact(asset: Asset, key: &SigningKey) -> PayBy {
+    PayBy {
+        scheme: Scheme::Exact,
+        method: TransferMethod::Eip3009,
+        asset,
+        pay_to: key.address(),
+        timeout_s: TIMEOUT_S,
     }
 }
