@@ -10,6 +10,7 @@ use bursar::domain::id::{Name, PaymentId};
 use bursar::domain::ledger::agent::Scope;
 
 use super::bench::Mode;
+use super::channels::ChannelsCommand;
 use super::fetch::FetchArgs;
 
 /// A payment runtime for AI agents: budgets that cannot be passed.
@@ -78,6 +79,12 @@ pub enum Command {
     Usage(UsageArgs),
     /// Show what settling is expected to take and to cost, and what was measured.
     Networks(NetworksArgs),
+    /// Show what lies in channels, or have it back.
+    Channels {
+        /// What to do; without a word the channels are shown.
+        #[command(subcommand)]
+        command: Option<ChannelsCommand>,
+    },
     /// Say why a payment was allowed or refused, with the numbers of that instant.
     Why {
         /// Which: `pay_` and 32 digits.

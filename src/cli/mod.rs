@@ -4,6 +4,7 @@
 mod agent;
 mod args;
 mod bench;
+mod channels;
 mod check;
 mod client;
 mod config;
@@ -55,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Payments(command) => payments::run(&args, command, &output),
         Command::Networks(command) => networks::run(&args, command, &output),
         Command::Usage(command) => usage::run(&args, command, &output),
+        Command::Channels { command } => channels::run(&args, command.as_ref(), &output),
         Command::Why { payment } => show::why(&args, *payment, &output),
         Command::Pause { scope, reason } => scope::pause(&args, scope, reason, &output),
         Command::Resume { scope } => scope::resume(&args, scope, &output),

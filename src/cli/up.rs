@@ -25,7 +25,9 @@ use bursar::edge::grpc::{
 use bursar::edge::journal::{Options, Page, PaymentFilter, Views};
 use bursar::edge::keys::{NodeSecrets, SigningKey};
 use bursar::edge::tls::{self, Speaks};
-use bursar::node::{NodePlan, PayerNode, RailPlan, SandboxChain, StartError, connect_rail};
+use bursar::node::{
+    NodePlan, PayerNode, RailPlan, SandboxChain, StartError, connect_rail, withdrawals,
+};
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::rail::Evidence;
@@ -107,8 +109,7 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
 
 async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Result<Exit, Failure> {
     let signals = Signals::catch()?;
-    let metrics = telemetry::listen(&config).await?;
-    let listeners = listeners(&config).await?;
+    let (metrics, listeners) = (telemetry::listen(&config).await?, listeners(&config).await?);
     let mut keyring = Keyring::open(&config)?;
     let wallets = keyring.wallets()?;
     let mut made = keyring.made;
@@ -128,7 +129,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
         funded: chains.funded.clone(),
         made,
     };
-    let serves_directory = config.directory.serve || chains.sandbox.is_some();
+    let (session, ways_clock) = (secrets.nonce.session_key(), Arc::clone(&clock));
     let plan = NodePlan {
         ledger: config.ledger.path.clone(),
         journal: Options {
@@ -143,7 +144,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
         policy: config.policy.clone(),
         rails: chains.rails.clone(),
         directory,
-        registry: serves_directory.then_some(registry),
+        registry: (config.directory.serve || chains.sandbox.is_some()).then_some(registry),
         connector: Arc::new(GrpcConnector::new(reach(&config, false)?)),
         listeners,
         operator_token: secrets.operator.hash(),
@@ -155,6 +156,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
         entropy: Arc::new(SystemEntropy),
     };
     let node = PayerNode::start(plan).await.map_err(|error| Failure::of(&error))?;
+    chains.let_out(&node, &session, &ways_clock);
     let metrics = metrics.map(|listener| telemetry::serve(listener, &node));
     ready.endpoints.clone_from(&node.endpoints);
     ready.metrics = metrics.as_ref().map(telemetry::Metrics::url);
@@ -232,6 +234,7 @@ fn has_open_holds(ledger: &Path) -> Result<bool, Failure> {
 struct Chains {
     sandbox: Option<SandboxChain>,
     rails: Vec<(Arc<dyn Evidence>, B256)>,
+    evms: Vec<Arc<evm::Evm>>,
     funded: Vec<Name>,
 }
 
@@ -241,7 +244,7 @@ impl Chains {
         wallets: &[(Name, SigningKey)],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let mut chains = Self { sandbox: None, rails: Vec::new(), funded: Vec::new() };
+        let mut chains = Self { sandbox: None, rails: vec![], evms: vec![], funded: vec![] };
         for network in config.networks.values() {
             let plan = match network {
                 NetworkSettings::Sandbox { rpc: Some(_), .. } | NetworkSettings::Evm(_) => {
@@ -267,9 +270,19 @@ impl Chains {
             let connected = connect_rail(&plan, None, Arc::clone(&clock)).await;
             let (evm, _) = connected.map_err(|error| Failure::of(&error))?;
             let genesis = evm.genesis();
+            chains.evms.push(Arc::clone(&evm));
             chains.rails.push((evm, genesis));
         }
         Ok(chains)
+    }
+
+    /// Lets the node withdraw from its channels without their payees: the session key asks, and the money
+    /// goes to the wallet, whose own key stays cold. Its account needs gas only then.
+    fn let_out(&self, node: &PayerNode, session: &SigningKey, clock: &Arc<dyn Clock>) {
+        for evm in &self.evms {
+            let way = withdrawals(evm, session, Arc::clone(clock));
+            node.payer.withdraw_by(Evidence::network(evm.as_ref()), way);
+        }
     }
 
     /// How the sandbox gives money, where there is one.

@@ -95,8 +95,15 @@ pub struct PayerNode {
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), ServeError>>,
     reconciling: JoinHandle<()>,
+    ending: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
+
+/// How long a channel may lie unused before what is left in it is had back.
+const CHANNEL_IDLE_MAX: Duration = Duration::from_secs(3600);
+
+/// How often such channels are looked for.
+const CHANNELS_EVERY: Duration = Duration::from_secs(60);
 
 /// How long the server waits for running calls at the end.
 const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -183,6 +190,7 @@ impl PayerNode {
                 tracing::error!(%refused, "reconciliation stopped");
             }
         });
+        let ending = tokio::spawn(end_channels(payer.clone(), Arc::clone(&plan.clock)));
         Ok(Self {
             treasury,
             payer,
@@ -194,6 +202,7 @@ impl PayerNode {
             stop,
             server,
             reconciling,
+            ending,
             writer,
         })
     }
@@ -232,6 +241,7 @@ impl PayerNode {
         })
         .await
         .is_ok();
+        end(self.ending).await;
         end(self.reconciling).await;
         let _ = self.reconciler.round().await;
         let _ = self.store.catch_up().await;
@@ -257,6 +267,17 @@ fn web(
         reach: Reach::Loopback,
     };
     OpenAi { payer, treasury, clock }.router().merge(fetch.router())
+}
+
+/// Ends unused channels, for as long as the node runs.
+async fn end_channels(payer: Payer, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now().after(CHANNELS_EVERY)).await;
+        if let Err(refused) = payer.end_idle_channels(CHANNEL_IDLE_MAX).await {
+            tracing::error!(%refused, "channels are ended no more");
+            return;
+        }
+    }
 }
 
 /// The keeper of channels, where the plan has one.

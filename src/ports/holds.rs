@@ -28,6 +28,9 @@ pub enum NotSignable {
     /// The channel's role, or everything, is paused.
     #[error("signing is paused for the channel {0}")]
     ChannelPaused(ChannelId),
+    /// No such channel of ours has anything left.
+    #[error("no channel {0} to sign for")]
+    NoChannel(ChannelId),
     /// No deposit is held for this channel.
     #[error("no deposit is held for the channel {0}")]
     NoDeposit(ChannelId),
@@ -41,13 +44,16 @@ impl Fault for NotSignable {
             Self::Paused(_) => "signer.paused",
             Self::Stopped => "signer.treasury_stopped",
             Self::NoDeposit(_) => "signer.no_deposit",
+            Self::NoChannel(_) => "signer.no_channel",
             Self::ChannelPaused(_) => "signer.channel_paused",
         }
     }
 
     fn class(&self) -> Class {
         match self {
-            Self::NoHold(_) | Self::Ended(_) | Self::NoDeposit(_) => Class::Final,
+            Self::NoHold(_) | Self::Ended(_) | Self::NoDeposit(_) | Self::NoChannel(_) => {
+                Class::Final
+            }
             Self::Paused(_) | Self::ChannelPaused(_) | Self::Stopped => Class::Later,
         }
     }
@@ -115,6 +121,12 @@ pub trait Holds: Send + Sync {
     /// # Errors
     /// [`NotSignable`], and then nothing may be signed.
     async fn release_voucher(&self, payment: PaymentId) -> Result<ReleasedVoucher, NotSignable>;
+
+    /// What was charged of `channel` in all: a voucher of that sum lets nobody draw more.
+    ///
+    /// # Errors
+    /// [`NotSignable`], and then nothing may be signed.
+    async fn release_charged(&self, channel: ChannelId) -> Result<ReleasedVoucher, NotSignable>;
 
     /// The deposit to sign for `channel`.
     ///

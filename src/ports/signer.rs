@@ -105,6 +105,13 @@ pub trait ChannelSigner: Send + Sync {
     /// [`SignerError`], and then nothing was signed.
     async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError>;
 
+    /// A voucher for what was charged of `channel` and no more: it asks how the channel stands, or for
+    /// what is left of it. Deterministic: the same again.
+    ///
+    /// # Errors
+    /// [`SignerError`], and then nothing was signed.
+    async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError>;
+
     /// The deposit that is held for `channel`. Deterministic: the same again.
     ///
     /// # Errors
@@ -180,6 +187,13 @@ impl ChannelSigner for SeededSigner {
     async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
         let released = self.holds.release_voucher(payment).await?;
         let channel = released.ceiling.channel;
+        let token = self.tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
+        let digest = voucher_digest(token.batch_separator(), &released.ceiling);
+        Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))
+    }
+
+    async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError> {
+        let released = self.holds.release_charged(channel).await?;
         let token = self.tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
         let digest = voucher_digest(token.batch_separator(), &released.ceiling);
         Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))

@@ -18,10 +18,12 @@ use bursar::domain::x402::batch::typed::id_of;
 use bursar::domain::x402::batch::word;
 use bursar::domain::x402::payload::voucher_payload;
 use bursar::domain::x402::wire::{PaymentRequired, PaymentRequirements};
+use bursar::edge::keys::SigningKey;
 use bursar::node::sandbox_assets;
 use bursar::ports::paid_service::{Answer, PaidCall, PaidService, Piece, ServiceError};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use serde_json::{Map, Value};
 
 use crate::market::{Market, POLICY, PRICE, Shop, channel_scheme, echo, name, usdc};
 
@@ -81,6 +83,14 @@ async fn f01_as_many_of_a_hundred_calls_at_once_are_paid_by_channel_as_fit_under
         answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| &error.reason);
     assert!(refused.clone().all(|reason| reason == "LEDGER_OVER_BUDGET"), "{refused:?}");
     assert_eq!(paid, FIT, "not one more, and not one less");
+    let opened = market.node().treasury.read(|ledger| {
+        let funded = ledger.channels().filter(|it| !it.reach().is_zero());
+        funded.count() as u64
+    });
+    assert!(
+        opened.await.unwrap() <= FIT,
+        "what no budget has room for puts nothing into a channel"
+    );
     assert_eq!(charged(&market).await, u128::from(FIT) * PRICE);
     claim_all(&market).await;
     assert_eq!(market.earned_on_chain().await, u128::from(FIT) * PRICE);
@@ -167,11 +177,11 @@ async fn what_was_not_charged_comes_back_and_the_wallet_has_all_but_what_it_spen
 
 /// A payer that keeps no rules: it says whatever it is told to say.
 pub struct Stranger {
-    key: PrivateKeySigner,
+    pub key: PrivateKeySigner,
     pub terms: ChannelTerms,
 }
 
-fn stranger_key() -> PrivateKeySigner {
+pub fn stranger_key() -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256("bursar behaviour test stranger")).unwrap()
 }
 
@@ -199,8 +209,12 @@ impl Stranger {
     }
 
     pub fn deposit(&self, amount: u128) -> DepositWord {
+        self.deposit_by(amount, 2)
+    }
+
+    fn deposit_by(&self, amount: u128, salt: u8) -> DepositWord {
         let channel = id_of(&self.terms);
-        let salt = B256::repeat_byte(2);
+        let salt = B256::repeat_byte(salt);
         let now_s = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let deposit = Deposit {
             amount: Amount::new(amount),
@@ -220,19 +234,32 @@ impl Stranger {
     }
 
     /// Calls with a voucher for `amount`, signed as `signed` says.
-    async fn call(
+    pub async fn call(
+        &self,
+        market: &Market,
+        body: &str,
+        word: (Ceiling, Signature),
+        deposit: Option<DepositWord>,
+    ) -> Result<(), String> {
+        self.call_with(market, body, word, deposit, |payload| payload).await
+    }
+
+    /// The same, with a payload that was changed by hand.
+    pub async fn call_with(
         &self,
         market: &Market,
         body: &str,
         (ceiling, signature): (Ceiling, Signature),
         deposit: Option<DepositWord>,
+        change: impl FnOnce(Map<String, Value>) -> Map<String, Value>,
     ) -> Result<(), String> {
         let payee = &market.provider.as_ref().unwrap().payee;
         let offer = offer(market, body).await;
         let accepted = by_channel(&offer);
-        let payload = word::payload(&self.terms, &ceiling, &signature, deposit.as_ref());
+        let payload = change(word::payload(&self.terms, &ceiling, &signature, deposit.as_ref()));
         let payment = bursar::domain::id::PaymentId::from_bytes([7; 16]);
-        let payment = voucher_payload(offer.resource.clone(), accepted, payload, None, payment);
+        let payment =
+            voucher_payload(offer.resource.clone(), accepted, payload, None, Some(payment));
         match payee.infer(PaidCall { payment: Some(payment), ..call(body) }).await {
             Ok(answer) => finish(answer).await,
             Err(ServiceError::PaymentRequired(offer)) => Err(offer.error.unwrap_or_default()),
@@ -289,7 +316,27 @@ async fn finish(mut answer: Answer) -> Result<(), String> {
     Err("broke off".to_owned())
 }
 
-const PREFIX: &str = "invalid_batch_settlement_evm_";
+pub const PREFIX: &str = "invalid_batch_settlement_evm_";
+
+/// Once such a voucher was told that the payee is unavailable, which reads as if nothing was charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn e02_a_voucher_whose_answer_is_kept_no_more_is_told_how_its_channel_stands() {
+    let mut market = open().await;
+    let stranger = Stranger::new(&market).await;
+    let first = stranger.voucher(PRICE);
+    let deposit = stranger.deposit(10 * PRICE);
+    stranger.call(&market, "one", first, Some(deposit)).await.unwrap();
+    assert_eq!(stranger.call(&market, "one", first, None).await, Ok(()), "it is kept");
+    market.provider.take().unwrap().drain(Duration::from_secs(20)).await;
+    let file = rusqlite::Connection::open(market.folder().join("provider.db")).unwrap();
+    assert_eq!(file.execute("DELETE FROM answers", []).unwrap(), 1);
+    drop(file);
+    market.start_provider().await;
+    let again = stranger.call(&market, "one", first, None).await;
+    assert_eq!(again, Err(format!("{PREFIX}cumulative_amount_mismatch")));
+    assert_eq!(charged(&market).await, PRICE);
+    assert_eq!(market.engine.served.load(Ordering::SeqCst), 1);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e01_to_e06_a_word_that_is_not_right_is_refused_by_its_code_and_nothing_is_served() {
@@ -367,4 +414,48 @@ async fn e07_one_call_at_a_time_is_served_on_a_channel() {
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
     assert_eq!(charged(&market).await, 2 * PRICE);
     assert_eq!(market.engine.served.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e15_a_payer_that_withdraws_and_keeps_buying_is_claimed_at_once_and_served_no_more() {
+    let market = open().await;
+    let stranger = Stranger::new(&market).await;
+    let deposit = stranger.deposit(10 * PRICE);
+    stranger.call(&market, "one", stranger.voucher(PRICE), Some(deposit)).await.unwrap();
+    let key = SigningKey::from_bytes(&stranger.key.to_bytes()).unwrap();
+    let way = crate::channel_ends::way_out(&market, &key).await;
+    way.begin(&stranger.terms).await.unwrap();
+    // It is served until it is seen; then what is owed is claimed, long before the delay is over.
+    let payee = &market.provider.as_ref().unwrap().payee;
+    while market.earned_on_chain().await == 0 {
+        payee.claim_round(false).await.unwrap();
+    }
+    let after = stranger.call(&market, "two", stranger.voucher(2 * PRICE), None).await;
+    assert_eq!(after, Err(format!("{PREFIX}cumulative_exceeds_balance")));
+    market.pass(901).await;
+    way.finish(&stranger.terms).await.unwrap();
+    let lost = market
+        .provider
+        .as_ref()
+        .unwrap()
+        .treasury
+        .read(|ledger| ledger.tabs().map(|tab| tab.lost.get()).sum::<u128>());
+    assert_eq!((market.earned_on_chain().await, lost.await.unwrap()), (PRICE, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e20_a_channel_that_was_drained_and_filled_again_goes_on_where_it_was() {
+    let market = open().await;
+    let stranger = Stranger::new(&market).await;
+    let deposit = stranger.deposit(10 * PRICE);
+    stranger.call(&market, "one", stranger.voucher(PRICE), Some(deposit)).await.unwrap();
+    let payee = &market.provider.as_ref().unwrap().payee;
+    assert_eq!(payee.give_back_idle(Duration::ZERO).await.unwrap(), 1);
+    let again = stranger.deposit_by(5 * PRICE, 3);
+    let mismatch = Err(format!("{PREFIX}cumulative_amount_mismatch"));
+    let from_nothing = stranger.call(&market, "two", stranger.voucher(PRICE), Some(again)).await;
+    assert_eq!(from_nothing, mismatch, "its former life counts");
+    stranger.call(&market, "two", stranger.voucher(2 * PRICE), Some(again)).await.unwrap();
+    claim_all(&market).await;
+    assert_eq!(market.earned_on_chain().await, 2 * PRICE);
 }

@@ -11,8 +11,12 @@
 
 mod bypass;
 mod chain;
+mod channel_doubts;
+mod channel_ends;
 mod channel_rail;
 mod channel_relay;
+mod channel_strangers;
+mod channel_threats;
 mod channels;
 mod choosing;
 mod command_line;

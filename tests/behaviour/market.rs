@@ -425,6 +425,14 @@ impl Market {
         AgentClient::connect(self.node().endpoint(), &self.tokens[agent]).await.unwrap()
     }
 
+    pub async fn stop_node(&mut self) {
+        self.node.take().unwrap().drain(Duration::from_secs(20)).await;
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Ends the node as a clean stop does, and starts it again from its journal.
     pub async fn restart_node(&mut self, text: &str) {
         self.node.take().unwrap().drain(Duration::from_secs(20)).await;

@@ -8,7 +8,7 @@ use bursar::domain::channel::ChannelId;
 use bursar::domain::commitment::Scheme;
 use bursar::domain::id::{AgentId, PaymentId, WalletId};
 use bursar::domain::ledger::audit::Audit;
-use bursar::domain::ledger::channel::{Channel, ChannelEvent, ChannelState};
+use bursar::domain::ledger::channel::{Channel, ChannelState};
 use bursar::domain::ledger::event::Event;
 use bursar::domain::ledger::hold::HoldState;
 use bursar::domain::ledger::wallet::Wallet;
@@ -256,7 +256,7 @@ impl Refold {
                 for turn in event.turns().iter().filter(|turn| !turn.taken.is_zero()) {
                     self.paid(turn.payment, "batch-settlement");
                 }
-                if let ChannelEvent::Drawn(drawn) = event {
+                if let Some(drawn) = event.drawn() {
                     self.agents.insert(drawn.held.payment, drawn.held.agent);
                 }
             }

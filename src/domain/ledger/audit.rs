@@ -102,7 +102,13 @@ impl Audit {
                 self.take(drawn.held.commitment.asset, drawn.taken);
                 self.place(at, &drawn.held);
             }
-            ChannelEvent::Charged { taken, .. } => self.take(taken.asset, taken.amount),
+            ChannelEvent::Funded(funded) => {
+                self.take(funded.money.asset, funded.drawn.taken);
+                self.place(at, &funded.drawn.held);
+            }
+            ChannelEvent::Charged { taken, .. } | ChannelEvent::Resynced { taken, .. } => {
+                self.take(taken.asset, taken.amount);
+            }
             ChannelEvent::Seen(seen) => {
                 self.take(seen.taken.asset, seen.taken.amount);
                 self.untake(&seen.unclaimed);

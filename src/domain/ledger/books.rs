@@ -166,7 +166,12 @@ fn channel_pairs(event: &ChannelEvent) -> [Option<Posting>; 3] {
         ChannelEvent::Drawn(drawn) => {
             [token(Channel, External, drawn.held.commitment.asset, drawn.taken), None, None]
         }
-        ChannelEvent::Charged { taken, .. } => {
+        ChannelEvent::Funded(funded) => {
+            let (money, taken) = (&funded.money, funded.drawn.taken);
+            let set_aside = token(Wallet, Escrow, money.asset, money.amount);
+            [set_aside, token(Channel, External, money.asset, taken), None]
+        }
+        ChannelEvent::Charged { taken, .. } | ChannelEvent::Resynced { taken, .. } => {
             [token(Channel, External, taken.asset, taken.amount), None, None]
         }
         ChannelEvent::Seen(seen) => [

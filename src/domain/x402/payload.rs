@@ -102,10 +102,7 @@ pub fn payment_payload(
         }
         _ => extensions,
     };
-    let extensions = match payment {
-        Some(payment) => Some(identifier::with_payment(extensions.unwrap_or_default(), payment)),
-        None => extensions,
-    };
+    let extensions = named(extensions, payment);
     PaymentPayload { x402_version: X402_VERSION, resource, accepted, payload, extensions }
 }
 
@@ -116,14 +113,21 @@ pub fn voucher_payload(
     accepted: PaymentRequirements,
     payload: Map<String, Value>,
     extensions: Option<Map<String, Value>>,
-    payment: PaymentId,
+    payment: Option<PaymentId>,
 ) -> PaymentPayload {
-    PaymentPayload {
-        x402_version: X402_VERSION,
-        resource: Some(resource),
-        accepted,
-        payload,
-        extensions: Some(identifier::with_payment(extensions.unwrap_or_default(), payment)),
+    let extensions = named(extensions, payment);
+    let resource = Some(resource);
+    PaymentPayload { x402_version: X402_VERSION, resource, accepted, payload, extensions }
+}
+
+/// The extensions with the payment's name, where it has one.
+fn named(
+    extensions: Option<Map<String, Value>>,
+    payment: Option<PaymentId>,
+) -> Option<Map<String, Value>> {
+    match payment {
+        Some(payment) => Some(identifier::with_payment(extensions.unwrap_or_default(), payment)),
+        None => extensions,
     }
 }
 

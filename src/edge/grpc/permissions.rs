@@ -20,7 +20,7 @@ pub enum May {
 }
 
 /// Every method and who may call it.
-const TABLE: [(&str, May); 25] = [
+const TABLE: [(&str, May); 27] = [
     ("/bursar.v1.InferenceService/Quote", May::Anybody),
     ("/bursar.v1.InferenceService/Infer", May::Anybody),
     ("/bursar.v1.InferenceService/InferStream", May::Anybody),
@@ -45,6 +45,8 @@ const TABLE: [(&str, May); 25] = [
     ("/bursar.v1.OperatorService/Resume", May::Operator),
     ("/bursar.v1.OperatorService/ApplyPolicy", May::Operator),
     ("/bursar.v1.OperatorService/GetPolicy", May::Operator),
+    ("/bursar.v1.OperatorService/ListChannels", May::Operator),
+    ("/bursar.v1.OperatorService/CloseChannel", May::Operator),
     ("/bursar.v1.OperatorService/FundSandbox", May::Operator),
 ];
 

@@ -111,6 +111,14 @@ impl ChannelSigner for LocalSigner {
         Ok((released.ceiling, self.session.sign(digest)))
     }
 
+    async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError> {
+        let released = self.holds.release_charged(channel).await?;
+        let tokens = self.tokens.read().expect("no holder of the domains panics");
+        let token = tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
+        let digest = voucher_digest(token.batch_separator(), &released.ceiling);
+        Ok((released.ceiling, self.session.sign(digest)))
+    }
+
     async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError> {
         let released = self.holds.release_deposit(channel).await?;
         let (opened, deposit) = (&released.opened, &released.deposit);

@@ -264,6 +264,10 @@ impl Holds for Durable {
         Err(NotSignable::NoHold(payment))
     }
 
+    async fn release_charged(&self, channel: ChannelId) -> Result<ReleasedVoucher, NotSignable> {
+        Err(NotSignable::NoChannel(channel))
+    }
+
     async fn release_deposit(&self, channel: ChannelId) -> Result<ReleasedDeposit, NotSignable> {
         Err(NotSignable::NoDeposit(channel))
     }

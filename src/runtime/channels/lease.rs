@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use alloy::primitives::Signature;
 
-use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms, Deposit};
+use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::channel::{ChannelCommand, Charge, DrawAsk, Frozen, Opened};
+use crate::domain::ledger::channel::{
+    ChannelCommand, ChannelEvent, Charge, DrawAsk, Frozen, Fund, Opened,
+};
 use crate::domain::ledger::command::HoldAsk;
-use crate::domain::ledger::{Command, Rejection};
+use crate::domain::ledger::{Command, Event, Rejection};
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
-use crate::domain::x402::batch::check::nonce_of;
 use crate::domain::x402::batch::read::DepositWord;
 use crate::domain::x402::batch::typed::id_of;
 use crate::ports::holds::NotSignable;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Keeper, POOL_MAX, PoolKey, Slot};
+use crate::runtime::channels::sizing::Funding;
+use crate::runtime::channels::{Doubted, Keeper, POOL_MAX, PoolKey, STALE, Slot, UNKNOWN, is_open};
 use crate::runtime::treasury::{Done, Refused};
 
 /// Why no channel was lent.
@@ -30,9 +32,6 @@ pub enum NotLent {
     /// The ledger says no: to a channel, or to the deposit that it needs.
     #[error("{0}")]
     Refused(Box<Refused>),
-    /// The deposit was not signed.
-    #[error(transparent)]
-    NotSigned(#[from] SignerError),
 }
 
 impl Fault for NotLent {
@@ -40,7 +39,6 @@ impl Fault for NotLent {
         match self {
             Self::Busy => "channels.busy",
             Self::Refused(refused) => refused.code(),
-            Self::NotSigned(error) => error.code(),
         }
     }
 
@@ -48,7 +46,6 @@ impl Fault for NotLent {
         match self {
             Self::Busy => Class::Later,
             Self::Refused(refused) => refused.class(),
-            Self::NotSigned(error) => error.class(),
         }
     }
 }
@@ -72,58 +69,78 @@ pub struct Need {
     pub timeout_s: u64,
     /// The least that a deposit may be by the offer.
     pub deposit_min: Amount,
-    /// The policy that allowed it.
-    pub policy_version: u32,
+    /// What is done with a channel of which it is not known how it stands.
+    pub doubtful: Doubtful,
+}
+
+/// What is done with a channel of which it is not known how it stands.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Doubtful {
+    /// It is lent to ask its payee.
+    Ask,
+    /// Nobody can ask: one is lent as it stands here whose last charge the ledger knows. Were the ledger
+    /// an old copy, the payee would refuse the voucher, which says no more than one that it has already.
+    Trust,
+    /// It is left alone.
+    Skip,
+}
+
+/// What a call is lent.
+pub enum Lent {
+    /// A channel that can pay it, once it was drawn on.
+    Known(Lease),
+    /// A channel of which nobody here knows how it stands: to be found out, and given back.
+    Doubted(Doubted),
 }
 
 /// A channel that one call has. Given back by one of its endings; dropped without one, it is lent no
-/// more until the process starts again, because nobody knows what the call cost.
+/// more until the process starts again.
 pub struct Lease {
-    keeper: Keeper,
-    key: PoolKey,
+    pub(super) keeper: Keeper,
+    pub(super) key: PoolKey,
     /// The channel's name.
     pub channel: ChannelId,
     /// Its terms.
     pub terms: ChannelTerms,
     last: Option<Charge>,
-    room: Amount,
+    pub(super) room: Amount,
     /// What was signed before it and not charged.
-    exposed: Amount,
-    filling: bool,
-    fills_from: Timestamp,
+    pub(super) exposed: Amount,
+    pub(super) filling: bool,
+    pub(super) fills_from: Timestamp,
+    pub(super) doubts: u32,
+    /// What was held for this call.
+    drawn: Amount,
     /// Nothing more is signed for it.
     ended: bool,
-    /// What has to go with the call.
+    /// The call may have been charged already: its voucher is presented again.
+    again: bool,
+    funding: Option<Funding>,
+    /// What has to go with the call, once it was signed.
     pub deposit: Option<DepositWord>,
 }
 
 impl Keeper {
-    /// Lends a channel with room for `amount`; one that has to be opened or topped up first gets a
-    /// deposit, durably held and signed, that goes with the call.
+    /// Lends a channel with room for the call, or with a deposit that is held together with it. Where
+    /// none is free, one in doubt is lent first, to ask its payee how it stands.
     ///
     /// # Errors
     /// [`NotLent`].
-    pub async fn lend(&self, key: &PoolKey, need: &Need) -> Result<Lease, NotLent> {
+    pub async fn lend(&self, key: &PoolKey, need: &Need) -> Result<Lent, NotLent> {
         let until = self.clock.now().after(self.settings.wait_max);
-        let mut ended = 0;
         loop {
             let given_back = self.given_back.notified();
             match self.take(key, need) {
+                Some(lease) if lease.doubts > 0 && need.doubtful == Doubtful::Ask => {
+                    // The chain may have shown meanwhile that it has ended.
+                    if self.find(lease.channel).await?.is_some_and(|found| is_open(&found)) {
+                        return Ok(Lent::Doubted(Doubted::new(lease)));
+                    }
+                    lease.take_out();
+                }
                 Some(mut lease) => {
                     return match self.ready(&mut lease, need).await {
-                        Ok(()) => Ok(lease),
-                        Err(NotLent::Refused(refused)) if is_filling(&refused) => {
-                            lease.give_back_filling();
-                            continue;
-                        }
-                        Err(NotLent::Refused(refused))
-                            if has_ended(&refused) && ended < POOL_MAX =>
-                        {
-                            ended = usize::saturating_add(ended, 1);
-                            lease.ended = true;
-                            lease.give_back_unused();
-                            continue;
-                        }
+                        Ok(()) => Ok(Lent::Known(lease)),
                         Err(error) => {
                             lease.give_back_unused();
                             Err(error)
@@ -139,59 +156,91 @@ impl Keeper {
         }
     }
 
-    /// The very channel that a payment is drawn on already, to present its voucher again.
-    /// `room` is what lies above that voucher.
+    /// The very channel that a payment is drawn on already, to present its voucher again; nothing where
+    /// another call has it. `room` is what lies above that voucher, `filling` whether a deposit is on its
+    /// way.
     pub fn lend_again(
         &self,
         key: &PoolKey,
         (channel, terms): (ChannelId, ChannelTerms),
-        room: Amount,
-    ) -> Lease {
-        let (keeper, key) = (self.clone(), key.clone());
-        let (last, deposit, fills_from) = (None, None, Timestamp::ZERO);
-        let (exposed, filling, ended) = (Amount::ZERO, false, false);
+        (room, filling): (Amount, bool),
+    ) -> Option<Lease> {
+        let mut pools = self.pools.lock().expect("no holder of the pools panics");
+        let slot = pools.get_mut(key).and_then(|pool| pool.iter_mut().find(|it| it.id == channel));
+        if let Some(slot) = slot {
+            if slot.lent {
+                return None;
+            }
+            slot.lent = true;
+        }
+        let slot = Slot {
+            id: channel,
+            terms,
+            room,
+            last: None,
+            exposed: Amount::ZERO,
+            lent: true,
+            doubts: 0,
+            fills_from: Timestamp::ZERO,
+            used_at: self.clock.now(),
+            filling,
+        };
+        Some(Lease { again: true, ..self.lease(key, &slot) })
+    }
+
+    fn lease(&self, key: &PoolKey, slot: &Slot) -> Lease {
+        let Slot { id, terms, room, last, exposed, doubts, fills_from, filling, .. } = slot.clone();
         Lease {
-            keeper,
-            key,
-            channel,
+            keeper: self.clone(),
+            key: key.clone(),
+            channel: id,
             terms,
             last,
             room,
             exposed,
             filling,
             fills_from,
-            ended,
-            deposit,
+            doubts,
+            drawn: Amount::ZERO,
+            ended: false,
+            again: false,
+            funding: None,
+            deposit: None,
         }
     }
 
     /// A free channel with room, the one first that has most signed away and not charged: that is held,
-    /// and the next voucher covers it. Else one to top up; else a new one.
+    /// and the next voucher covers it. Else one in doubt; else one to top up; else a new one.
     fn take(&self, key: &PoolKey, need: &Need) -> Option<Lease> {
         let now = self.clock.now();
         let mut pools = self.pools.lock().expect("no holder of the pools panics");
         let pool = pools.entry(key.clone()).or_default();
-        let free = |slot: &Slot| !slot.lent;
-        let fits = |slot: &Slot| free(slot) && slot.room >= need.amount;
+        let trusted = if need.doubtful == Doubtful::Trust { STALE } else { 0 };
+        let known = |slot: &Slot| !slot.lent && slot.doubts <= trusted;
+        let rested = |slot: &Slot| slot.fills_from <= now;
+        let asks = need.doubtful == Doubtful::Ask;
+        let doubted = |slot: &Slot| asks && !slot.lent && slot.doubts > 0 && rested(slot);
+        let fits = |slot: &Slot| known(slot) && slot.room >= need.amount;
         let fitting = pool.iter().enumerate().filter(|(_, slot)| fits(slot));
         let place = fitting
             .max_by_key(|(place, slot)| (slot.exposed, Reverse(*place)))
             .map(|(place, _)| place)
-            .or_else(|| pool.iter().position(|slot| free(slot) && slot.fills_from <= now));
+            .or_else(|| pool.iter().position(doubted))
+            .or_else(|| pool.iter().position(|slot| known(slot) && rested(slot)));
         let place = match place {
             Some(place) => place,
             None if pool.len() < self.settings.pool_max.min(POOL_MAX) => {
                 let terms = self.new_terms(key, need.payment);
-                let (id, room) = (id_of(&terms), Amount::ZERO);
-                let fills_from = Timestamp::ZERO;
                 pool.push(Slot {
-                    id,
+                    id: id_of(&terms),
                     terms,
-                    room,
+                    room: Amount::ZERO,
                     last: None,
                     exposed: Amount::ZERO,
                     lent: false,
-                    fills_from,
+                    doubts: 0,
+                    fills_from: Timestamp::ZERO,
+                    used_at: now,
                     filling: false,
                 });
                 pool.len().saturating_sub(1)
@@ -200,24 +249,9 @@ impl Keeper {
         };
         let slot = pool.get_mut(place)?;
         slot.lent = true;
-        let (channel, terms, room, filling) = (slot.id, slot.terms, slot.room, slot.filling);
-        let exposed = slot.exposed;
-        let (last, fills_from, deposit) = (slot.last.take(), slot.fills_from, None);
-        let (keeper, key) = (self.clone(), key.clone());
-        let ended = false;
-        Some(Lease {
-            keeper,
-            key,
-            channel,
-            terms,
-            last,
-            room,
-            exposed,
-            filling,
-            fills_from,
-            ended,
-            deposit,
-        })
+        let lease = self.lease(key, slot);
+        slot.last = None;
+        Some(lease)
     }
 
     fn new_terms(&self, key: &PoolKey, payment: PaymentId) -> ChannelTerms {
@@ -232,65 +266,33 @@ impl Keeper {
         }
     }
 
-    /// Opens and tops up, where that is needed.
+    /// Makes a new channel known, and sizes the deposit that goes with the call, where one is needed.
     async fn ready(&self, lease: &mut Lease, need: &Need) -> Result<(), NotLent> {
-        let channel = lease.channel;
+        if lease.room >= need.amount {
+            return Ok(());
+        }
         let opened = Opened {
-            id: channel,
+            id: lease.channel,
             terms: lease.terms,
             wallet: lease.key.wallet,
             role: lease.key.role.clone(),
             provider: lease.key.provider.clone(),
         };
-        if lease.room >= need.amount {
-            if lease.filling {
-                lease.deposit = self.sign_again(channel).await?;
-            }
-            return Ok(());
-        }
         match self.tell(ChannelCommand::Open(Box::new(opened))).await {
             Ok(_) => {}
             Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => {}
             Err(refused) => return Err(refused.into()),
         }
-        let deposit = self.size(lease, need);
-        let (caps, policy_version) = (self.settings.caps, need.policy_version);
-        self.tell(ChannelCommand::Deposit { channel, deposit, caps, policy_version }).await?;
-        lease.filling = true;
-        lease.deposit = Some(self.signer.sign_deposit(channel).await?);
-        lease.room = lease.room.checked_add(deposit.amount).unwrap_or(lease.room);
+        lease.funding = Some(self.size(lease, need));
         Ok(())
     }
 
     /// The deposit that is on its way, if it is still: the chain may have shown it meanwhile.
-    async fn sign_again(&self, channel: ChannelId) -> Result<Option<DepositWord>, NotLent> {
+    async fn sign_again(&self, channel: ChannelId) -> Result<Option<DepositWord>, SignerError> {
         match self.signer.sign_deposit(channel).await {
             Ok(word) => Ok(Some(word)),
             Err(SignerError::NotSignable(NotSignable::NoDeposit(_))) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// For so many calls like this one, at least as much as the payee asks for.
-    fn size(&self, lease: &Lease, need: &Need) -> Deposit {
-        let Need { payment, amount, nano, timeout_s, .. } = *need;
-        let calls = self.settings.calls_a_deposit.max(1);
-        let wanted = amount.checked_mul(u128::from(calls)).unwrap_or(amount);
-        let amount_of = wanted.max(need.deposit_min);
-        // The same rate as the call's, rounded up.
-        let nano_of =
-            u128::from(nano.get()).saturating_mul(amount_of.get()).div_ceil(amount.get().max(1));
-        let salt = self.signer.salt(lease.key.wallet, payment);
-        Deposit {
-            amount: amount_of,
-            nano: Nano::new(u64::try_from(nano_of).unwrap_or(u64::MAX)),
-            nonce: nonce_of(lease.channel, salt),
-            salt,
-            valid_before_s: self
-                .clock
-                .now()
-                .as_secs()
-                .saturating_add(timeout_s.min(DEPOSIT_LIFE_MAX_S)),
+            Err(error) => Err(error),
         }
     }
 
@@ -302,7 +304,7 @@ impl Keeper {
         }
     }
 
-    async fn tell(&self, command: ChannelCommand) -> Result<Done, Refused> {
+    pub(super) async fn tell(&self, command: ChannelCommand) -> Result<Done, Refused> {
         self.treasury.execute(Command::Channel(command)).await
     }
 
@@ -316,7 +318,9 @@ impl Keeper {
             last,
             exposed: lease.exposed,
             lent: false,
+            doubts: lease.doubts,
             fills_from: lease.fills_from,
+            used_at: self.clock.now(),
             filling: *filling,
         };
         let mut pools = self.pools.lock().expect("no holder of the pools panics");
@@ -342,40 +346,44 @@ impl Keeper {
 /// How long a channel with a deposit on its way gets no other one.
 const FILLING: Duration = Duration::from_secs(2);
 
-/// Whether the ledger said that a deposit is on its way already.
-fn is_filling(refused: &Refused) -> bool {
-    matches!(refused.rejection(), Some(Rejection::ChannelBusy { .. }))
-}
-
-/// Whether the ledger said that the channel is drawn on no more.
-fn has_ended(refused: &Refused) -> bool {
-    matches!(refused.rejection(), Some(Rejection::ChannelFrozen { .. }))
-}
-
 /// Whether another channel may do where this one did not: the chain has shown that it has ended, or
-/// that less lies in it.
+/// that less lies in it; or a deposit is on its way into it, or its last charge is not known.
 pub fn is_unfit(refused: &Refused) -> bool {
-    has_ended(refused) || matches!(refused.rejection(), Some(Rejection::ChannelEmpty { .. }))
+    matches!(
+        refused.rejection(),
+        Some(
+            Rejection::ChannelFrozen { .. }
+                | Rejection::ChannelEmpty { .. }
+                | Rejection::ChannelBusy { .. }
+        )
+    )
 }
-
-/// How long a deposit may take to arrive at most, in seconds, whatever a payee asks for.
-const DEPOSIT_LIFE_MAX_S: u64 = 600;
 
 impl Lease {
-    /// Holds the call's worst case in its budgets, with what the channel's last call cost.
+    /// Holds the call's worst case in its budgets, with what the channel's last call cost, and with the
+    /// deposit that it needs: all of it, or nothing.
     ///
     /// # Errors
     /// [`Refused`]; after a rejection nothing changed.
     pub async fn draw(&mut self, ask: HoldAsk) -> Result<Done, Refused> {
         let (channel, last) = (self.channel, self.last);
         let amount = ask.commitment.amount_max;
-        let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last }));
+        let caps = self.keeper.settings.caps;
+        let fund = self.funding.take();
+        let fund = fund.map(|Funding { wanted, least }| Fund { deposit: wanted, least, caps });
+        let funds = fund.is_some();
+        let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last, fund }));
         let done = self.keeper.tell(draw).await;
         if let Err(refused) = &done {
-            self.learn(refused);
+            self.learn(refused, funds);
+            self.keeper.freeze_refused(channel, refused).await;
         }
         let done = done?;
-        self.last = None;
+        if let Event::Channel(ChannelEvent::Funded(funded)) = &done.event {
+            self.room = self.room.checked_add(funded.deposit.amount).unwrap_or(self.room);
+            self.filling = true;
+        }
+        (self.last, self.drawn) = (None, amount);
         self.room = self.room.checked_sub(amount).unwrap_or(Amount::ZERO);
         Ok(done)
     }
@@ -387,31 +395,61 @@ impl Lease {
     pub async fn extend(&mut self, ask: HoldAsk) -> Result<Done, Refused> {
         let (channel, last) = (self.channel, None);
         let amount = ask.commitment.amount_max;
-        let extend = ChannelCommand::Extend(Box::new(DrawAsk { ask, channel, last }));
+        let extend = DrawAsk { ask, channel, last, fund: None };
+        let extend = ChannelCommand::Extend(Box::new(extend));
         let done = self.keeper.tell(extend).await?;
+        self.drawn = self.drawn.checked_add(amount).unwrap_or(self.drawn);
         self.room = self.room.checked_sub(amount).unwrap_or(Amount::ZERO);
         Ok(done)
     }
 
     /// What a refusal says of the channel: the chain may have shown meanwhile that less lies there, or
     /// that it has ended.
-    fn learn(&mut self, refused: &Refused) {
+    fn learn(&mut self, refused: &Refused, funds: bool) {
         match refused.rejection() {
             Some(Rejection::ChannelEmpty { room, .. }) => {
                 self.room = *room;
                 self.filling = false;
             }
+            Some(Rejection::ChannelBusy { .. }) if funds => {
+                self.fills_from = self.keeper.clock.now().after(FILLING);
+            }
+            Some(Rejection::ChannelBusy { .. }) => self.doubts = self.doubts.max(UNKNOWN),
             Some(Rejection::ChannelFrozen { .. }) => self.ended = true,
             _ => {}
         }
     }
 
-    /// The voucher of a payment that was drawn.
+    /// The voucher of a payment that was drawn, with the deposit that goes with it in
+    /// [`Lease::deposit`].
     ///
     /// # Errors
-    /// [`SignerError`], and then nothing was signed.
-    pub async fn sign(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
+    /// [`SignerError`], and then no voucher was signed.
+    pub async fn sign(&mut self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
+        if self.filling {
+            self.deposit = self.keeper.sign_again(self.channel).await?;
+        }
         self.keeper.signer.sign_voucher(payment).await
+    }
+
+    /// Whether the call may have been charged before: its voucher is presented again.
+    pub const fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Ends it where nobody knows what the call cost: its payee is asked before it is lent again.
+    pub fn doubt(mut self) {
+        (self.doubts, self.exposed) = (UNKNOWN, self.exposed.max(self.drawn));
+        self.fills_from = Timestamp::ZERO;
+        self.put_back_doubted();
+    }
+
+    pub(super) fn put_back_doubted(self) {
+        self.keeper.put_back(&self, self.room, None);
+    }
+
+    pub(super) fn take_out(&self) {
+        self.keeper.take_out(&self.key, self.channel);
     }
 
     /// Ends it: the call cost so much of the `most` that was held for it. `served` says that the
@@ -422,6 +460,9 @@ impl Lease {
         self.exposed = signed.checked_sub(charge.amount).unwrap_or(Amount::ZERO);
         let room = self.room.checked_add(unused).unwrap_or(self.room);
         self.filling = self.filling && !served;
+        // Who refuses may know more of the channel than this ledger: it is not lent on trust again.
+        self.doubts = if served || self.doubts == 0 { 0 } else { UNKNOWN };
+        self.keeper.burned(&self.key, charge.amount);
         self.keeper.put_back(&self, room, Some(charge));
     }
 
@@ -432,11 +473,6 @@ impl Lease {
         } else {
             self.keeper.put_back(&self, self.room, self.last);
         }
-    }
-
-    fn give_back_filling(mut self) {
-        self.fills_from = self.keeper.clock.now().after(FILLING);
-        self.give_back_unused();
     }
 
     /// Ends it where the voucher was never signed.

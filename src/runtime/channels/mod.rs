@@ -2,10 +2,14 @@
 //!
 //! A channel carries one call at a time, so there is a pool of them for each wallet, role, provider and
 //! way to pay. What a call cost is remembered here until the channel's next call carries it into the
-//! ledger. It signs nothing that the ledger does not hold, and lends no channel whose last charge is
-//! not known.
+//! ledger. It signs nothing that the ledger does not hold. A channel whose last charge is not known is
+//! lent to ask its payee how it stands, and to pay again once that could be believed.
 
+mod burn;
+mod doubt;
 mod lease;
+mod retire;
+mod sizing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,7 +28,11 @@ use crate::ports::clock::Clock;
 use crate::ports::signer::ChannelSigner;
 use crate::runtime::treasury::{Refused, Treasury};
 
-pub use lease::{Lease, Need, NotLent, is_unfit};
+pub use doubt::Doubted;
+pub use lease::{Doubtful, Lease, Lent, Need, NotLent, is_unfit};
+pub use retire::Retired;
+
+use burn::Burn;
 
 /// Channels of one pool at most: so many calls to one provider may run at once by channel.
 pub const POOL_MAX: usize = 64;
@@ -34,7 +42,8 @@ pub const POOL_MAX: usize = 64;
 pub struct KeeperSettings {
     /// What may lie locked.
     pub caps: ChannelCaps,
-    /// A deposit is for so many calls at the price of the first one.
+    /// A first deposit is for so many calls at the price of the first one; later ones follow what was
+    /// spent lately.
     pub calls_a_deposit: u64,
     /// Channels of one pool at most, and at most [`POOL_MAX`]: so many calls to one provider run at
     /// once by channel, and whoever comes then waits for one of them.
@@ -76,8 +85,13 @@ struct Slot {
     /// What was signed and not charged: it stays held until the next voucher covers it.
     exposed: Amount,
     lent: bool,
-    /// A deposit may be put in from then on.
+    /// 0 where it is known how it stands; [`STALE`] where only this ledger may be too old; from
+    /// [`UNKNOWN`] on where its last charge is not known, one more for each time its payee was asked.
+    doubts: u32,
+    /// A deposit may be put in from then on, and its payee be asked.
     fills_from: Timestamp,
+    /// When a call had it last.
+    used_at: Timestamp,
     /// A deposit was signed, and nobody said that it arrived: it goes along once more.
     filling: bool,
 }
@@ -90,11 +104,14 @@ pub struct Keeper {
     clock: Arc<dyn Clock>,
     settings: KeeperSettings,
     pools: Arc<Mutex<BTreeMap<PoolKey, Vec<Slot>>>>,
+    sold: Arc<Mutex<BTreeMap<Name, Name>>>,
+    burns: Arc<Mutex<BTreeMap<PoolKey, Burn>>>,
     given_back: Arc<Notify>,
 }
 
 impl Keeper {
-    /// The keeper of this ledger's channels: those that are open and whose last charge is known.
+    /// The keeper of this ledger's channels. Of those that paid before, the payee is asked first how they
+    /// stand: this ledger may be a copy from before.
     ///
     /// # Errors
     /// [`Refused::Stopped`].
@@ -105,7 +122,7 @@ impl Keeper {
         settings: KeeperSettings,
     ) -> Result<Self, Refused> {
         let open = treasury.read(|ledger| {
-            let open = ledger.channels().filter(|channel| is_lendable(channel));
+            let open = ledger.channels().filter(|channel| is_open(channel));
             open.cloned().collect::<Vec<_>>()
         });
         let mut pools: BTreeMap<PoolKey, Vec<Slot>> = BTreeMap::new();
@@ -117,12 +134,29 @@ impl Keeper {
                 last: None,
                 exposed: channel.exposure(),
                 lent: false,
+                doubts: doubts_of(&channel),
                 fills_from: Timestamp::ZERO,
+                used_at: clock.now(),
                 filling: channel.pending.is_some(),
             });
         }
-        let (pools, given_back) = (Arc::new(Mutex::new(pools)), Arc::default());
-        Ok(Self { treasury, signer, clock, settings, pools, given_back })
+        let (pools, burns, given_back) =
+            (Arc::new(Mutex::new(pools)), Arc::default(), Arc::default());
+        let sold = Arc::default();
+        Ok(Self { treasury, signer, clock, settings, pools, sold, burns, given_back })
+    }
+
+    /// Remembers something that a provider is listed for: it is found by that.
+    pub fn remember(&self, provider: &Name, capability: &Name) {
+        let mut sold = self.sold.lock().expect("no holder of the names panics");
+        if sold.get(provider) != Some(capability) {
+            sold.insert(provider.clone(), capability.clone());
+        }
+    }
+
+    /// Something that a provider is listed for.
+    pub fn capability_of(&self, provider: &Name) -> Option<Name> {
+        self.sold.lock().expect("no holder of the names panics").get(provider).cloned()
     }
 
     /// Writes down what the last calls cost, for a process that ends: their channels carry no next
@@ -143,9 +177,25 @@ impl Keeper {
     }
 }
 
-/// Whether the next call may have it.
-fn is_lendable(channel: &Channel) -> bool {
-    channel.state == ChannelState::Open && channel.last.is_none()
+/// Doubts of a channel that this process has not used, and whose last charge the ledger knows.
+const STALE: u32 = 1;
+
+/// Doubts of a channel whose last charge is not known.
+const UNKNOWN: u32 = 2;
+
+fn doubts_of(channel: &Channel) -> u32 {
+    if channel.last.is_some() {
+        UNKNOWN
+    } else if channel.calls > 0 {
+        STALE
+    } else {
+        0
+    }
+}
+
+/// Whether it is drawn on.
+fn is_open(channel: &Channel) -> bool {
+    channel.state == ChannelState::Open
 }
 
 fn key_of(channel: &Channel) -> PoolKey {

@@ -12,6 +12,7 @@ use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ClaimRow, Depth};
 use crate::ports::rail::{RailError, Settlement};
+use crate::runtime::payee::slots::within;
 use crate::runtime::payee::tabs::{Channels, ClaimPolicy};
 use crate::runtime::payee::{Desk, Payee};
 use crate::runtime::treasury::Refused;
@@ -21,6 +22,9 @@ const WATCHED_MAX: usize = 1000;
 
 /// Idle channels that one round gives back at most.
 const GIVEN_BACK_MAX: usize = 16;
+
+/// How long the rail may take for a claim, a refund or a sweep.
+const RAIL_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// How long before a payer may take its money out an unclaimed channel wakes somebody.
 const WITHDRAWAL_ALARM: Duration = Duration::from_secs(300);
@@ -53,7 +57,7 @@ impl Payee {
         let (now, policy) = (desk.parts.clock.now(), channels.claims);
         let due = move |ledger: &Ledger| -> Vec<Tab> {
             let due = |tab: &&Tab| all || is_due(tab, now, &policy);
-            let open = ledger.tabs().filter(|tab| !tab.unclaimed().is_zero());
+            let open = ledger.tabs().filter(|tab| tab.claimable() > tab.claimed);
             open.filter(due).take(CLAIM_ROWS_MAX).cloned().collect()
         };
         let due = desk.parts.treasury.read(due).await?;
@@ -61,7 +65,7 @@ impl Payee {
         if rows.is_empty() {
             return Ok(round);
         }
-        match channels.settler.claim(&rows).await {
+        match desk.in_time(channels, channels.settler.claim(&rows)).await {
             Ok(done) => {
                 round.channels = u64::try_from(done.claimed.len()).unwrap_or(u64::MAX);
                 round.poisoned = u64::try_from(done.poisoned.len()).unwrap_or(u64::MAX);
@@ -103,9 +107,10 @@ impl Payee {
         for tab in desk.parts.treasury.read(unused).await? {
             // A call that is being served is not taken its channel from.
             let Ok(_flight) = desk.flights.take(key_of(&tab)) else { continue };
-            let row = row_of(&tab).filter(|_| !tab.unclaimed().is_zero());
+            let row = row_of(&tab).filter(|_| tab.claimable() > tab.claimed);
             let rest = tab.balance.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
-            let given = channels.settler.give_back(&tab.terms, row.as_ref(), rest).await;
+            let giving = channels.settler.give_back(&tab.terms, row.as_ref(), rest);
+            let given = desk.in_time(channels, giving).await;
             if matches!(given, Ok(Settlement::Settled { .. })) {
                 given_back = given_back.saturating_add(1);
             }
@@ -164,10 +169,22 @@ impl Desk {
         Ok(None)
     }
 
+    /// What the rail did, where it says so in time; what it does after that is seen by a later round. One
+    /// that never answers would end all claiming else.
+    async fn in_time<T>(
+        &self,
+        channels: &Channels,
+        act: impl Future<Output = Result<T, RailError>> + Send,
+    ) -> Result<T, RailError> {
+        let done = within(self.parts.clock.as_ref(), RAIL_WAIT_MAX, act).await;
+        let (network, problem) = (channels.settler.network(), "no answer in time".to_owned());
+        done.unwrap_or(Err(RailError::Unreachable { network, problem }))
+    }
+
     /// Pays out what was claimed; what is left of it is paid out with the next claim.
-    async fn sweep(&self, channels: &Channels, asset: Asset) -> Option<RailError> {
+    pub(super) async fn sweep(&self, channels: &Channels, asset: Asset) -> Option<RailError> {
         let receiver = self.offering.pay_by.iter().find(|way| way.asset == asset)?.pay_to;
-        match channels.settler.sweep(receiver, asset).await {
+        match self.in_time(channels, channels.settler.sweep(receiver, asset)).await {
             Ok(Some(Settlement::Settled { transaction, amount, .. })) => {
                 tracing::info!(%transaction, %amount, "claimed money paid out");
                 None
@@ -190,7 +207,7 @@ const fn key_of(tab: &Tab) -> AuthorizationKey {
     AuthorizationKey { asset: tab.terms.asset, payer: tab.terms.payer, nonce: tab.id.0 }
 }
 
-fn row_of(tab: &Tab) -> Option<ClaimRow> {
+pub(super) fn row_of(tab: &Tab) -> Option<ClaimRow> {
     let Voucher { ceiling, signature } = tab.voucher?;
-    Some(ClaimRow { terms: tab.terms, ceiling, signature, total: tab.charged })
+    Some(ClaimRow { terms: tab.terms, ceiling, signature, total: tab.claimable() })
 }

@@ -17,6 +17,7 @@ mod credit;
 mod flights;
 mod flow;
 mod free;
+mod given_back;
 mod known;
 mod maximum;
 mod names;
@@ -51,6 +52,7 @@ use crate::domain::pricing::Tiers;
 use crate::domain::quote::PayBy;
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::batch::read::VoucherWord;
+use crate::domain::x402::batch::refund::is_refund;
 use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
 use crate::ports::engine::Engine;
@@ -249,6 +251,9 @@ impl Payee {
             return Err(self.desk.ask_payment(&call).await);
         };
         if self.desk.channels.is_some() && Desk::is_by_channel(payment) {
+            if is_refund(payment) {
+                return self.give_back(call, peer).await;
+            }
             let worded = self.desk.read_word(&call, payment)?;
             return self.serve_channel(call, worded, peer, saying).await;
         }
@@ -279,6 +284,31 @@ impl Payee {
 }
 
 impl Payee {
+    /// Gives back what is left of a channel, in a task of its own: a caller that goes away changes nothing.
+    async fn give_back(
+        &self,
+        call: PaidCall,
+        peer: Option<Admission>,
+    ) -> Result<Answer, ServiceError> {
+        let (reply, answered) = oneshot::channel();
+        let desk = Arc::clone(&self.desk);
+        let work = async move {
+            let _admitted = peer;
+            let given = match (&desk.channels, &call.payment) {
+                (Some(channels), Some(payment)) => {
+                    desk.give_back_asked(channels, &call, payment).await
+                }
+                _ => Err(ServiceError::Unavailable("no channels are taken here".to_owned())),
+            };
+            let _ = reply.send(given);
+        };
+        if !self.tasks.start(work) {
+            return Err(draining());
+        }
+        let gone = || Err(ServiceError::Unknown("the payee stopped".to_owned()));
+        answered.await.unwrap_or_else(|_| gone())
+    }
+
     /// Serves a call that a channel pays, in a task of its own.
     async fn serve_channel(
         &self,

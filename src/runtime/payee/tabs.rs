@@ -195,7 +195,10 @@ impl Desk {
                 .last
                 .filter(|last| is_again(job, found, last) || self.is_flow_again(job, last))
         {
-            return Ok(Ready::Answered(Box::new(self.answer_last(job, found, &last).await?)));
+            // One that is kept no more is not made again: the refusal below says what was charged.
+            if let Some(answer) = self.answer_last(job, found, &last).await {
+                return Ok(Ready::Answered(Box::new(answer)));
+            }
         }
         if tab.is_none() {
             // Nothing is known of it: it may have a history on the chain all the same.
@@ -214,7 +217,7 @@ impl Desk {
             summed = check_sum(job.word.voucher.ceiling.amount, asked(&known), &known);
         }
         if let Err(error) = summed {
-            return Err(self.correct(&error, job, tab.as_ref()));
+            return Err(self.correct(&error, &job.quote, &job.order, tab.as_ref()));
         }
         let deposit = match &job.word.deposit {
             None => None,
@@ -230,7 +233,7 @@ impl Desk {
         // The same deposit again adds nothing: what lies there is what was seen.
         if job.word.voucher.ceiling.amount > tab.balance {
             let error = PaymentError::Batch(BatchCode::ExceedsBalance);
-            return Err(self.correct(&error, job, Some(&tab)));
+            return Err(self.correct(&error, &job.quote, &job.order, Some(&tab)));
         }
         Ok(Ready::Owed(Box::new(Owed { tab, deposit })))
     }
@@ -307,8 +310,14 @@ impl Desk {
     }
 
     /// A refusal that tells the payer how the channel stands here, with its own signature as the proof.
-    fn correct(&self, error: &PaymentError, job: &ChannelJob, tab: Option<&Tab>) -> ServiceError {
-        let mut refusal = self.refuse(error, &job.quote, &job.order);
+    pub(super) fn correct(
+        &self,
+        error: &PaymentError,
+        quote: &Quote,
+        order: &Order,
+        tab: Option<&Tab>,
+    ) -> ServiceError {
+        let mut refusal = self.refuse(error, quote, order);
         if let (ServiceError::PaymentRequired(offer), Some(tab)) = (&mut refusal, tab) {
             let state = serde_json::to_value(state_of(tab));
             let voucher = serde_json::to_value(voucher_of(tab));
@@ -400,21 +409,14 @@ impl Desk {
         Ok(Closing { usage: delivery.usage, response, receipt: None })
     }
 
-    /// The answer to a call that was charged before: the same voucher for the same request.
-    async fn answer_last(
-        &self,
-        job: &ChannelJob,
-        tab: &Tab,
-        last: &LastCharge,
-    ) -> Result<Answer, ServiceError> {
+    /// The answer to a call that was charged before, if it is kept: the same voucher for the same request.
+    async fn answer_last(&self, job: &ChannelJob, tab: &Tab, last: &LastCharge) -> Option<Answer> {
         let response = said(job, tab, last.amount, None);
-        let key = answer_key(&job.word, last.base);
-        let gone = "it was served before, and the answer is no longer kept";
-        match self.shelf.find(key).await {
-            Some(kept) => Ok(kept_answer(kept, response)),
+        match self.shelf.find(answer_key(&job.word, last.base)).await {
+            Some(kept) => Some(kept_answer(kept, response)),
             // What it cost is said all the same: a stream that broke has no other way to find out.
-            None if job.streamed => Ok(cut_answer(response)),
-            None => Err(unavailable(gone)),
+            None if job.streamed => Some(cut_answer(response)),
+            None => None,
         }
     }
 }
@@ -445,6 +447,9 @@ fn known(tab: Option<&Tab>, deposit: Option<&DepositWord>) -> Known {
     let zero = Amount::ZERO;
     let (charged, balance, claimed) =
         tab.map_or((zero, zero, zero), |tab| (tab.charged, tab.balance, tab.claimed));
+    // What its payer asked to have back covers nothing any more; a claim is due at once.
+    let leaves = tab.is_some_and(|tab| tab.withdrawable_at_s.is_some());
+    let balance = if leaves { charged } else { balance };
     let incoming = deposit.map_or(zero, |deposit| deposit.amount);
     let balance = balance.checked_add(incoming).unwrap_or(balance);
     Known { charged, balance, claimed }
@@ -463,7 +468,7 @@ pub(super) fn said(
     word::response(&job.word.terms, charged, state_of(tab), deposit)
 }
 
-fn state_of(tab: &Tab) -> ChannelState {
+pub(super) fn state_of(tab: &Tab) -> ChannelState {
     ChannelState {
         channel_id: tab.id.to_string(),
         balance: tab.balance.to_string(),
@@ -490,6 +495,6 @@ pub(super) fn answer_key(word: &BatchWord, base: Amount) -> AnswerKey {
     AnswerKey::Sold(AuthorizationKey { asset, payer, nonce })
 }
 
-fn unavailable(problem: &str) -> ServiceError {
+pub(super) fn unavailable(problem: &str) -> ServiceError {
     ServiceError::Unavailable(problem.to_owned())
 }

@@ -5,6 +5,7 @@
 
 mod allowed;
 mod call;
+mod closing;
 mod error;
 mod flow;
 mod free;
@@ -15,6 +16,7 @@ mod offers;
 mod pay;
 mod preview;
 mod quoted;
+mod recover;
 mod repeat;
 mod told;
 mod usage;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use crate::domain::asset::Network;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::money::{Money, Nano};
 use crate::domain::negotiation::{PayerStrategy, Reckoning};
@@ -35,6 +38,7 @@ use crate::domain::order::{Order, Usage};
 use crate::domain::quote::Stride;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::ports::archive::Archive;
+use crate::ports::channel_rail::Withdrawals;
 use crate::ports::clock::Clock;
 use crate::ports::paid_service::Connector;
 use crate::ports::rail::Evidence;
@@ -48,6 +52,7 @@ use crate::runtime::shelf::Shelf;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
 
+pub use closing::{GivenBack, NotClosed};
 pub use error::{PayError, QuoteProblem};
 pub use offered::{OfferedCall, OfferedPayment};
 pub use offered_preview::OfferedPreview;
@@ -56,6 +61,9 @@ pub use wares::ForSale;
 
 /// Largest body of a request, in bytes.
 pub const BODY_LEN_MAX: usize = 1024 * 1024;
+
+/// Who withdraws on which network.
+type WaysOut = Arc<Mutex<Vec<(Network, Arc<dyn Withdrawals>)>>>;
 
 /// Pieces of an answer that may wait for a slow caller.
 const PIECES_MAX: usize = 64;
@@ -221,6 +229,8 @@ pub struct Payer {
     quotes: Arc<quoted::Quotes>,
     told: Arc<told::Told>,
     shelf: Arc<Shelf>,
+    /// Its own ways out of its channels, one a network.
+    ways_out: WaysOut,
 }
 
 impl Payer {
@@ -235,6 +245,7 @@ impl Payer {
             rails: Arc::new([]),
             quotes: Arc::default(),
             told: Arc::default(),
+            ways_out: WaysOut::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::domain::ledger::channel::{Charge, Frozen};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::voucher_payload;
-use crate::runtime::channels::{Lease, Need, NotLent, PoolKey};
+use crate::runtime::channels::{Doubtful, Lease, Lent, Need, NotLent, PoolKey};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::offered::{Chosen, OfferedCall, OfferedPayment, Word};
 use crate::runtime::payer::pay::{Prepared, stopped};
@@ -25,8 +25,8 @@ pub(super) struct Drawn {
 }
 
 impl Drawn {
-    /// Tells the channel's keeper what the stranger said. What cannot be freezes the channel; nothing at
-    /// all leaves it lent, because nobody knows what the call cost.
+    /// Tells the channel's keeper what the stranger said. What cannot be freezes the channel; after
+    /// nothing at all it rests, because nobody knows what the call cost, until it is idle and ended.
     pub(super) async fn conclude(self, payment: PaymentId, word: Word) {
         let Self { lease, ceiling, most } = self;
         let base = ceiling.amount.checked_sub(most).unwrap_or(Amount::ZERO);
@@ -38,7 +38,7 @@ impl Drawn {
             Word::Said(_) | Word::Refused => {
                 lease.charged(Charge { payment, amount: Amount::ZERO }, most, false);
             }
-            Word::None => drop(lease),
+            Word::None => lease.doubt(),
         }
     }
 }
@@ -73,17 +73,23 @@ impl Payer {
             nano: chosen.nano,
             timeout_s: way.timeout_s,
             deposit_min: offer.deposit_min,
-            policy_version: rules.version,
+            doubtful: Doubtful::Trust,
         };
-        channels.lend(&key, &need).await.map(Some).map_err(|error| match error {
-            NotLent::Refused(refused) => {
+        let busy = || PayError::ChannelsBusy { provider: call.provider.clone() };
+        match channels.lend(&key, &need).await {
+            Ok(Lent::Known(lease)) => Ok(Some(lease)),
+            // Nobody can ask here: the caller sends what is signed, and no more than that.
+            Ok(Lent::Doubted(doubted)) => {
+                doubted.unanswered();
+                Err(busy())
+            }
+            Err(NotLent::Refused(refused)) => {
                 let rules_seen = chosen.rules.clone();
                 self.note(prepared, rules, Err(refused.as_ref()), rules_seen, Vec::new());
-                stopped(prepared, *refused)
+                Err(stopped(prepared, *refused))
             }
-            NotLent::NotSigned(error) => PayError::NotSigned { payment: prepared.payment, error },
-            NotLent::Busy => PayError::ChannelsBusy { provider: call.provider.clone() },
-        })
+            Err(NotLent::Busy) => Err(busy()),
+        }
     }
 
     /// Signs the voucher of a payment that was drawn.
@@ -91,7 +97,7 @@ impl Payer {
         &self,
         call: &OfferedCall,
         chosen: &Chosen,
-        (lease, commitment): (Lease, Commitment),
+        (mut lease, commitment): (Lease, Commitment),
         payment: PaymentId,
         flight: watch::Sender<bool>,
     ) -> Result<OfferedPayment, PayError> {
@@ -110,7 +116,7 @@ impl Payer {
             accepted.clone(),
             word::payload(&lease.terms, &ceiling, &signature, lease.deposit.as_ref()),
             call.offer.extensions.clone(),
-            payment,
+            Some(payment),
         );
         let drawn = Some(Drawn { lease, ceiling, most: chosen.amount });
         let (payer, word) = (self.clone(), Word::None);

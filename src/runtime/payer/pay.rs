@@ -18,7 +18,7 @@ use crate::domain::policy::{self, Offer, Role, RuleCheck};
 use crate::domain::quote::PayBy;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Lease, NotLent, is_unfit};
+use crate::runtime::channels::{Lease, is_unfit};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::flow::Plan;
@@ -238,21 +238,8 @@ impl Payer {
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
             let split = self.split(&prepared, &candidate)?;
-            let mut lease = match self.lend(&prepared, rules, &candidate).await {
+            let mut lease = match self.lend(&prepared, &candidate).await {
                 Ok(lease) => lease,
-                Err(NotLent::Refused(refused)) if is_stale(&refused) && tries < HOLD_TRIES_MAX => {
-                    let read = self.rules.current().await;
-                    *rules = read.map_err(|refused| stopped(&prepared, refused))?;
-                    continue;
-                }
-                // Nothing may be locked for it: another way may do.
-                Err(NotLent::Refused(refused))
-                    if is_not_lockable(&refused)
-                        && candidates.iter().any(|other| !other.is_same_way(&candidate)) =>
-                {
-                    candidates.retain(|other| !other.is_same_way(&candidate));
-                    continue;
-                }
                 Err(error) => {
                     return Err(self.not_lent(&prepared, rules, &candidate, checks, error));
                 }
@@ -273,8 +260,15 @@ impl Payer {
                     return Ok(prepared.stands(candidate, paid, admission));
                 }
                 Err(refused) => {
+                    let by_channel = lease.is_some();
                     if let Some(lease) = lease {
                         lease.give_back_unused();
+                    }
+                    // Nothing may be locked for it: another way may do.
+                    let other = |other: &Candidate| !other.is_same_way(&candidate);
+                    if by_channel && is_not_lockable(&refused) && candidates.iter().any(other) {
+                        candidates.retain(other);
+                        continue;
                     }
                     if is_stale(&refused) && tries < HOLD_TRIES_MAX {
                         let read = self.rules.current().await;

@@ -23,7 +23,8 @@ impl Payer {
             let draw = last.map(|(found, held)| {
                 let room = found.reach().checked_sub(found.last_ceiling);
                 let drawn = found.last_ceiling.checked_sub(found.base).unwrap_or(Amount::ZERO);
-                (found.opened.clone(), held.clone(), (room.unwrap_or(Amount::ZERO), drawn))
+                let rest = (room.unwrap_or(Amount::ZERO), found.pending.is_some());
+                (found.opened.clone(), held.clone(), (rest, drawn))
             });
             (ledger.find_hold(payment).cloned(), draw)
         });
@@ -123,7 +124,7 @@ impl Payer {
     async fn present_voucher_again(
         &self,
         prepared: Prepared,
-        (opened, held, (room, drawn)): (Opened, Held, (Amount, Amount)),
+        (opened, held, (rest, drawn)): (Opened, Held, ((Amount, bool), Amount)),
     ) -> Result<Purchase, PayError> {
         let payment = prepared.payment;
         let in_doubt = |problem: &str| PayError::InDoubt { payment, problem: problem.to_owned() };
@@ -154,7 +155,11 @@ impl Payer {
         let Some(flight) = self.take_off(payment) else {
             return Err(in_doubt("the same request is being paid at this moment"));
         };
-        let lease = Some(channels.lend_again(&key, (opened.id, opened.terms), room));
+        let lease = channels.lend_again(&key, (opened.id, opened.terms), rest);
+        if lease.is_none() {
+            self.land(payment, &flight);
+            return Err(in_doubt("its channel is being asked about at this moment: ask again"));
+        }
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         let admission = Admission::default();
         let standing =

@@ -2,8 +2,8 @@
 //!
 //! What a payee says here is checked against the channel and never believed beyond it. Says it that
 //! nothing was taken, then nothing was, and what was signed stays held until the next voucher covers
-//! it. Says it what cannot be, or nothing, then the channel is drawn on no more, and what was signed
-//! stays held until the chain shows what came of it.
+//! it. Says it what cannot be, then the channel is drawn on no more, and what was signed stays held until
+//! the chain shows what came of it. Says it nothing, it is asked before the channel is drawn on again.
 
 use std::sync::Arc;
 
@@ -15,13 +15,14 @@ use crate::domain::ledger::agent::Agent;
 use crate::domain::ledger::channel::{Charge, Frozen};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::policy::RuleCheck;
+use crate::domain::x402::batch::corrective::{Correction, read_correction};
 use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::{grpc_resource, voucher_payload};
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::archive::{AnswerKey, KeptCharge};
 use crate::ports::paid_service::ServiceError;
-use crate::runtime::channels::{Lease, Need, NotLent, PoolKey};
+use crate::runtime::channels::{Doubtful, Lease, Lent, Need, NotLent, PoolKey};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::call::{Ended, Pieces, call_with};
 use crate::runtime::payer::flow::{Flow, Signed, VOUCHERS_MAX};
@@ -31,6 +32,9 @@ use crate::runtime::payer::told::Saying;
 use crate::runtime::payer::{Bill, Bought, Outcome, PayError, Payer};
 use crate::runtime::rules::InForce;
 use crate::runtime::treasury::Refused;
+
+/// Payees that one call asks at most how a channel stands, before it goes without those in doubt.
+const ASKED_MAX: u32 = 4;
 
 /// What became of a call, as far as its channel goes.
 pub(super) struct Settled {
@@ -47,21 +51,38 @@ impl Payer {
     pub(super) async fn lend(
         &self,
         prepared: &Prepared,
-        rules: &InForce,
         candidate: &Candidate,
     ) -> Result<Option<Lease>, NotLent> {
         let Some(channels) = &self.parts.channels else { return Ok(None) };
         let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
         let Scheme::BatchSettlement(offer) = candidate.pay_by.scheme else { return Ok(None) };
-        let need = Need {
+        channels.remember(&key.provider, &candidate.quote.quote.capability);
+        let mut need = Need {
             payment: prepared.payment,
             amount: candidate.amount,
             nano: candidate.nano,
             timeout_s: candidate.pay_by.timeout_s,
             deposit_min: offer.deposit_min,
-            policy_version: rules.version,
+            doubtful: Doubtful::Ask,
         };
-        channels.lend(&key, &need).await.map(Some)
+        for asked in 1..=ASKED_MAX {
+            match channels.lend(&key, &need).await? {
+                Lent::Known(lease) => return Ok(Some(lease)),
+                Lent::Doubted(doubted) => {
+                    self.recover(prepared, candidate, doubted).await?;
+                }
+            }
+            if asked == ASKED_MAX {
+                need.doubtful = Doubtful::Skip;
+            }
+        }
+        match channels.lend(&key, &need).await? {
+            Lent::Known(lease) => Ok(Some(lease)),
+            Lent::Doubted(doubted) => {
+                doubted.unanswered();
+                Err(NotLent::Busy)
+            }
+        }
     }
 
     /// Whose channels could pay, where the candidate is paid by channel.
@@ -95,7 +116,6 @@ impl Payer {
                 self.note(prepared, rules, Err(refused.as_ref()), checks, Vec::new());
                 stopped(prepared, *refused)
             }
-            NotLent::NotSigned(error) => PayError::NotSigned { payment: prepared.payment, error },
             NotLent::Busy => {
                 PayError::ChannelsBusy { provider: candidate.quote.quote.provider.clone() }
             }
@@ -128,7 +148,7 @@ impl Payer {
                 standing.candidate.requirement().to_wire(),
                 payload,
                 None,
-                payment,
+                Some(payment),
             );
             Saying::Whole(call_with(&standing, Some(payload)))
         };
@@ -163,6 +183,10 @@ impl Payer {
                 return;
             }
             Ended::Broken(error) => {
+                // What was charged was served, and its answer is kept nowhere any more.
+                let gone = settled.outcome == Outcome::Captured && !settled.charged.is_zero();
+                let payment = standing.payment;
+                let error = if gone { PayError::AnswerGone { payment } } else { error };
                 let _ = pieces.send(Err(error)).await;
                 return;
             }
@@ -218,16 +242,31 @@ impl Payer {
                 };
                 lease.charged(Charge { payment, amount }, held, true);
                 self.keep_quote(&standing.wish.order, &standing.candidate);
-                let nano = nano_of(all.0, amount, all.1);
-                Settled { outcome: Outcome::Captured, charged: amount, nano }
+                captured(standing, amount)
             }
-            Ended::Broken(PayError::Provider { error, .. }) if is_untaken(error) => {
-                lease.charged(Charge { payment, amount: Amount::ZERO }, held, false);
-                Settled { outcome: Outcome::Captured, charged: Amount::ZERO, nano: Nano::ZERO }
+            Ended::Broken(PayError::Provider { error, .. }) => {
+                let said = correction_of(error, &lease);
+                match said.filter(|said| lease.is_again() || said.charged != base) {
+                    Some(said) => {
+                        let amount = said.charged.checked_sub(base).filter(|it| *it <= most);
+                        let believed = lease.corrected(&said).await;
+                        let amount = amount.filter(|_| believed);
+                        amount.map_or(open, |amount| captured(standing, amount))
+                    }
+                    None if is_untaken(error) && !lease.is_again() => {
+                        lease.charged(Charge { payment, amount: Amount::ZERO }, held, false);
+                        captured(standing, Amount::ZERO)
+                    }
+                    None => {
+                        lease.doubt();
+                        open
+                    }
+                }
             }
-            // Nobody knows: the very same request may come again and find out.
+            // Nobody knows: the very same request may come again and find out, or the channel's next
+            // call asks.
             Ended::Broken(_) => {
-                drop(lease);
+                lease.doubt();
                 open
             }
         }
@@ -259,6 +298,17 @@ pub(super) fn said_charge(
     let said = word::read_response(response, ceiling)?;
     let goes_on = base.checked_add(said.amount) == Some(said.cumulative);
     (said.amount <= most && goes_on).then_some(said.amount)
+}
+
+/// How the channel stands, by what a refusal says of it.
+fn correction_of(error: &ServiceError, lease: &Lease) -> Option<Correction> {
+    let ServiceError::PaymentRequired(offer) = error else { return None };
+    read_correction(offer, lease.channel)
+}
+
+fn captured(standing: &Standing, charged: Amount) -> Settled {
+    let nano = nano_of(standing.candidate.nano, charged, standing.candidate.amount);
+    Settled { outcome: Outcome::Captured, charged, nano }
 }
 
 /// Whether the payee says that it took nothing.

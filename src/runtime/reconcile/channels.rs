@@ -11,6 +11,7 @@ use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMe
 use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Opened};
 use crate::domain::ledger::hold::FinalBlock;
 use crate::domain::ledger::{Command, Ledger};
+use crate::domain::money::Amount;
 use crate::domain::x402::batch::typed::ERC3009_COLLECTOR;
 use crate::ports::channel_rail::Depth;
 use crate::ports::rail::{Evidence, NonceState, RailError, Transfer};
@@ -48,6 +49,38 @@ impl Filling {
             valid_before_s: self.deposit.valid_before_s,
             nonce: self.deposit.nonce,
         }
+    }
+}
+
+/// What the ledger knows of a channel before the chain is asked.
+#[derive(Copy, Clone, Debug)]
+struct Known {
+    channel: ChannelId,
+    balance: Amount,
+    claimed: Amount,
+    /// A deposit is on its way.
+    filling: bool,
+    /// It can be closed.
+    over: bool,
+}
+
+impl Known {
+    fn of(found: &Channel) -> Self {
+        let (balance, claimed) = (found.balance(), found.claimed);
+        let (filling, over) = (found.pending.is_some(), found.is_over());
+        Self { channel: found.opened.id, balance, claimed, filling, over }
+    }
+
+    /// What of `balance` and `claimed`, as the chain shows them, is to be told to the ledger.
+    fn news(&self, balance: Amount, claimed: Amount) -> Option<(Amount, Amount)> {
+        // A deposit that has just arrived is counted by its transfer first.
+        if balance > self.balance && self.filling {
+            return None;
+        }
+        // What a ledger that was put back from a copy does not know of is none of its channel's.
+        let (balance, claimed) = (balance.min(self.balance), claimed.min(self.balance));
+        let new = self.over || (balance, claimed) != (self.balance, self.claimed);
+        new.then_some((balance, claimed))
     }
 }
 
@@ -132,27 +165,26 @@ impl Reconciler {
             let here = |channel: &&Channel| {
                 channel.opened.terms.asset.network == network
                     && channel.state != ChannelState::Closed
-                    && !channel.deposited.is_zero()
+                    && (!channel.deposited.is_zero() || channel.is_over())
             };
             let open = ledger.channels().filter(here).take(CHANNELS_MAX);
-            open.map(|found| (found.opened.id, found.balance(), found.claimed)).collect::<Vec<_>>()
+            open.map(Known::of).collect::<Vec<_>>()
         };
         let open = self.treasury.read(open).await?;
         if open.is_empty() {
             return Ok(Ok(()));
         }
-        let ids: Vec<ChannelId> = open.iter().map(|(channel, ..)| *channel).collect();
+        let ids: Vec<ChannelId> = open.iter().map(|known| known.channel).collect();
         let sights = match witness.look(&ids, Depth::Final).await {
             Ok(sights) => sights,
             Err(problem) => return Ok(Err(problem)),
         };
         let block = FinalBlock { hash: sights.block, time_s: sights.block_time_s };
-        for ((channel, balance, claimed), sight) in open.into_iter().zip(sights.seen) {
-            // A deposit that has just arrived is counted by its transfer first.
-            if sight.balance > balance || (sight.balance, sight.claimed) == (balance, claimed) {
+        for (known, sight) in open.into_iter().zip(sights.seen) {
+            let Some((balance, claimed)) = known.news(sight.balance, sight.claimed) else {
                 continue;
-            }
-            let (balance, claimed) = (sight.balance, sight.claimed);
+            };
+            let channel = known.channel;
             self.tell(ChannelCommand::See { channel, balance, claimed, block }).await?;
             round.closed = round.closed.saturating_add(1);
         }

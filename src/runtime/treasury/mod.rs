@@ -107,6 +107,10 @@ enum Request {
         payment: PaymentId,
         answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
     },
+    ReleaseCharged {
+        channel: ChannelId,
+        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
+    },
     ReleaseDeposit {
         channel: ChannelId,
         answer: oneshot::Sender<Result<(Opened, Deposit), NotSignable>>,
@@ -234,6 +238,15 @@ impl Holds for Treasury {
         let gate = Arc::clone(&self.signing).read_owned().await;
         let (answer, answered) = oneshot::channel();
         let asked = self.ask(Request::ReleaseVoucher { payment, answer }).await;
+        asked.map_err(|_| NotSignable::Stopped)?;
+        let (ceiling, asset) = answered.await.map_err(|_| NotSignable::Stopped)??;
+        Ok(ReleasedVoucher { ceiling, asset, permit: Permit::new(gate) })
+    }
+
+    async fn release_charged(&self, channel: ChannelId) -> Result<ReleasedVoucher, NotSignable> {
+        let gate = Arc::clone(&self.signing).read_owned().await;
+        let (answer, answered) = oneshot::channel();
+        let asked = self.ask(Request::ReleaseCharged { channel, answer }).await;
         asked.map_err(|_| NotSignable::Stopped)?;
         let (ceiling, asset) = answered.await.map_err(|_| NotSignable::Stopped)??;
         Ok(ReleasedVoucher { ceiling, asset, permit: Permit::new(gate) })

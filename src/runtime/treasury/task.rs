@@ -10,7 +10,7 @@ use crate::domain::channel::{Ceiling, ChannelId, Deposit};
 use crate::domain::commitment::Commitment;
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::agent::Scope;
-use crate::domain::ledger::channel::{ChannelCommand, ChannelState, Opened};
+use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Opened};
 use crate::domain::ledger::hold::{HoldState, VoidProof};
 use crate::domain::ledger::{Command, Event, Ledger, Refusal, Rejection};
 use crate::ports::clock::Clock;
@@ -55,6 +55,10 @@ enum Waiting {
     },
     ReleasedVoucher {
         payment: PaymentId,
+        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
+    },
+    ReleasedCharged {
+        channel: ChannelId,
         answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
     },
     ReleasedDeposit {
@@ -150,6 +154,7 @@ impl TreasuryTask {
             Request::Read { .. }
             | Request::Release { .. }
             | Request::ReleaseVoucher { .. }
+            | Request::ReleaseCharged { .. }
             | Request::ReleaseDeposit { .. } => None,
         }));
         for request in asked.drain(..) {
@@ -175,6 +180,10 @@ impl TreasuryTask {
                 Request::ReleaseVoucher { payment, answer } => {
                     batch.looks = true;
                     Waiting::ReleasedVoucher { payment, answer }
+                }
+                Request::ReleaseCharged { channel, answer } => {
+                    batch.looks = true;
+                    Waiting::ReleasedCharged { channel, answer }
                 }
                 Request::ReleaseDeposit { channel, answer } => {
                     batch.looks = true;
@@ -227,6 +236,9 @@ impl TreasuryTask {
                     let released = self.release_voucher(payment);
                     let _ = answer.send(released);
                 }
+                Waiting::ReleasedCharged { channel, answer } => {
+                    let _ = answer.send(self.release_charged(channel));
+                }
                 Waiting::ReleasedDeposit { channel, answer } => {
                     let _ = answer.send(self.release_deposit(channel));
                 }
@@ -266,14 +278,28 @@ impl TreasuryTask {
         Ok((ceiling, asset))
     }
 
+    /// What was charged of a channel: it can be signed for as long as something lies there.
+    fn release_charged(&self, id: ChannelId) -> Result<(Ceiling, Asset), NotSignable> {
+        let channel = self.ledger.find_channel(id);
+        let channel = channel.filter(|channel| channel.state != ChannelState::Closed);
+        let channel = channel.ok_or(NotSignable::NoChannel(id))?;
+        self.check_channel_signing(channel)?;
+        Ok((Ceiling { channel: id, amount: channel.charged }, channel.opened.terms.asset))
+    }
+
+    fn check_channel_signing(&self, channel: &Channel) -> Result<(), NotSignable> {
+        let role = Scope::Role(channel.opened.role.clone());
+        if self.ledger.pauses().any(|(scope, _)| *scope == Scope::All || *scope == role) {
+            return Err(NotSignable::ChannelPaused(channel.opened.id));
+        }
+        Ok(())
+    }
+
     /// The same of a deposit.
     fn release_deposit(&self, id: ChannelId) -> Result<(Opened, Deposit), NotSignable> {
         let none = NotSignable::NoDeposit(id);
         let channel = self.ledger.find_channel(id).ok_or(none)?;
-        let role = Scope::Role(channel.opened.role.clone());
-        if self.ledger.pauses().any(|(scope, _)| *scope == Scope::All || *scope == role) {
-            return Err(NotSignable::ChannelPaused(id));
-        }
+        self.check_channel_signing(channel)?;
         let deposit = channel.pending.filter(|_| channel.state == ChannelState::Open);
         Ok((channel.opened.clone(), deposit.ok_or(none)?))
     }

@@ -229,7 +229,7 @@ pub async fn stranger_stream(
     let payload = word::payload(&stranger.terms, &ceiling, &signature, deposit.as_ref());
     let payment = bursar::domain::id::PaymentId::from_bytes([9; 16]);
     let payment =
-        voucher_payload(offer.resource.clone(), by_channel(&offer), payload, None, payment);
+        voucher_payload(offer.resource.clone(), by_channel(&offer), payload, None, Some(payment));
     let endpoint = &scene.market.provider.as_ref().unwrap().endpoint;
     let service = GrpcConnector::new(Reach::Loopback).connect(endpoint).await.unwrap();
     let (sender, saying) = mpsc::channel(8);

@@ -36,6 +36,20 @@ pub struct DrawAsk {
     pub channel: ChannelId,
     /// What the channel's last call cost: it has to be known before the next.
     pub last: Option<Charge>,
+    /// What has to be put in first: held in the same record, or neither is.
+    pub fund: Option<Fund>,
+}
+
+/// A deposit that goes with a call. What leaves less room than is wanted makes it smaller: the channel
+/// caps, the wallet, and what the call's budgets could still spend at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fund {
+    /// What is wanted.
+    pub deposit: Deposit,
+    /// The least that does.
+    pub least: Amount,
+    /// What may lie locked.
+    pub caps: ChannelCaps,
 }
 
 /// One thing asked of a payer's channels.
@@ -101,6 +115,16 @@ pub enum ChannelCommand {
         claimed: Amount,
         /// The block.
         block: FinalBlock,
+    },
+    /// Take over how a channel stands from a voucher of ours that this ledger does not know: it is older
+    /// than that.
+    Resync {
+        /// Which.
+        channel: ChannelId,
+        /// What was charged in all.
+        charged: Amount,
+        /// What the voucher says.
+        ceiling: Amount,
     },
     /// Sign nothing more for a channel.
     Freeze {

@@ -3,8 +3,9 @@
 use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::commitment::Scheme;
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::channel::command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
-use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Extended, Seen};
+use crate::domain::ledger::budget::BudgetCheck;
+use crate::domain::ledger::channel::command::{ChannelCaps, ChannelCommand, Charge, DrawAsk, Fund};
+use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Extended, Funded, Seen};
 use crate::domain::ledger::channel::state::{
     Channel, ChannelState, Frozen, NO_BOUND, Opened, PORTIONS_MAX, Step, less, more,
 };
@@ -54,6 +55,9 @@ impl Ledger {
             ChannelCommand::See { channel, balance, claimed, block } => {
                 self.decide_see(channel, balance, claimed, block)?
             }
+            ChannelCommand::Resync { channel, charged, ceiling } => {
+                self.decide_resync(channel, charged, ceiling)?
+            }
             ChannelCommand::Freeze { channel, why } => match self.channel(channel)?.state {
                 ChannelState::Open => ChannelEvent::Frozen { channel, why },
                 ChannelState::Frozen(_) | ChannelState::Closed => {
@@ -99,44 +103,17 @@ impl Ledger {
         policy_version: u32,
     ) -> Result<ChannelEvent, Rejection> {
         let found = self.open_channel(channel)?;
-        let Opened { terms, provider, wallet, .. } = &found.opened;
         if policy_version != self.policy.version {
             let (current, asked) = (self.policy.version, policy_version);
             return Err(Rejection::StalePolicy { current, asked });
         }
-        if found.pending.is_some() {
-            return Err(Rejection::ChannelBusy { channel });
-        }
-        let Deposit { amount, nano, .. } = deposit;
-        if amount.is_zero() || more(found.deposited, amount) > Amount::MAX {
-            return Err(Rejection::AmountOutOfRange { amount });
-        }
-        if nano.is_zero() || nano > Nano::MAX {
-            return Err(Rejection::NanoOutOfRange { nano });
-        }
-        if now.as_secs() >= deposit.valid_before_s {
-            return Err(Rejection::DepositOver { channel });
-        }
-        for (locked, limit) in
-            [(self.locked_at(provider), caps.provider), (self.locked(), caps.total)]
-        {
-            let passed = locked.checked_add(nano).is_none_or(|sum| sum > limit);
-            if passed && !planted!("channel_cap_ignored") {
-                let provider = provider.clone();
-                return Err(Rejection::OverChannelCap { provider, locked, limit, asked: nano });
-            }
-        }
-        let wallet = self.wallets.find(*wallet).expect("a channel's wallet is open");
-        let (asset, available) = (terms.asset, wallet.available(terms.asset));
-        if amount > available {
-            let wallet = wallet.name.clone();
-            return Err(Rejection::InsufficientFunds { wallet, asset, available, asked: amount });
-        }
-        let (deposit, money) = (Box::new(deposit), Money { amount, asset });
-        Ok(ChannelEvent::DepositHeld { channel, deposit, money })
+        let fund = Fund { deposit, least: deposit.amount, caps };
+        let deposit = self.check_fund(now, found, &fund, Nano::MAX)?;
+        let money = Money { amount: deposit.amount, asset: found.opened.terms.asset };
+        Ok(ChannelEvent::DepositHeld { channel, deposit: Box::new(deposit), money })
     }
 
-    fn open_channel(&self, channel: ChannelId) -> Result<&Channel, Rejection> {
+    pub(super) fn open_channel(&self, channel: ChannelId) -> Result<&Channel, Rejection> {
         let found = self.channel(channel)?;
         match found.state {
             ChannelState::Open => Ok(found),
@@ -146,10 +123,18 @@ impl Ledger {
 
     /// Every budget that applies must have room for the worst case, in the same way as for a hold.
     fn decide_draw(&self, now: Timestamp, asked: DrawAsk) -> Result<Decided, Refusal> {
-        let DrawAsk { ask, channel, last } = asked;
+        let DrawAsk { ask, channel, last, fund } = asked;
         let found = self.open_channel(channel)?;
         let charged = match last {
-            Some(charge) => charged_by(found, charge)?,
+            Some(charge) => {
+                let charged = charged_by(found, charge)?;
+                // The chain shows more as claimed than the payee said that it took.
+                if charged > more(found.base, charge.amount) {
+                    let state = Frozen::Overclaimed.as_str();
+                    return Err(Rejection::ChannelFrozen { channel, state }.into());
+                }
+                charged
+            }
             None if found.last.is_some() && !planted!("two_calls_on_a_channel") => {
                 return Err(Rejection::ChannelBusy { channel }.into());
             }
@@ -158,7 +143,9 @@ impl Ledger {
         self.check_terms(found, &ask)?;
         let amount = ask.commitment.amount_max;
         let ceiling = more(charged, amount);
-        if ceiling > found.reach() && !planted!("voucher_above_the_deposit") {
+        let incoming = fund.as_ref().map_or(Amount::ZERO, |fund| fund.least);
+        let reach = more(found.reach(), incoming);
+        if ceiling > reach && !planted!("voucher_above_the_deposit") {
             let room = less(found.reach(), charged);
             return Err(Rejection::ChannelEmpty { channel, room, asked: amount }.into());
         }
@@ -167,10 +154,49 @@ impl Ledger {
         if left.len() >= PORTIONS_MAX {
             return Err(full("portions of a channel", PORTIONS_MAX).into());
         }
+        // A voucher that a lost ledger signed is nobody's portion: only one that covers it may follow.
+        let top = left.iter().map(|portion| portion.to).max().unwrap_or(ceiling).max(ceiling);
+        if found.ceiling > top {
+            let state = Frozen::Restored.as_str();
+            return Err(Rejection::ChannelFrozen { channel, state }.into());
+        }
         let (held, checks) = self.check_hold(now, ask, Source::Channel(found, &turns))?;
         let taken = less(charged, found.charged);
         let drawn = Drawn { held, channel, charged, ceiling, taken, turns };
-        Ok(Decided { event: Event::Channel(ChannelEvent::Drawn(drawn)), checks })
+        let Some(fund) = fund else {
+            return Ok(Decided { event: Event::Channel(ChannelEvent::Drawn(drawn)), checks });
+        };
+        // More than every budget has left could not be spent in their windows.
+        let left = checks.iter().map(BudgetCheck::left).min().unwrap_or(Nano::MAX);
+        let deposit = match self.check_fund(now, found, &fund, left) {
+            Ok(deposit) => deposit,
+            Err(rejection) => return Err(Refusal { rejection, checks }),
+        };
+        let money = Money { amount: deposit.amount, asset: found.opened.terms.asset };
+        let funded = ChannelEvent::Funded(Box::new(Funded { deposit, money, drawn }));
+        Ok(Decided { event: Event::Channel(funded), checks })
+    }
+
+    fn decide_resync(
+        &self,
+        channel: ChannelId,
+        charged: Amount,
+        ceiling: Amount,
+    ) -> Result<ChannelEvent, Rejection> {
+        let found = self.open_channel(channel)?;
+        if ceiling <= found.ceiling {
+            return Err(Rejection::Unchanged);
+        }
+        // What lies there beyond what this ledger knows of cannot be counted by it.
+        if charged < found.charged || charged > ceiling || ceiling > found.balance() {
+            let (balance, claimed) = (found.balance(), charged);
+            return Err(Rejection::ChannelMismatch { channel, balance, claimed });
+        }
+        let step = Step { charged, covered: Amount::ZERO, most: NO_BOUND };
+        let (turns, _) = found.turn(step);
+        let asset = found.opened.terms.asset;
+        let taken = Money { amount: less(charged, found.charged), asset };
+        Ok(ChannelEvent::Resynced { channel, charged, ceiling, turns, taken })
     }
 
     /// The same for one more portion of the channel's last call. Its own hold is given up for one of
@@ -261,7 +287,7 @@ impl Ledger {
         block: FinalBlock,
     ) -> Result<ChannelEvent, Rejection> {
         let found = self.channel(channel)?;
-        if balance == found.balance() && claimed == found.claimed {
+        if balance == found.balance() && claimed == found.claimed && !found.is_over() {
             return Err(Rejection::Unchanged);
         }
         // A deposit has to be confirmed before it can be seen, and no claim is ever taken back.

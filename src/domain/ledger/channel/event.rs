@@ -47,6 +47,17 @@ pub struct Extended {
     pub turns: Vec<Turn>,
 }
 
+/// A call's worst case was held in its budgets, and with it what has to be put into its channel first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Funded {
+    /// What is put in, and by which authorization.
+    pub deposit: Deposit,
+    /// The same as money.
+    pub money: Money,
+    /// The call.
+    pub drawn: Drawn,
+}
+
 /// What a final block showed of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -149,6 +160,23 @@ pub enum ChannelEvent {
     /// The last call's next voucher may be signed.
     /// On restart: counted as signed.
     Extended(Extended),
+    /// Money was set aside for a channel, and a voucher may be signed on it: both, before either is.
+    /// On restart: the money is on its way, and the voucher counts as signed.
+    Funded(Box<Funded>),
+    /// The payee showed a voucher of ours that this ledger did not know.
+    /// On restart: charged as it says; what may be drawn above that counts with the next voucher.
+    Resynced {
+        /// In which channel.
+        channel: ChannelId,
+        /// What was charged in all.
+        charged: Amount,
+        /// What the voucher says.
+        ceiling: Amount,
+        /// What that took.
+        turns: Vec<Turn>,
+        /// The same as money.
+        taken: Money,
+    },
 }
 
 impl ChannelEvent {
@@ -165,6 +193,8 @@ impl ChannelEvent {
             Self::Seen(_) => "channel_seen",
             Self::Frozen { .. } => "channel_frozen",
             Self::Extended(_) => "draw_extended",
+            Self::Funded(_) => "funded",
+            Self::Resynced { .. } => "channel_resynced",
         }
     }
 
@@ -175,19 +205,33 @@ impl ChannelEvent {
             Self::Drawn(drawn) => drawn.channel,
             Self::Seen(seen) => seen.channel,
             Self::Extended(extended) => extended.channel,
+            Self::Funded(funded) => funded.drawn.channel,
             Self::DepositHeld { channel, .. }
             | Self::Deposited { channel, .. }
             | Self::DepositExpired { channel, .. }
             | Self::Charged { channel, .. }
             | Self::DrawVoided { channel, .. }
+            | Self::Resynced { channel, .. }
             | Self::Frozen { channel, .. } => *channel,
+        }
+    }
+
+    /// The call that a voucher may be signed for by it.
+    pub fn drawn(&self) -> Option<&Drawn> {
+        match self {
+            Self::Drawn(drawn) => Some(drawn),
+            Self::Funded(funded) => Some(&funded.drawn),
+            _ => None,
         }
     }
 
     /// What became of payments by it.
     pub fn turns(&self) -> &[Turn] {
         match self {
-            Self::Drawn(Drawn { turns, .. }) | Self::Charged { turns, .. } => turns,
+            Self::Drawn(Drawn { turns, .. })
+            | Self::Charged { turns, .. }
+            | Self::Resynced { turns, .. } => turns,
+            Self::Funded(funded) => &funded.drawn.turns,
             Self::Seen(seen) => &seen.turns,
             Self::Extended(extended) => &extended.turns,
             Self::DrawVoided { turn, .. } => std::slice::from_ref(turn),

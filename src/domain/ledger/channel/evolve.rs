@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::channel::ChannelId;
+use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::ledger::account::Change;
 use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Extended, Seen};
 use crate::domain::ledger::channel::state::{
@@ -30,6 +30,19 @@ impl Ledger {
             | ChannelEvent::Deposited { .. }
             | ChannelEvent::DepositExpired { .. }) => self.evolve_deposit(deposit),
             ChannelEvent::Drawn(drawn) => self.draw(at, drawn),
+            ChannelEvent::Funded(funded) => {
+                self.set_aside(funded.drawn.channel, &funded.deposit, funded.money.amount);
+                self.draw(at, &funded.drawn);
+            }
+            ChannelEvent::Resynced { channel, charged, ceiling, turns, .. } => {
+                let step = Step { charged: *charged, covered: Amount::ZERO, most: NO_BOUND };
+                self.step(at, *channel, step, turns);
+                let found = self.channel_mut(*channel);
+                assert!(*charged <= *ceiling, "no charge passes its voucher");
+                (found.base, found.last_ceiling) = (*charged, *charged);
+                (found.ceiling, found.ceiling_before) = (*ceiling, *ceiling);
+                found.last = None;
+            }
             ChannelEvent::Charged { channel, charged, turns, .. } => {
                 let step = Step { charged: *charged, covered: Amount::ZERO, most: NO_BOUND };
                 self.step(at, *channel, step, turns);
@@ -68,18 +81,7 @@ impl Ledger {
     fn evolve_deposit(&mut self, event: &ChannelEvent) {
         match event {
             ChannelEvent::DepositHeld { channel, deposit, money } => {
-                let found = self.channel_mut(*channel);
-                assert!(found.pending.is_none(), "one deposit is on its way at a time");
-                found.pending = Some(**deposit);
-                found.locked = plus(found.locked, deposit.nano);
-                let provider = found.opened.provider.clone();
-                let locked = self.channels.locked.entry(provider).or_default();
-                *locked = plus(*locked, deposit.nano);
-                self.move_locked(*channel, |position| {
-                    position.locked = more(position.locked, money.amount);
-                    let set_aside = more(position.held, position.locked);
-                    assert!(set_aside <= position.owned(), "no wallet holds more than it owns");
-                });
+                self.set_aside(*channel, deposit, money.amount);
             }
             ChannelEvent::Deposited { channel, money, .. } => {
                 let found = self.channel_mut(*channel);
@@ -107,6 +109,22 @@ impl Ledger {
             }
             _ => unreachable!("evolve passes deposits' events only"),
         }
+    }
+
+    /// Counts a deposit in the channel caps and in the wallet, before it is signed.
+    fn set_aside(&mut self, channel: ChannelId, deposit: &Deposit, amount: Amount) {
+        let found = self.channel_mut(channel);
+        assert!(found.pending.is_none(), "one deposit is on its way at a time");
+        found.pending = Some(*deposit);
+        found.locked = plus(found.locked, deposit.nano);
+        let provider = found.opened.provider.clone();
+        let locked = self.channels.locked.entry(provider).or_default();
+        *locked = plus(*locked, deposit.nano);
+        self.move_locked(channel, |position| {
+            position.locked = more(position.locked, amount);
+            let set_aside = more(position.held, position.locked);
+            assert!(set_aside <= position.owned(), "no wallet holds more than it owns");
+        });
     }
 
     fn see(&mut self, at: Timestamp, seen: &Seen) {

@@ -8,6 +8,7 @@ pub mod command;
 mod decide;
 pub mod event;
 mod evolve;
+mod fund;
 pub mod state;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::money::Nano;
 
-pub use command::{ChannelCaps, ChannelCommand, Charge, DrawAsk};
-pub use event::{ChannelEvent, Drawn, Extended, Seen};
+pub use command::{ChannelCaps, ChannelCommand, Charge, DrawAsk, Fund};
+pub use event::{ChannelEvent, Drawn, Extended, Funded, Seen};
 pub use state::{Channel, ChannelState, Frozen, Opened, Portion, Turn};
 
 /// Every channel that was ever opened, and whose portion is where.

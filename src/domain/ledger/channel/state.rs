@@ -204,13 +204,22 @@ impl Channel {
         less(self.reach(), self.charged)
     }
 
-    /// What can be drawn in all, once `returned` came back. After money came back none is ever put in
-    /// again, so what was signed above the rest is void; before, a later deposit could make it good.
+    /// What can be drawn in all, once `returned` came back. After money came back, and into a channel that
+    /// is drawn on no more, none is ever put in again, so what was signed above the rest is void; before,
+    /// a later deposit could make it good.
     pub(super) fn most(&self, returned: Amount) -> Amount {
-        if returned.is_zero() && self.returned.is_zero() {
-            return NO_BOUND;
+        let came_back = !returned.is_zero() || !self.returned.is_zero();
+        match self.state {
+            ChannelState::Open if !came_back => NO_BOUND,
+            ChannelState::Open | ChannelState::Frozen(_) | ChannelState::Closed => {
+                less(self.reach(), returned)
+            }
         }
-        less(self.reach(), returned)
+    }
+
+    /// Whether it is drawn on no more, and nothing lies in it or is on its way: so it can be closed.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, ChannelState::Frozen(_)) && self.reach() == self.claimed
     }
 
     /// What was signed and not charged: what the payee could still take.

@@ -80,6 +80,11 @@ impl Tab {
         }
     }
 
+    /// Up to which sum a claim may go: what was charged, and lies there still.
+    pub fn claimable(&self) -> Amount {
+        self.charged.min(self.balance)
+    }
+
     /// What was charged and is not claimed yet.
     pub fn unclaimed(&self) -> Amount {
         self.charged.checked_sub(self.claimed).unwrap_or(Amount::ZERO)

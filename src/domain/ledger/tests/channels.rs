@@ -94,7 +94,7 @@ impl Bench {
         self.confirm(n).unwrap();
     }
 
-    fn call(&mut self, n: u64, amount: u64) -> HoldAsk {
+    pub(super) fn call(&mut self, n: u64, amount: u64) -> HoldAsk {
         let ask = self.desk.ask("ann", amount);
         let offer = ChannelOffer {
             receiver_authorizer: Address::repeat_byte(8),
@@ -119,7 +119,8 @@ impl Bench {
         let ask = self.call(n, amount);
         let payment = ask.payment;
         let last = last.map(|(payment, amount)| Charge { payment, amount: units(amount) });
-        self.ask(ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(n), last })))?;
+        let ask = DrawAsk { ask, channel: id(n), last, fund: None };
+        self.ask(ChannelCommand::Draw(Box::new(ask)))?;
         Ok(payment)
     }
 
@@ -131,7 +132,8 @@ impl Bench {
         amount: u64,
     ) -> Result<ChannelEvent, Rejection> {
         let ask = HoldAsk { payment, ..self.call(n, amount) };
-        self.ask(ChannelCommand::Extend(Box::new(DrawAsk { ask, channel: id(n), last: None })))
+        let ask = DrawAsk { ask, channel: id(n), last: None, fund: None };
+        self.ask(ChannelCommand::Extend(Box::new(ask)))
     }
 
     pub(super) fn charge(
@@ -244,7 +246,8 @@ fn a_share_of_a_portion_counts_rounded_up_against_the_spender() {
     // Three units that count ten: a third of them counts four, not three.
     let ask = HoldAsk { nano: Nano::new(10), ..bench.call(1, 3) };
     let payment = ask.payment;
-    let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(1), last: None }));
+    let draw = DrawAsk { ask, channel: id(1), last: None, fund: None };
+    let draw = ChannelCommand::Draw(Box::new(draw));
     bench.ask(draw).unwrap();
     bench.charge(1, payment, 1).unwrap();
     assert_eq!(bench.numbers(), (4, 6));
@@ -440,7 +443,9 @@ fn a_channel_serves_one_role_and_one_provider() {
     bench.desk.agent("eve", "clerk", "red", "main");
     let ask = bench.call(1, 10);
     let provider = HoldAsk { provider: name("scribe-2"), ..ask.clone() };
-    let command = |ask| ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(1), last: None }));
+    let command = |ask| {
+        ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: id(1), last: None, fund: None }))
+    };
     assert_eq!(code(bench.ask(command(provider))), "ledger.other_channel");
     let eve = agent_id("eve");
     let payment = PaymentId::derive(eve, ask.request, 0);

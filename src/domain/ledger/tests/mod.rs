@@ -10,6 +10,7 @@
 
 mod channels;
 mod channels_drawn;
+mod channels_funded;
 mod claims;
 mod delegations;
 mod fixture;

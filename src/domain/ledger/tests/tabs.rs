@@ -201,6 +201,18 @@ fn e16_what_was_taken_out_before_it_was_claimed_is_a_loss_and_says_so() {
     assert_eq!(shop.tab().lost, units(30));
 }
 
+/// A claim of all that was charged is refused whole, where a part of it was taken out before.
+#[test]
+fn e16_what_is_left_after_a_withdrawal_can_be_claimed_up_to_that() {
+    let mut shop = Shop::new(100);
+    shop.charge(0, 30, 30).unwrap();
+    assert_eq!(shop.tab().claimable(), units(30));
+    shop.see(20, 0).unwrap();
+    assert_eq!((shop.tab().claimable(), shop.tab().lost), (units(20), units(10)));
+    shop.see(20, 20).unwrap();
+    assert_eq!([shop.books(BookAccount::Claimable), shop.books(BookAccount::Earned)], [0, 20]);
+}
+
 #[test]
 fn no_claim_is_ever_taken_back() {
     let mut shop = Shop::new(100);

@@ -7,6 +7,7 @@
 //! - `state`: what the two sides tell each other about a channel.
 //!
 //! - `read`, `check`: a payer's word, typed, and whether it is as good as it has to be.
+//! - `corrective`: how a payee says that a channel stands, and what of it is believed.
 //! - `word`: what a payer sends, made.
 //! - `authorized`, `relayed`: what a receiver's authorizer signs, and what a payee tells its facilitator.
 //! - `refund`: a payer's wish to have back what was not charged.
@@ -17,6 +18,7 @@
 pub mod authorized;
 pub mod check;
 pub mod code;
+pub mod corrective;
 pub mod deposit;
 pub mod funding;
 pub mod payload;

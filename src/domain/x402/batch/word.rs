@@ -90,6 +90,30 @@ pub fn response(
     }
 }
 
+/// What a payee says of a refund: `state` is the channel's afterwards.
+pub fn refunded(
+    terms: &ChannelTerms,
+    state: ChannelState,
+    transaction: String,
+    amount: Amount,
+) -> SettlementResponse {
+    let extra = BatchResponse { charged_amount: None, channel_state: Some(state) };
+    let extra = match serde_json::to_value(&extra) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a channel's state has text keys and no failing values"),
+    };
+    SettlementResponse {
+        success: true,
+        error_reason: None,
+        payer: Some(terms.payer.to_string()),
+        transaction,
+        network: terms.asset.network.to_string(),
+        amount: Some(amount.to_string()),
+        extensions: None,
+        extra: Some(extra),
+    }
+}
+
 /// What a payee says that a call cost, and what was charged in all after it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct SaidCharge {

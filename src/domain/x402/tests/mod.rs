@@ -9,6 +9,7 @@
 
 mod batch;
 mod check;
+mod corrective;
 mod digest;
 mod payer;
 mod permitted;

@@ -1,8 +1,8 @@
-//! The operator's door: agents, pauses and policy.
+//! The operator's door: agents, pauses, policy and channels.
 
 use tonic::{Request, Response, Status};
 
-use super::{Node, caller};
+use super::{Node, caller, channels};
 use crate::domain::id::{AgentId, Name};
 use crate::domain::ledger::Ledger;
 use crate::domain::ledger::agent::{Agent, Scope};
@@ -115,6 +115,20 @@ impl OperatorService for Node {
         let policy = self.treasury.read(|ledger| ledger.policy().clone()).await.map_err(refuse)?;
         let (version, document_json) = (policy.version, policy.document);
         Ok(Response::new(pb::GetPolicyResponse { version, document_json }))
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<pb::ListChannelsRequest>,
+    ) -> Result<Response<pb::ListChannelsResponse>, Status> {
+        channels::list(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn close_channel(
+        &self,
+        request: Request<pb::CloseChannelRequest>,
+    ) -> Result<Response<pb::CloseChannelResponse>, Status> {
+        channels::close(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn fund_sandbox(

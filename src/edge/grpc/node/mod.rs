@@ -3,6 +3,7 @@
 
 mod agents;
 mod budgets;
+mod channels;
 mod journal;
 mod payments;
 mod shown;

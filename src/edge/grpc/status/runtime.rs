@@ -11,7 +11,7 @@ use crate::ports::holds::NotSignable;
 use crate::ports::signer::SignerError;
 use crate::runtime::limits::Limited;
 use crate::runtime::operator::OperatorError;
-use crate::runtime::payer::PayError;
+use crate::runtime::payer::{NotClosed, PayError};
 
 impl From<&GuardError> for Status {
     fn from(error: &GuardError) -> Self {
@@ -119,6 +119,37 @@ impl From<&PayError> for Status {
     }
 }
 
+impl From<&NotClosed> for Status {
+    fn from(error: &NotClosed) -> Self {
+        let told = match error {
+            NotClosed::Unknown(channel) => {
+                Told::new(Code::NotFound, error, [("channel", channel.to_string())])
+            }
+            NotClosed::Closed(channel) => {
+                let facts = [("channel", channel.to_string())];
+                Told::new(Code::FailedPrecondition, error, facts).state(
+                    &reason(error.code()),
+                    channel,
+                    error,
+                )
+            }
+            NotClosed::Busy(channel) => {
+                Told::new(Code::Unavailable, error, [("channel", channel.to_string())])
+            }
+            NotClosed::Silent { provider, .. } => {
+                Told::new(Code::Unavailable, error, [("provider", provider.to_string())])
+            }
+            NotClosed::NoKeeper | NotClosed::NoWayOut => {
+                Told::new(Code::FailedPrecondition, error, [])
+            }
+            NotClosed::Rail(_) => Told::new(Code::Unavailable, error, []),
+            NotClosed::Stopped(refused) => return refused.into(),
+            NotClosed::NotSigned(inner) => not_signed(inner),
+        };
+        told.status()
+    }
+}
+
 fn limit(error: &Limited) -> Told {
     let key = ("limit", error.key().kind().to_owned());
     match error {
@@ -153,7 +184,10 @@ fn not_signed(error: &SignerError) -> Told {
             Told::new(Code::FailedPrecondition, error, [])
         }
         SignerError::NotSignable(
-            NotSignable::NoHold(_) | NotSignable::Ended(_) | NotSignable::NoDeposit(_),
+            NotSignable::NoHold(_)
+            | NotSignable::Ended(_)
+            | NotSignable::NoDeposit(_)
+            | NotSignable::NoChannel(_),
         )
         | SignerError::UnknownAsset(_)
         | SignerError::UnknownToken(_) => Told::new(Code::Internal, error, []),

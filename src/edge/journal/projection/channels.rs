@@ -11,7 +11,7 @@ use super::values::{SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
-use crate::domain::ledger::channel::{ChannelEvent, Opened, Seen};
+use crate::domain::ledger::channel::{ChannelEvent, Drawn, Opened, Seen};
 use crate::domain::money::Amount;
 
 pub(super) fn apply(
@@ -24,10 +24,13 @@ pub(super) fn apply(
     }
     match event {
         ChannelEvent::Opened(opened) => open(sheet.tx, place, opened),
-        ChannelEvent::DepositHeld { channel, money, .. } => change(sheet, *channel, |row| {
-            row.pending = money.amount;
-            row.locked = plus(row.locked, money.amount);
-        }),
+        ChannelEvent::DepositHeld { channel, money, .. } => {
+            change(sheet, *channel, |row| row.set_aside(money.amount))
+        }
+        ChannelEvent::Funded(funded) => {
+            change(sheet, funded.drawn.channel, |row| row.set_aside(funded.money.amount))?;
+            draw(sheet, place, &funded.drawn)
+        }
         ChannelEvent::Deposited { channel, money, .. } => change(sheet, *channel, |row| {
             row.pending = Amount::ZERO;
             row.deposited = plus(row.deposited, money.amount);
@@ -43,14 +46,11 @@ pub(super) fn apply(
                 }
             })
         }
-        ChannelEvent::Drawn(drawn) => {
-            change(sheet, drawn.channel, |row| {
-                row.charge(drawn.taken);
-                row.ceiling = row.ceiling.max(drawn.ceiling);
-                row.calls = row.calls.saturating_add(1);
-            })?;
-            payments::draw(sheet, place, &drawn.held)
-        }
+        ChannelEvent::Drawn(drawn) => draw(sheet, place, drawn),
+        ChannelEvent::Resynced { channel, ceiling, taken, .. } => change(sheet, *channel, |row| {
+            row.charge(taken.amount);
+            row.ceiling = row.ceiling.max(*ceiling);
+        }),
         ChannelEvent::Charged { channel, taken, .. } => {
             change(sheet, *channel, |row| row.charge(taken.amount))
         }
@@ -68,6 +68,15 @@ pub(super) fn apply(
             payments::extend(sheet, place, &extended.held, extended.before)
         }
     }
+}
+
+fn draw(sheet: &mut Sheet<'_>, place: Place<'_>, drawn: &Drawn) -> rusqlite::Result<()> {
+    change(sheet, drawn.channel, |row| {
+        row.charge(drawn.taken);
+        row.ceiling = row.ceiling.max(drawn.ceiling);
+        row.calls = row.calls.saturating_add(1);
+    })?;
+    payments::draw(sheet, place, &drawn.held)
 }
 
 fn see(row: &mut Channel, seen: &Seen) {
@@ -124,6 +133,11 @@ struct Channel {
 }
 
 impl Channel {
+    fn set_aside(&mut self, amount: Amount) {
+        self.pending = amount;
+        self.locked = plus(self.locked, amount);
+    }
+
     fn charge(&mut self, taken: Amount) {
         self.charged = plus(self.charged, taken);
         self.taken = taken;

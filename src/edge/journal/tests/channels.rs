@@ -12,7 +12,7 @@ use crate::domain::commitment::{ChannelOffer, Commitment, Scheme};
 use crate::domain::id::{Fingerprint, PaymentId, WalletId};
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, Charge, DrawAsk, Drawn, Extended,
-    Frozen, Opened, Seen, Turn,
+    Frozen, Funded, Opened, Seen, Turn,
 };
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;
@@ -71,26 +71,10 @@ fn commitment() -> Commitment {
 
 /// One of every kind, in the order of their variants.
 pub(super) fn every_kind() -> Vec<Event> {
-    let Event::Held(held) = samples::held(1) else { unreachable!("the sample is a hold") };
-    let turn = Turn {
-        payment: samples::payment(1),
-        taken: Amount::new(600),
-        taken_nano: Nano::new(600_000),
-        freed: Amount::new(400),
-        freed_nano: Nano::new(400_000),
-        ended: true,
-    };
-    let (channel, block) = (CHANNEL, samples::BLOCK);
-    let drawn = Drawn {
-        held: Arc::clone(&held),
-        channel,
-        charged: Amount::new(600),
-        ceiling: Amount::new(1_600),
-        taken: Amount::new(600),
-        turns: vec![turn],
-    };
+    let (channel, block, turn) = (CHANNEL, samples::BLOCK, turn());
+    let drawn = drawn();
     let extended = Extended {
-        held,
+        held: Arc::clone(&drawn.held),
         channel,
         ceiling: Amount::new(2_600),
         before: Nano::new(1_000_000),
@@ -138,6 +122,49 @@ pub(super) fn every_kind() -> Vec<Event> {
         ChannelEvent::Extended(extended),
     ];
     events.into_iter().map(Event::Channel).chain(tab_kinds().into_iter().map(Event::Tab)).collect()
+}
+
+fn turn() -> Turn {
+    Turn {
+        payment: samples::payment(1),
+        taken: Amount::new(600),
+        taken_nano: Nano::new(600_000),
+        freed: Amount::new(400),
+        freed_nano: Nano::new(400_000),
+        ended: true,
+    }
+}
+
+fn drawn() -> Drawn {
+    let Event::Held(held) = samples::held(1) else { unreachable!("the sample is a hold") };
+    Drawn {
+        held,
+        channel: CHANNEL,
+        charged: Amount::new(600),
+        ceiling: Amount::new(1_600),
+        taken: Amount::new(600),
+        turns: vec![turn()],
+    }
+}
+
+/// What came later.
+pub(super) fn later_kinds() -> Vec<Event> {
+    let channel = CHANNEL;
+    let events = [
+        ChannelEvent::Funded(Box::new(Funded {
+            deposit: deposit(9_000),
+            money: money(9_000),
+            drawn: drawn(),
+        })),
+        ChannelEvent::Resynced {
+            channel,
+            charged: Amount::new(1_200),
+            ceiling: Amount::new(1_600),
+            turns: vec![turn()],
+            taken: money(600),
+        },
+    ];
+    events.into_iter().map(Event::Channel).collect()
 }
 
 fn tab_kinds() -> Vec<TabEvent> {
@@ -220,7 +247,12 @@ impl Story {
         };
         let last =
             last.map(|(payment, units)| Charge { payment, amount: Amount::new(units.into()) });
-        self.ask(ChannelCommand::Draw(Box::new(DrawAsk { ask, channel: CHANNEL, last })));
+        self.ask(ChannelCommand::Draw(Box::new(DrawAsk {
+            ask,
+            channel: CHANNEL,
+            last,
+            fund: None,
+        })));
         payment
     }
 }

@@ -254,6 +254,7 @@ pub(super) fn every_kind() -> Vec<Event> {
     events.extend(given_and_lent());
     events.extend(super::channels::every_kind());
     events.extend(with_a_maximum());
+    events.extend(super::channels::later_kinds());
     events
 }
 

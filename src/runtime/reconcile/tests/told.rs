@@ -75,7 +75,7 @@ async fn only_a_channels_newest_voucher_is_signed() {
         };
         let ask = HoldAsk { commitment, ..ask };
         let payment = ask.payment;
-        let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last }));
+        let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last, fund: None }));
         world.treasury.execute(Command::Channel(draw)).await.unwrap();
         drop(world.treasury.release_voucher(payment).await.unwrap());
         last = Some(Charge { payment, amount: Amount::new(30) });

@@ -1,0 +1,120 @@
+//! Calls with the deposits that they need: held together or not at all, and never more than there is
+//! room for. And ledgers that are older than their channels.
+
+use super::channels::{Bench, CAPS, id, units};
+use super::fixture::*;
+use crate::domain::channel::Deposit;
+use crate::domain::ledger::Rejection;
+use crate::domain::ledger::channel::{
+    ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, DrawAsk, Frozen, Fund,
+};
+use crate::domain::money::Nano;
+
+/// Asks for a call of `amount` on a new channel, with a deposit of `wanted` or less.
+fn fund(
+    bench: &mut Bench,
+    amount: u64,
+    wanted: u64,
+    least: u64,
+    caps: ChannelCaps,
+) -> Result<Deposit, Rejection> {
+    let ask = bench.call(1, amount);
+    let deposit = Deposit {
+        amount: units(wanted),
+        nano: Nano::new(wanted),
+        nonce: number(700),
+        salt: number(701),
+        valid_before_s: bench.desk.now.as_secs() + LIFE_S,
+    };
+    let fund = Some(Fund { deposit, least: units(least), caps });
+    let draw = DrawAsk { ask, channel: id(1), last: None, fund };
+    match bench.ask(ChannelCommand::Draw(Box::new(draw)))? {
+        ChannelEvent::Funded(funded) => Ok(funded.deposit),
+        other => panic!("a call with a deposit becomes its event, not {}", other.kind()),
+    }
+}
+
+#[test]
+fn a_call_that_its_budget_refuses_puts_nothing_aside_and_one_that_fits_holds_both() {
+    let mut bench = Bench::new(100, 0);
+    let before = bench.desk.ledger.clone();
+    let refused = fund(&mut bench, 101, 1_000, 101, CAPS).unwrap_err();
+    assert!(matches!(refused, Rejection::OverBudget(_)), "{refused:?}");
+    assert_eq!(bench.desk.ledger, before, "nothing half done");
+    let deposit = fund(&mut bench, 60, 600, 60, CAPS).unwrap();
+    // No more than the budget has left for it and for what comes after it.
+    assert_eq!((deposit.amount, deposit.nano), (units(100), Nano::new(100)));
+    let found = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!((found.pending, found.ceiling), (Some(deposit), units(60)));
+    assert_eq!(bench.desk.ledger.locked(), Nano::new(100));
+}
+
+#[test]
+fn a_cap_that_leaves_less_room_makes_the_deposit_smaller_down_to_the_least() {
+    let cases = [(500, 500), (499, 499), (300, 300), (299, 0)];
+    for (cap, put_in) in cases {
+        let mut bench = Bench::new(10_000, 0);
+        let caps = ChannelCaps { provider: Nano::new(cap), ..CAPS };
+        let funded = fund(&mut bench, 60, 500, 300, caps).map(|deposit| deposit.amount);
+        match put_in {
+            0 => assert!(matches!(funded, Err(Rejection::OverChannelCap { .. })), "{funded:?}"),
+            some => assert_eq!(funded, Ok(units(some)), "a cap of {cap}"),
+        }
+    }
+}
+
+#[test]
+fn e13_a_voucher_that_this_ledger_does_not_know_is_taken_over_and_covered_by_the_next() {
+    let mut bench = Bench::new(10_000, 1_000);
+    let known = bench.draw(1, 100, None).unwrap();
+    bench.charge(1, known, 100).unwrap();
+    let resync = |charged, ceiling| ChannelCommand::Resync {
+        channel: id(1),
+        charged: units(charged),
+        ceiling: units(ceiling),
+    };
+    // What is known already, what was charged before, and what lies nowhere.
+    for (charged, ceiling) in [(100, 100), (99, 200), (201, 200), (300, 1_001)] {
+        bench.ask(resync(charged, ceiling)).unwrap_err();
+    }
+    bench.ask(resync(300, 400)).unwrap();
+    let found = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!((found.charged, found.ceiling), (units(300), units(400)));
+    // Nobody's budget has the hundred above: only a voucher that covers them may follow.
+    let refused = bench.draw(1, 99, None).unwrap_err();
+    let state = Frozen::Restored.as_str();
+    assert_eq!(refused, Rejection::ChannelFrozen { channel: id(1), state });
+    bench.draw(1, 100, None).unwrap();
+}
+
+/// The deposit never arrived, and the vouchers on it stayed held for ever: nobody asked for another one.
+#[test]
+fn what_was_signed_on_a_deposit_that_never_came_is_free_once_nothing_more_is_put_in() {
+    let mut bench = Bench::new(100, 0);
+    let deposit = fund(&mut bench, 60, 60, 60, CAPS).unwrap();
+    let block = block(deposit.valid_before_s);
+    bench.ask(ChannelCommand::ExpireDeposit { channel: id(1), block }).unwrap();
+    assert_eq!(bench.see(1, 0, 0).unwrap_err(), Rejection::Unchanged, "one may come yet");
+    assert_eq!(bench.numbers(), (0, 60));
+    let why = Frozen::Closing;
+    bench.ask(ChannelCommand::Freeze { channel: id(1), why }).unwrap();
+    bench.see(1, 0, 0).unwrap();
+    let found = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!((found.state, found.portions.len()), (ChannelState::Closed, 0));
+    assert_eq!(bench.numbers(), (0, 0));
+    assert_eq!(bench.see(1, 0, 0).unwrap_err(), Rejection::Unchanged);
+}
+
+/// The payee said that a call cost ten, and claimed all that was signed for it. Once its next call was
+/// signed for all the same.
+#[test]
+fn e09_after_a_claim_above_what_was_said_no_call_is_signed_for() {
+    let mut bench = Bench::new(1_000, 600);
+    let first = bench.draw(1, 50, None).unwrap();
+    bench.see(1, 600, 50).unwrap();
+    assert_eq!(bench.numbers(), (50, 0), "it may have cost as much");
+    let refused = bench.draw(1, 50, Some((first, 10))).unwrap_err();
+    let state = Frozen::Overclaimed.as_str();
+    assert_eq!(refused, Rejection::ChannelFrozen { channel: id(1), state });
+    bench.draw(1, 50, Some((first, 50))).unwrap();
+}

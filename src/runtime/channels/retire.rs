@@ -1,0 +1,124 @@
+//! Channels that are lent no more: to be given back by their payee, or withdrawn without it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use alloy::primitives::Signature;
+
+use crate::domain::channel::{Ceiling, ChannelId};
+use crate::domain::ledger::Rejection;
+use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Frozen};
+use crate::domain::x402::batch::corrective::Correction;
+use crate::ports::signer::SignerError;
+use crate::runtime::channels::{Keeper, Slot};
+use crate::runtime::treasury::Refused;
+
+/// What became of a channel that is to be lent no more.
+pub enum Retired {
+    /// It is not one of ours.
+    Unknown,
+    /// A call has it at this moment.
+    Lent,
+    /// Nothing is left in it.
+    Closed,
+    /// Nothing more is signed for it.
+    Ended(Box<Channel>),
+}
+
+impl Keeper {
+    /// Takes a channel out of its pool, writes down what its last call cost, and lets nothing more be
+    /// signed for it but a voucher of what was charged.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn retire(&self, channel: ChannelId) -> Result<Retired, Refused> {
+        let last = {
+            let mut pools = self.pools.lock().expect("no holder of the pools panics");
+            let mut last = None;
+            for pool in pools.values_mut() {
+                let Some(place) = pool.iter().position(|slot| slot.id == channel) else { continue };
+                if pool.get(place).is_some_and(|slot| slot.lent) {
+                    return Ok(Retired::Lent);
+                }
+                last = pool.remove(place).last;
+            }
+            last
+        };
+        if let Some(charge) = last {
+            self.charge(channel, charge).await?;
+        }
+        let Some(found) = self.find(channel).await? else { return Ok(Retired::Unknown) };
+        match found.state {
+            ChannelState::Closed => return Ok(Retired::Closed),
+            ChannelState::Frozen(_) => return Ok(Retired::Ended(Box::new(found))),
+            ChannelState::Open => {}
+        }
+        let freeze = ChannelCommand::Freeze { channel, why: Frozen::Closing };
+        match self.tell(freeze).await {
+            Ok(_) | Err(Refused::Rejected(_)) => Ok(Retired::Ended(Box::new(found))),
+            Err(stopped) => Err(stopped),
+        }
+    }
+
+    /// Freezes a channel of which the ledger said only with a call why it may be drawn on no more.
+    pub(super) async fn freeze_refused(&self, channel: ChannelId, refused: &Refused) {
+        let Some(Rejection::ChannelFrozen { state, .. }) = refused.rejection() else { return };
+        let said = [Frozen::Overclaimed, Frozen::Restored].into_iter();
+        for why in said.filter(|why| why.as_str() == *state) {
+            tracing::error!(%channel, why = why.as_str(), "channel frozen");
+            // Refused where it is frozen already.
+            let _ = self.tell(ChannelCommand::Freeze { channel, why }).await;
+        }
+    }
+
+    /// The voucher of what was charged and no more.
+    ///
+    /// # Errors
+    /// [`SignerError`], and then nothing was signed.
+    pub async fn sign_charged(
+        &self,
+        channel: ChannelId,
+    ) -> Result<(Ceiling, Signature), SignerError> {
+        self.signer.sign_charged(channel).await
+    }
+
+    /// Takes over how a payee says that a channel stands. Whether it could be believed.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn correct(&self, channel: ChannelId, said: &Correction) -> Result<bool, Refused> {
+        Ok(self.take_over(channel, said).await?.is_ok())
+    }
+
+    /// The channels to be ended: those that paid nothing for `idle`, and those that are drawn on no more,
+    /// or lent no more, and have something left; at most `most`.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn endable(&self, idle: Duration, most: usize) -> Result<Vec<ChannelId>, Refused> {
+        let now = self.clock.now();
+        let (pooled, unused): (BTreeSet<ChannelId>, Vec<ChannelId>) = {
+            let pools = self.pools.lock().expect("no holder of the pools panics");
+            let pooled = pools.values().flatten().map(|slot| slot.id).collect();
+            let slots = pools.values().flatten().filter(|slot| !slot.lent);
+            let unused = slots.filter(|slot| now.since(slot.used_at) >= idle);
+            let left = |slot: &&Slot| !slot.room.is_zero() || !slot.exposed.is_zero();
+            (pooled, unused.filter(left).map(|slot| slot.id).collect())
+        };
+        // Whether a deposit is still on its way is the ledger's to say: a pool hears of it by calls alone.
+        let ended = self.treasury.read(move |ledger| {
+            let settled =
+                |id: &ChannelId| ledger.find_channel(*id).is_some_and(|it| it.pending.is_none());
+            let left = |found: &&Channel| match found.state {
+                // What was charged is the payee's to claim.
+                ChannelState::Frozen(_) => found.balance() > found.charged,
+                // One that no pool lends any more.
+                ChannelState::Open => !pooled.contains(&found.opened.id) && found.pending.is_none(),
+                ChannelState::Closed => false,
+            };
+            let others = ledger.channels().filter(left).map(|found| found.opened.id);
+            unused.into_iter().filter(settled).chain(others).take(most).collect()
+        });
+        ended.await
+    }
+}

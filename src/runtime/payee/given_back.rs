@@ -1,0 +1,146 @@
+//! A payer's wish to have back what was not charged: no work is done for it, and the chain pays it.
+//!
+//! Source: x402 scheme `batch-settlement` on EVM, cooperative refund; threats.md E19.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::domain::channel::ChannelId;
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::ledger::tab::{Tab, TabCommand};
+use crate::domain::money::Amount;
+use crate::domain::order::Usage;
+use crate::domain::quote::Quote;
+use crate::domain::x402::PaymentError;
+use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::refund::{RefundWord, check_refund};
+use crate::domain::x402::batch::word;
+use crate::domain::x402::check::Demand;
+use crate::domain::x402::requirements::Requirement;
+use crate::domain::x402::wire::PaymentPayload;
+use crate::ports::channel_rail::Depth;
+use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
+use crate::ports::rail::{RefusedBy, Settlement};
+use crate::runtime::payee::Desk;
+use crate::runtime::payee::claiming::row_of;
+use crate::runtime::payee::slots::within;
+use crate::runtime::payee::tabs::{Channels, state_of, unavailable};
+
+/// How long the chain may take to pay it.
+const REFUND_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What a refund that was made says.
+struct Given {
+    transaction: String,
+    amount: Amount,
+    refund_nonce: u64,
+}
+
+impl Desk {
+    /// Gives back what a payer asks for, as far as it was not charged; what was is claimed in the same
+    /// transaction.
+    pub(super) async fn give_back_asked(
+        &self,
+        channels: &Channels,
+        call: &PaidCall,
+        payment: &PaymentPayload,
+    ) -> Result<Answer, ServiceError> {
+        let quote = match self.find_price(call)? {
+            Ok(quote) => quote,
+            Err(list) => return Err(self.refuse(&PaymentError::NotOffered, &list, &call.order)),
+        };
+        let wish = self.read_wish(call, payment, &quote)?;
+        let refuse = |code| self.refuse(&PaymentError::Batch(code), &quote, &call.order);
+        let (asset, payer) = (wish.terms.asset, wish.terms.payer);
+        let key = AuthorizationKey { asset, payer, nonce: wish.channel.0 };
+        // A call that is being served is not taken its channel from.
+        let flight = self.flights.take(key).map_err(|_| refuse(BatchCode::ChannelBusy))?;
+        let admitted = self.admit_payer(payer)?;
+        let tab = self.tab_for_refund(&wish).await?;
+        if wish.voucher.ceiling.amount != tab.charged {
+            let error = PaymentError::Batch(BatchCode::Cumulative);
+            return Err(self.correct(&error, &quote, &call.order, Some(&tab)));
+        }
+        let rest = tab.balance.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
+        let amount = wish.amount.map_or(rest, |wanted| wanted.min(rest));
+        if amount.is_zero() {
+            return Err(refuse(BatchCode::RefundNoBalance));
+        }
+        let row = row_of(&tab).filter(|_| tab.claimable() > tab.claimed);
+        let clock = self.parts.clock.as_ref();
+        let giving = channels.settler.give_back(&tab.terms, row.as_ref(), amount);
+        let given = match within(clock, REFUND_WAIT_MAX, giving).await {
+            Some(Ok(Settlement::Settled { transaction, amount, .. })) => {
+                (transaction.to_string(), amount)
+            }
+            Some(Ok(Settlement::Refused(RefusedBy::InsufficientFunds))) => {
+                return Err(refuse(BatchCode::RefundNoBalance));
+            }
+            Some(Ok(Settlement::Refused(_))) => return Err(refuse(BatchCode::RefundSimulation)),
+            Some(Err(problem)) => return Err(ServiceError::Unavailable(problem.to_string())),
+            Some(Ok(Settlement::Unknown { .. })) | None => {
+                return Err(unavailable("the refund is on its way, and was not seen yet"));
+            }
+        };
+        let refund_nonce = self.look_for_nonce(tab.id).await?;
+        self.look_at(&tab.terms, tab.id).await?;
+        if row.is_some() {
+            self.sweep(channels, tab.terms.asset).await;
+        }
+        let tab = self.find_tab(tab.id).await?.unwrap_or(tab);
+        drop((flight, admitted));
+        let (transaction, amount) = given;
+        tracing::info!(channel = %tab.id, %transaction, %amount, "channel given back");
+        Ok(answer(&tab, Given { transaction, amount, refund_nonce }))
+    }
+
+    fn read_wish(
+        &self,
+        call: &PaidCall,
+        payment: &PaymentPayload,
+        quote: &Quote,
+    ) -> Result<RefundWord, ServiceError> {
+        let offered = Requirement::of_quote(quote, &call.order, &self.tokens).unwrap_or_default();
+        let demand = Demand {
+            resource: &self.offering.resource,
+            offered: &offered,
+            now_s: self.parts.clock.now().as_secs(),
+        };
+        check_refund(payment, &demand).map_err(|error| self.refuse(&error, quote, &call.order))
+    }
+
+    /// The channel's tab, as the chain's newest block completes it; one that was forgotten begins with
+    /// what was claimed.
+    async fn tab_for_refund(&self, wish: &RefundWord) -> Result<Tab, ServiceError> {
+        let (channel, terms) = (wish.channel, wish.terms);
+        self.tell_tab(TabCommand::Open { channel, terms }).await?;
+        self.look_at(&terms, channel).await?;
+        let tab = self.find_tab(channel).await?;
+        tab.ok_or_else(|| unavailable("the channel's tab is gone"))
+    }
+
+    async fn look_for_nonce(&self, channel: ChannelId) -> Result<u64, ServiceError> {
+        let Some(witness) = self.channel_witness() else { return Ok(0) };
+        let looked = witness.look(&[channel], Depth::Newest).await;
+        let sights = looked.map_err(|error| ServiceError::Unavailable(error.to_string()))?;
+        Ok(sights.seen.first().map_or(0, |sight| sight.refund_nonce))
+    }
+}
+
+/// An answer without work: what was given back, and how the channel stands then.
+fn answer(tab: &Tab, given: Given) -> Answer {
+    let mut state = state_of(tab);
+    state.refund_nonce = given.refund_nonce.to_string();
+    let response = word::refunded(&tab.terms, state, given.transaction, given.amount);
+    let closing = Closing { usage: Usage::default(), response, receipt: None };
+    let pieces = stream::iter([Ok(Piece::Chunk(Bytes::new())), Ok(Piece::Done(Box::new(closing)))]);
+    Answer {
+        content_type: "application/octet-stream".to_owned(),
+        model: String::new(),
+        settled: None,
+        pieces: pieces.boxed(),
+    }
+}
