@@ -57,6 +57,7 @@ struct Total {
     starts: u64,
     syncs: u64,
     payments: u64,
+    calls: u64,
     world: Duration,
     struck: BTreeMap<Fault, u64>,
     ends: BTreeMap<String, u64>,
@@ -70,6 +71,7 @@ impl Total {
         self.starts += report.starts.0 + report.starts.1 - 2;
         self.syncs += report.syncs.0 + report.syncs.1;
         self.payments += u64::try_from(report.settled).unwrap_or(u64::MAX);
+        self.calls += u64::try_from(report.calls).unwrap_or(u64::MAX);
         self.world += report.took;
         for (fault, times) in report.struck {
             *self.struck.entry(fault).or_default() += times;
@@ -99,6 +101,7 @@ impl Total {
         println!("syncs       {}", self.syncs);
         println!("restarts    {}", self.starts);
         println!("settled     {} payments", self.payments);
+        println!("by channel  {} calls", self.calls);
         println!("faults and deeds");
         for fault in Fault::ALL {
             let times = self.struck.get(&fault).copied().unwrap_or(0);

@@ -11,10 +11,13 @@ use bytes::Bytes;
 use crate::domain::fault::{Class, Fault as _};
 use crate::domain::id::{AgentId, Name, RequestId};
 use crate::domain::ledger::agent::TokenHash;
+use crate::domain::ledger::channel::ChannelCaps;
 use crate::domain::money::Nano;
 use crate::domain::order::{Order, Units};
 use crate::ports::clock::Clock;
 use crate::ports::rail::Evidence;
+use crate::ports::signer::ChannelSigner as _;
+use crate::runtime::channels::{Keeper, KeeperSettings};
 use crate::runtime::directory::Book;
 use crate::runtime::limits::Limits;
 use crate::runtime::operator::{NewDelegation, Operator};
@@ -24,13 +27,31 @@ use crate::runtime::payer::{
 use crate::runtime::reconcile::Reconciler;
 use crate::runtime::treasury::Treasury;
 use crate::sim::acting::Acting;
+use crate::sim::channels::{WayOut, withdraw};
 use crate::sim::fate::Fault;
 use crate::sim::founding::{self, AGENTS};
 use crate::sim::plan::Plan;
-use crate::sim::roles::{Ground, Own, PRICE, ROUND, START_S, name};
+use crate::sim::roles::{Ground, Own, PRICE, ROUND, START_S, USDC, name};
 
 /// How often an agent asks again that had no room under its caps: a minute may have passed.
 const OVER_BUDGET_MAX: u32 = 3;
+
+/// How the payer keeps its channels: so few, and so little in them, that calls wait for one another and
+/// some are paid by themselves.
+const KEEPER: KeeperSettings = KeeperSettings {
+    caps: ChannelCaps {
+        provider: Nano::new(PRICE.saturating_mul(20)),
+        total: Nano::new(PRICE.saturating_mul(20)),
+    },
+    calls_a_deposit: 4,
+    pool_max: 3,
+    wait_max: Duration::from_secs(20),
+};
+
+/// How long a channel may lie unused before its payer ends it, and how often it looks: near what the
+/// payee does, so that both come at once.
+const IDLE_MAX: Duration = Duration::from_secs(150);
+const IDLE_EVERY: Duration = Duration::from_secs(45);
 
 /// How each wish ended, by its number; what is missing goes on.
 #[derive(Clone, Default)]
@@ -80,17 +101,37 @@ pub async fn run_payer(ground: Ground, own: Own, plan: Plan, ends: Ends) {
         let _ = reconciler.run().await;
     });
     ground.spawn(Acting::new(ground.clone(), plan.clone(), treasury.clone()).run());
+    let signer = ground.signer(&treasury);
+    let channels = match plan.by_channel {
+        false => None,
+        true => {
+            let (treasury, clock) = (treasury.clone(), Arc::clone(&clock));
+            // Ends with the treasury; the world restarts the process then.
+            let session = Arc::clone(&signer);
+            match Keeper::open(treasury, session, clock, KEEPER).await {
+                Ok(keeper) => Some(keeper),
+                Err(_) => return,
+            }
+        }
+    };
+    let account = signer.authorizer();
     let payer = Payer::new(PayerParts {
-        signer: ground.signer(&treasury),
+        signer,
         archive: Arc::new(own.archive.clone()),
         book: Arc::new(Book::new(Arc::new(ground.clone()), Arc::clone(&clock))),
         connector: Arc::new(ground.link.clone()),
         limits: Arc::new(Limits::new(Arc::clone(&clock))),
-        channels: None,
+        channels,
         clock,
         settings: PayerSettings::default(),
         treasury: treasury.clone(),
     });
+    if plan.by_channel {
+        let way = Arc::new(WayOut { rail: ground.rail.clone(), account });
+        payer.withdraw_by(USDC.network, way);
+        ground.spawn(withdraw(ground.clone(), treasury.clone()));
+        ground.spawn(end_idle(ground.clone(), payer.clone()));
+    }
     for number in 0..plan.wishes {
         if ends.with(|ends| ends.contains_key(&number)) {
             continue;
@@ -107,6 +148,17 @@ pub async fn run_payer(ground: Ground, own: Own, plan: Plan, ends: Ends) {
         ground.spawn(agent.want());
     }
     std::future::pending().await
+}
+
+/// Ends channels that are not used, as a node does.
+async fn end_idle(ground: Ground, payer: Payer) {
+    loop {
+        ground.clock.sleep_until(ground.clock.now().after(IDLE_EVERY)).await;
+        // Ends with the treasury; the world restarts the process then.
+        if payer.end_idle_channels(IDLE_MAX).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// An agent with one wish.

@@ -63,11 +63,22 @@ pub enum Fault {
     Delegated,
     /// An agent pays within a session.
     InSession,
+    /// A payee claims all that was signed, whatever it charged.
+    Overclaimed,
+    /// A payee says another charge than it made.
+    Lied,
+    /// A payer takes its money out of a channel against its payee's will.
+    Withdrawn,
 }
 
 impl Fault {
+    /// Whether it comes about only where channels pay.
+    pub const fn is_of_channels(self) -> bool {
+        matches!(self, Self::Overclaimed | Self::Lied | Self::Withdrawn)
+    }
+
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::LostRequest,
         Self::LostReply,
         Self::DoubledRequest,
@@ -93,6 +104,9 @@ impl Fault {
         Self::WindowChanged,
         Self::Delegated,
         Self::InSession,
+        Self::Overclaimed,
+        Self::Lied,
+        Self::Withdrawn,
     ];
 }
 
@@ -165,6 +179,11 @@ impl Fate {
     /// Whether `fault` may strike at all.
     pub fn knows(&self, fault: Fault) -> bool {
         self.with(|state| state.odds.contains_key(&fault))
+    }
+
+    /// Whether `fault` ever struck.
+    pub fn has_struck(&self, fault: Fault) -> bool {
+        self.with(|state| state.struck.contains_key(&fault))
     }
 
     /// Counts what was brought about otherwise.

@@ -7,6 +7,7 @@
 
 pub mod acting;
 pub mod asking;
+pub mod channels;
 pub mod clock;
 pub mod disk;
 pub mod fate;

@@ -105,7 +105,8 @@ impl Link {
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
         let _ = reply.send(Ok(Head { content_type, model, settled, pieces: receiver }));
         self.count();
-        while let Some(piece) = pieces.next().await {
+        while let Some(mut piece) = pieces.next().await {
+            self.lie(&mut piece);
             if let Ok(Piece::Done(closing)) = &piece
                 && let Some(receipt) = &closing.receipt
                 && let Some(payment) = receipt.receipt.payment
@@ -114,6 +115,15 @@ impl Link {
             }
             let _ = sender.send(piece).await;
             self.count();
+        }
+    }
+
+    /// A payee that charges by channel says another charge than it made.
+    fn lie(&self, piece: &mut Result<Piece, ServiceError>) {
+        let Ok(Piece::Done(closing)) = piece else { return };
+        let Some(extra) = closing.response.extra.as_mut() else { return };
+        if extra.contains_key("chargedAmount") && self.fate.strikes(Fault::Lied) {
+            extra.insert("chargedAmount".to_owned(), "1000000".into());
         }
     }
 

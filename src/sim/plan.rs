@@ -30,6 +30,8 @@ pub struct Plan {
     pub is_tight: bool,
     /// At one sync in so many a start is tried on what a crash would leave; 0 for none.
     pub images_every: u64,
+    /// Whether the payee takes channels, and charges what was used.
+    pub by_channel: bool,
 }
 
 impl Plan {
@@ -40,7 +42,8 @@ impl Plan {
         let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
         let share = below(4).saturating_add(1);
         let mut odds = Odds::new();
-        for fault in Fault::ALL {
+        // Channels have scenarios of their own.
+        for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_channels()) {
             let (there, often) = (below(5) < share, below(8).saturating_add(1));
             if there {
                 odds.insert(fault, rarity(fault).saturating_mul(often).div_ceil(4));
@@ -62,6 +65,7 @@ impl Plan {
             funds,
             is_tight: below(2) == 0,
             images_every: if below(4) == 0 { below(8).saturating_add(1) } else { 0 },
+            by_channel: false,
         }
     }
 
@@ -87,7 +91,9 @@ const fn rarity(fault: Fault) -> u64 {
         Fault::Crash => 50,
         Fault::Killed => 600,
         Fault::Canceled | Fault::Broadcast | Fault::Delegated | Fault::InSession => 1,
-        Fault::Funded | Fault::Drained | Fault::Resumed => 4,
+        Fault::Funded | Fault::Drained | Fault::Resumed | Fault::Overclaimed => 4,
+        Fault::Withdrawn => 6,
+        Fault::Lied => 10,
         Fault::Paused
         | Fault::CapLowered
         | Fault::CapRaised

@@ -11,7 +11,9 @@ use crate::domain::asset::{Asset, Network};
 use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
+use crate::ports::channel_rail::ChannelEvidence;
 use crate::ports::clock::Clock;
+use crate::ports::memory_channels::MemoryChannels;
 use crate::ports::memory_rail::{MemoryRail, RailFault};
 use crate::ports::rail::{
     Allowance, Authorization, Evidence, Holding, NonceState, RailError, RefusedBy, Settlement,
@@ -40,6 +42,8 @@ struct Blocks {
 pub struct SimRail {
     /// Where the money is.
     pub rail: MemoryRail,
+    /// Where the channels are.
+    pub channels: MemoryChannels,
     clock: SimClock,
     fate: Fate,
     blocks: Arc<Mutex<Blocks>>,
@@ -48,7 +52,8 @@ pub struct SimRail {
 impl SimRail {
     /// The rail that keeps its money there.
     pub fn new(rail: MemoryRail, clock: SimClock, fate: Fate) -> Self {
-        Self { rail, clock, fate, blocks: Arc::default() }
+        let channels = MemoryChannels::new(rail.clone(), Arc::new(clock.clone()));
+        Self { rail, channels, clock, fate, blocks: Arc::default() }
     }
 
     /// Somebody with the payer's key cancels an authorization. Whether that came in time.
@@ -81,7 +86,7 @@ impl SimRail {
         self.with(|blocks| blocks.by_others.clone())
     }
 
-    fn sent(&self, key: AuthorizationKey) {
+    pub(super) fn sent(&self, key: AuthorizationKey) {
         let now = self.clock.now();
         self.with(|blocks| blocks.sent_at.insert(key, now));
     }
@@ -104,7 +109,7 @@ impl SimRail {
         look(&mut self.blocks.lock().expect("no holder of the blocks panics"))
     }
 
-    async fn answer(&self) -> Result<(), RailError> {
+    pub(super) async fn answer(&self) -> Result<(), RailError> {
         let until = self.clock.now().after(self.fate.millis(ANSWER_MS_MAX));
         self.clock.sleep_until(until).await;
         if self.fate.strikes(Fault::RailSilent) {
@@ -114,7 +119,7 @@ impl SimRail {
         Ok(())
     }
 
-    fn fault(&self) -> Option<RailFault> {
+    pub(super) fn fault(&self) -> Option<RailFault> {
         let moved = self.fate.below(2) == 0;
         if self.fate.strikes(Fault::SettlementSilent) {
             let (yes, no) = (RailFault::MovedAndSilent, RailFault::LostAndSilent);
@@ -207,6 +212,10 @@ impl Evidence for SimRail {
     ) -> Result<Option<Allowance>, RailError> {
         self.answer().await?;
         self.rail.allowance(asset, owner).await
+    }
+
+    fn channels(&self) -> Option<&dyn ChannelEvidence> {
+        Some(self)
     }
 
     fn network(&self) -> Network {

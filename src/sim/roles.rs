@@ -10,7 +10,8 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
-use crate::domain::commitment::{Authorization, Commitment, Scheme, TransferMethod};
+use crate::domain::channel::{Ceiling, ChannelId};
+use crate::domain::commitment::{Authorization, ChannelOffer, Commitment, Scheme, TransferMethod};
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::{Bounds, Ledger};
 use crate::domain::listing::{Listing, Query, SignedListing, Ware};
@@ -19,14 +20,18 @@ use crate::domain::negotiation::PayeeTerms;
 use crate::domain::order::{Units, Usage};
 use crate::domain::policy::Rates;
 use crate::domain::quote::{PayBy, PriceTerms};
+use crate::domain::x402::batch::read::DepositWord;
 use crate::domain::x402::digest::{Delegation, delegation_digest, listing_digest};
 use crate::ports::archive::MemoryArchive;
 use crate::ports::clock::Clock;
 use crate::ports::directory::{Directory, DirectoryError};
 use crate::ports::engine::{Engine, EngineError, Step, Work};
-use crate::ports::signer::{SeededServiceSigner, SeededSigner, ServiceSigner, Signer, SignerError};
-use crate::runtime::payee::{OfferedWare, Offering, Parts, Payee};
+use crate::ports::signer::{
+    ChannelSigner, SeededServiceSigner, SeededSigner, ServiceSigner, Signer, SignerError,
+};
+use crate::runtime::payee::{Channels, ClaimPolicy, OfferedWare, Offering, Parts, Payee};
 use crate::runtime::treasury::{Settings, Treasury};
+use crate::sim::channels::{AUTHORIZER, WITHDRAW_DELAY_S, overclaim};
 use crate::sim::clock::SimClock;
 use crate::sim::disk::{Disk, SimJournal};
 use crate::sim::fate::{Fate, Fault};
@@ -38,6 +43,16 @@ use crate::sim::street::Gossip;
 
 /// The price of every call, in atomic units; one of them counts one nano.
 pub const PRICE: u64 = 10;
+
+/// The most output of a call.
+pub const OUTPUT_MAX: u64 = 100;
+
+/// When vouchers are claimed, and idle channels given back.
+const CLAIMS: ClaimPolicy = ClaimPolicy {
+    age_max: Duration::from_secs(40),
+    amount_max: Amount::new(60),
+    idle_max: Duration::from_secs(150),
+};
 
 /// When the world begins.
 pub const START_S: u64 = 1_800_000_000;
@@ -78,6 +93,8 @@ pub struct Ground {
     pub seed: u64,
     /// The provider's.
     pub keys: Arc<Keys>,
+    /// Whether the payee takes channels, and charges what was used.
+    pub by_channel: bool,
 }
 
 /// The provider's keys, and the listing that they signed last: signing is what a run spends its time
@@ -178,24 +195,47 @@ impl Ground {
             archive: Arc::new(own.archive.clone()),
             clock: Arc::new(self.clock.clone()),
         };
-        let payee = Payee::new(self.offering(), &assets(), parts);
+        let mut payee = Payee::new(self.offering(), &assets(), parts);
+        if self.by_channel {
+            let settler = Arc::new(self.rail.clone());
+            payee = payee.taking_channels(Channels { settler, claims: CLAIMS, flowing: None });
+        }
         let rounds = payee.clone();
         self.spawn(async move {
             // Ends with the treasury; the world restarts the process then.
             let _ = rounds.run(ROUND).await;
         });
+        if self.by_channel {
+            self.spawn(overclaim(self.clone()));
+        }
         self.link.serve(Arc::new(payee)).await;
     }
 
     /// The payer's signer: it says so where something is signed that no durable hold stands behind.
-    pub fn signer(&self, treasury: &Treasury) -> Arc<dyn Signer> {
+    pub fn signer(&self, treasury: &Treasury) -> Arc<WatchedSigner> {
         let inner = SeededSigner::new(Arc::new(treasury.clone()), &assets(), self.seed);
         let (oracle, gossip) = (self.oracle.clone(), self.gossip.clone());
         Arc::new(WatchedSigner { inner, oracle, gossip })
     }
 
-    fn terms() -> PriceTerms {
-        PriceTerms { flat: Amount::new(u128::from(PRICE)), ..PriceTerms::default() }
+    /// By channel a fifth of the price is for the call, and the rest for what is used of its maximum.
+    fn terms(&self) -> PriceTerms {
+        let price = u128::from(PRICE);
+        let flat = if self.by_channel { price.div_ceil(5) } else { price };
+        let rest = price.saturating_sub(flat).saturating_mul(1000);
+        let per_1k_output = Amount::new(rest.div_ceil(u128::from(OUTPUT_MAX)));
+        PriceTerms { flat: Amount::new(flat), per_1k_output, ..PriceTerms::default() }
+    }
+
+    fn ways(&self) -> Vec<PayBy> {
+        let exact = self.pay_by();
+        let offer = ChannelOffer {
+            receiver_authorizer: AUTHORIZER,
+            withdraw_delay_s: WITHDRAW_DELAY_S,
+            deposit_min: Amount::ZERO,
+        };
+        let channel = PayBy { scheme: Scheme::BatchSettlement(offer), ..exact };
+        self.by_channel.then_some(channel).into_iter().chain([exact]).collect()
     }
 
     fn pay_by(&self) -> PayBy {
@@ -209,14 +249,14 @@ impl Ground {
     }
 
     fn offering(&self) -> Offering {
-        let (list, floor) = (Self::terms(), Self::terms());
+        let (list, floor) = (self.terms(), self.terms());
         let terms = PayeeTerms { list, floor, volume_discount: Default::default(), rounds_max: 0 };
         let (capability, model) = (name("echo"), name("echo-1"));
         Offering {
             provider: name("echoer"),
             resource: RESOURCE.to_owned(),
             wares: vec![OfferedWare { capability, model, terms, tiers: Default::default() }],
-            pay_by: vec![self.pay_by()],
+            pay_by: self.ways(),
             quote_ttl: Duration::from_secs(30),
             input_max: Units(1000),
             output_max: Units(1000),
@@ -252,10 +292,10 @@ impl Directory for Ground {
             wares: vec![Ware {
                 capability: name("echo"),
                 model: name("echo-1"),
-                terms: Self::terms(),
+                terms: self.terms(),
                 tiers: Default::default(),
             }],
-            pay_by: vec![self.pay_by()],
+            pay_by: self.ways(),
             issued_at: now,
             valid_until: now.after(Duration::from_secs(60)),
         };
@@ -288,11 +328,15 @@ impl Engine for Echo {
     ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
         let until = self.ground.clock.now().after(self.ground.fate.millis(200));
         self.ground.clock.sleep_until(until).await;
+        let used = match self.ground.by_channel {
+            true => self.ground.fate.below(OUTPUT_MAX.saturating_add(1)),
+            false => 3,
+        };
         let mut steps = vec![
             Ok(Step::Begin { content_type: "text/plain".to_owned(), model: "echo-1".to_owned() }),
             Ok(Step::Chunk(Bytes::from_static(b"you said: "))),
             Ok(Step::Chunk(work.body)),
-            Ok(Step::Done(Usage { input: Units(2), output: Units(3), ..Usage::default() })),
+            Ok(Step::Done(Usage { input: Units(2), output: Units(used), ..Usage::default() })),
         ];
         if self.ground.fate.strikes(Fault::EngineFailed) {
             steps.truncate(usize::try_from(self.ground.fate.below(4)).unwrap_or(0));
@@ -303,7 +347,7 @@ impl Engine for Echo {
 }
 
 /// Signs, and lets the oracle and the street know.
-struct WatchedSigner {
+pub struct WatchedSigner {
     inner: SeededSigner,
     oracle: Oracle,
     gossip: Gossip,
@@ -324,5 +368,34 @@ impl Signer for WatchedSigner {
 
     fn nonce(&self, wallet: WalletId, payment: PaymentId) -> alloy::primitives::B256 {
         self.inner.nonce(wallet, payment)
+    }
+}
+
+#[async_trait]
+impl ChannelSigner for WatchedSigner {
+    fn authorizer(&self) -> Address {
+        self.inner.authorizer()
+    }
+
+    fn salt(&self, wallet: WalletId, payment: PaymentId) -> alloy::primitives::B256 {
+        self.inner.salt(wallet, payment)
+    }
+
+    async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError> {
+        let (ceiling, signature) = self.inner.sign_voucher(payment).await?;
+        self.oracle.sign_voucher(payment, &ceiling);
+        Ok((ceiling, signature))
+    }
+
+    async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError> {
+        let (ceiling, signature) = self.inner.sign_charged(channel).await?;
+        self.oracle.sign_charged(&ceiling);
+        Ok((ceiling, signature))
+    }
+
+    async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError> {
+        let word = self.inner.sign_deposit(channel).await?;
+        self.oracle.sign_deposit(channel);
+        Ok(word)
     }
 }

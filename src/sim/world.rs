@@ -30,6 +30,9 @@ const TROUBLE: Duration = Duration::from_secs(1_200);
 /// what a call waits for its rail, and some rounds.
 const HEALING: Duration = Duration::from_secs(600);
 
+/// The same where channels pay: a payer's own way out takes longer.
+const HEALING_BY_CHANNEL: Duration = Duration::from_secs(2_400);
+
 /// A process that was down is started again after this long.
 const RESTART: Duration = Duration::from_secs(2);
 
@@ -50,6 +53,8 @@ pub struct Report {
     pub ends: BTreeMap<String, u64>,
     /// Payments that the rail settled.
     pub settled: usize,
+    /// Calls that channels paid.
+    pub calls: usize,
     /// What they took, in nano.
     pub spent_nano: u128,
     /// Syncs of the payer and of the payee.
@@ -125,16 +130,26 @@ impl World {
         let clock = SimClock::at(Timestamp::from_secs(START_S));
         let memory = MemoryRail::new(USDC.network, std::sync::Arc::new(clock.clone()));
         memory.fund(USDC, wallet, funds(&plan));
-        let oracle =
-            Oracle::new(fate.clone(), memory.clone(), clock.clone(), [wallet, keys.pay_to()]);
-        let rail = SimRail::new(memory, clock.clone(), fate.clone());
+        let rail = SimRail::new(memory.clone(), clock.clone(), fate.clone());
+        let chain = (memory, rail.channels.clone());
+        let oracle = Oracle::new(fate.clone(), chain, clock.clone(), [wallet, keys.pay_to()]);
         let link = Link::new(clock.clone(), fate.clone(), oracle.clone());
         let (street, gossip) = Street::new(clock.clone(), fate.clone(), rail.clone(), wallet);
         Self {
             payer: Process::new(Disk::new(Side::Payer, plan.payer_dies)),
             payee: Process::new(Disk::new(Side::Payee, plan.payee_dies)),
             street: Node::start(street.run()),
-            ground: Ground { fate, clock, rail, link, oracle, gossip, seed, keys },
+            ground: Ground {
+                fate,
+                clock,
+                rail,
+                link,
+                oracle,
+                gossip,
+                seed,
+                keys,
+                by_channel: plan.by_channel,
+            },
             ends: Ends::default(),
             healed_at: None,
             steps: 0,
@@ -209,10 +224,12 @@ impl World {
             }
             return false;
         };
-        let late = now.since(healed_at) > HEALING;
-        self.ground
-            .fate
-            .check(!late, || format!("I23: something never ended: {:?}", self.ends.count()));
+        let within = if self.plan.by_channel { HEALING_BY_CHANNEL } else { HEALING };
+        let late = now.since(healed_at) > within;
+        self.ground.fate.check(!late, || {
+            let channels = self.ground.oracle.open_channels();
+            format!("I23: something never ended: {:?}, {channels:#?}", self.ends.count())
+        });
         let up = self.payer.node.is_some() && self.payee.node.is_some();
         ended && up && self.ground.oracle.is_quiet()
     }
@@ -236,6 +253,7 @@ impl World {
             oracle.check_end(&rail.by_others());
         }
         let (settled, spent) = oracle.count(Standing::Settled);
+        let (calls, charged) = oracle.count_calls();
         Report {
             seed: self.plan.seed,
             trace: fate.trace(),
@@ -244,7 +262,8 @@ impl World {
             broken: fate.broken(),
             ends: self.ends.count(),
             settled,
-            spent_nano: spent,
+            calls,
+            spent_nano: spent.saturating_add(charged),
             syncs: (self.payer.own.disk.syncs(), self.payee.own.disk.syncs()),
             starts: (self.payer.own.boot, self.payee.own.boot),
             took: clock.now().since(Timestamp::from_secs(START_S)),

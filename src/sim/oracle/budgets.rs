@@ -10,6 +10,7 @@ use crate::domain::ledger::agent::{Delegation, Scope};
 use crate::domain::ledger::budget::{
     AccountKey, BudgetCheck, BudgetDef, BudgetNo, Per, Seat, Selector, Subject,
 };
+use crate::domain::ledger::channel::Turn;
 use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::ledger::{Event, Ledger};
@@ -22,8 +23,8 @@ struct Counted {
     payment: PaymentId,
     at: Timestamp,
     seat: Seat,
-    nano: u64,
-    spent: bool,
+    held: u64,
+    spent: u64,
 }
 
 struct Who {
@@ -129,7 +130,7 @@ impl Budgets {
             let forward = seat.from >= *newest;
             look.check(forward, || format!("I18: {payment} went back to an older window"));
             *newest = seat.from;
-            let counted = Counted { payment, at, seat: *seat, nano: held.nano.get(), spent: false };
+            let counted = Counted { payment, at, seat: *seat, held: held.nano.get(), spent: 0 };
             self.counted.entry(seat.account).or_default().push(counted);
             self.check_window(at, seat, look);
             self.check_room(at, seat, look);
@@ -239,7 +240,9 @@ impl Budgets {
             WindowSpec::Calendar { .. } => counted.seat.from == seat.from,
             WindowSpec::Session { .. } | WindowSpec::Lifetime => true,
         });
-        let sum = within.fold(0_u64, |sum, counted| sum.saturating_add(counted.nano));
+        let sum = within.fold(0_u64, |sum, counted| {
+            sum.saturating_add(counted.held).saturating_add(counted.spent)
+        });
         look.check(sum <= limit, || format!("I1: {sum} in {seat:?} of {limit} over {window:?}"));
     }
 
@@ -248,8 +251,29 @@ impl Budgets {
         for seat in &held.seats {
             let all = self.counted.entry(seat.account).or_default();
             for counted in all.iter_mut().filter(|counted| counted.payment == held.payment) {
-                counted.spent = true;
+                counted.spent = counted.spent.saturating_add(std::mem::take(&mut counted.held));
             }
+        }
+    }
+
+    /// I22: what a channel takes and gives back of a call leaves what was held for it, in the windows that
+    /// it was held in, and nothing is left where nothing is held any more.
+    pub fn turn(&mut self, held: &Held, turn: &Turn, look: &Look<'_>) {
+        let (taken, freed) = (turn.taken_nano.get(), turn.freed_nano.get());
+        for seat in &held.seats {
+            let all = self.counted.entry(seat.account).or_default();
+            let of =
+                |counted: &&mut Counted| counted.payment == held.payment && counted.seat == *seat;
+            let Some(counted) = all.iter_mut().find(of) else {
+                look.check(false, || format!("I22: {} was not in {seat:?}", held.payment));
+                continue;
+            };
+            let left = counted.held.checked_sub(taken.saturating_add(freed));
+            let ended = left.is_some_and(|left| (left == 0) == turn.ended);
+            look.check(ended, || format!("I22: {turn:?} of {}", counted.held));
+            counted.held = left.unwrap_or(0);
+            counted.spent = counted.spent.saturating_add(taken);
+            all.retain(|counted| counted.held > 0 || counted.spent > 0);
         }
     }
 
@@ -279,8 +303,8 @@ impl Budgets {
                 };
                 let ended = matches!(window, WindowSpec::Session { .. });
                 if counts || ended {
-                    let sum = if counted.spent { &mut sums.0 } else { &mut sums.1 };
-                    *sum = sum.saturating_add(counted.nano);
+                    sums.0 = sums.0.saturating_add(counted.spent);
+                    sums.1 = sums.1.saturating_add(counted.held);
                 }
             }
             let same = cap == limit.get() && sums == (spent.get(), held.get());

@@ -8,6 +8,7 @@
 //! | I3 double entry, no wallet below zero | each entry | `money` |
 //! | I4 hold before signature, I21 freeze | each signature | [`Oracle::sign`] |
 //! | I5 settle once, I6 one live authorization, I7 a hold outlives what can be drawn, I8 an end is an end, I9 unknown is not failure | each entry | `payments` |
+//! | I10, I11, I12 channels | each entry, each signature and each step | `channels` |
 //! | I13, I14 claims | each entry | `claims` |
 //! | I16 recovery | each start, and images of a crash at a sync | [`Oracle::check_recovered`] |
 //! | I17 acknowledged after durable | each answer | [`Oracle::check_paid`], [`Oracle::check_served`] |
@@ -16,6 +17,7 @@
 //! | I24 the chain agrees | each entry and each step | `money`, `claims` |
 
 mod budgets;
+mod channels;
 mod claims;
 mod money;
 mod payments;
@@ -25,18 +27,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy::primitives::Address;
 
+use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
 use crate::domain::commitment::Commitment;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::agent::Scope;
+use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::hold::{CaptureProof, Held, VoidProof};
 use crate::domain::ledger::{Bounds, Event, Ledger};
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock as _;
 use crate::ports::journal::Entry;
+use crate::ports::memory_channels::MemoryChannels;
 use crate::ports::memory_rail::MemoryRail;
 use crate::sim::clock::SimClock;
 use crate::sim::fate::Fate;
 use crate::sim::oracle::budgets::Budgets;
+use crate::sim::oracle::channels::Channels;
 use crate::sim::oracle::claims::{Bound, Claims};
 use crate::sim::oracle::money::{Purse, Till};
 use crate::sim::oracle::payments::Payments;
@@ -56,6 +63,7 @@ pub enum Side {
 struct Look<'a> {
     fate: &'a Fate,
     chain: &'a MemoryRail,
+    channels: &'a MemoryChannels,
     now_s: u64,
 }
 
@@ -79,6 +87,7 @@ struct State {
     claims: Claims,
     purse: Purse,
     till: Till,
+    channels: Channels,
     pay_to: Address,
     transfers: usize,
     /// What is paused, acknowledged, and not yet asked to be resumed.
@@ -90,6 +99,7 @@ struct State {
 pub struct Oracle {
     fate: Fate,
     chain: MemoryRail,
+    channels: MemoryChannels,
     clock: SimClock,
     state: Arc<Mutex<State>>,
 }
@@ -98,7 +108,7 @@ impl Oracle {
     /// One that has read nothing, for the payers' wallet and the payee, in this order.
     pub fn new(
         fate: Fate,
-        chain: MemoryRail,
+        (chain, channels): (MemoryRail, MemoryChannels),
         clock: SimClock,
         [wallet, pay_to]: [Address; 2],
     ) -> Self {
@@ -112,11 +122,12 @@ impl Oracle {
             claims: Claims::default(),
             purse: Purse::new(wallet),
             till: Till::default(),
+            channels: Channels::default(),
             pay_to,
             transfers: 0,
             frozen: BTreeSet::new(),
         };
-        Self { fate, chain, clock, state: Arc::new(Mutex::new(state)) }
+        Self { fate, chain, channels, clock, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Reads one more entry of a journal, durable by now.
@@ -140,6 +151,7 @@ impl Oracle {
             if state.look_at_chain(look) {
                 state.check_money(look);
             }
+            state.channels.check(look);
         });
     }
 
@@ -152,6 +164,36 @@ impl Oracle {
             let frozen = state.budgets.find_scope(&state.frozen, found.held.agent);
             look.check(frozen.is_none(), || format!("I21: {payment} was signed under {frozen:?}"));
         });
+    }
+
+    /// I4, I10, I21: a voucher was signed just now for `payment`.
+    pub fn sign_voucher(&self, payment: PaymentId, ceiling: &Ceiling) {
+        self.with(|state, look| {
+            state.channels.sign(payment, ceiling, look);
+            let Some(held) = state.channels.find(payment) else { return };
+            let frozen = state.budgets.find_scope(&state.frozen, held.agent);
+            look.check(frozen.is_none(), || format!("I21: {payment} was signed under {frozen:?}"));
+        });
+    }
+
+    /// I10: a voucher was signed just now that asks how a channel stands, or for what is left of it.
+    pub fn sign_charged(&self, ceiling: &Ceiling) {
+        self.with(|state, look| state.channels.sign_charged(ceiling, look));
+    }
+
+    /// I4: a deposit was signed just now.
+    pub fn sign_deposit(&self, channel: ChannelId) {
+        self.with(|state, look| state.channels.sign_deposit(channel, look));
+    }
+
+    /// Every channel with the highest sum that was ever signed for it.
+    pub fn vouchers(&self) -> Vec<(ChannelTerms, Amount)> {
+        self.with(|state, _| state.channels.vouchers())
+    }
+
+    /// How many calls channels paid, and with how much in all.
+    pub fn count_calls(&self) -> (usize, u128) {
+        self.with(|state, _| state.channels.count())
     }
 
     /// I17, I21: a pause was acknowledged: it is durable, and no signature comes any more.
@@ -172,7 +214,8 @@ impl Oracle {
     pub fn check_paid(&self, payment: PaymentId) {
         self.with(|state, look| {
             let standing = state.payments.find(payment).map(|found| found.standing);
-            let taken = standing.is_some_and(Standing::is_taken);
+            let drawn = state.channels.is_drawn(payment);
+            let taken = drawn || standing.is_some_and(Standing::is_taken);
             look.check(taken, || format!("I17: {payment} was acknowledged while {standing:?}"));
         });
     }
@@ -213,11 +256,17 @@ impl Oracle {
         });
     }
 
+    /// What channels have under way still, for whoever looks for it.
+    pub fn open_channels(&self) -> Vec<String> {
+        self.with(|state, look| state.channels.open(look))
+    }
+
     /// Whether nothing is open on either side: no hold, and no claim whose money may still come; and
     /// the ledger has counted all that the chain moved.
     pub fn is_quiet(&self) -> bool {
-        self.with(|state, _| {
-            state.payments.open() == 0 && state.claims.open() == 0 && state.purse.is_counted()
+        self.with(|state, look| {
+            let ended = state.payments.open() == 0 && state.claims.open() == 0;
+            ended && state.purse.is_counted() && state.channels.open(look).is_empty()
         })
     }
 
@@ -229,6 +278,7 @@ impl Oracle {
             state.look_at_chain(look);
             state.check_money(look);
             state.purse.check_end(look);
+            state.channels.check_end(look);
             for (payment, found) in state.payments.iter() {
                 let standing = found.standing;
                 let ended = matches!(standing, Standing::Settled | Standing::Free);
@@ -266,7 +316,8 @@ impl Oracle {
 
     fn with<R>(&self, look: impl FnOnce(&mut State, &Look<'_>) -> R) -> R {
         let now_s = self.clock.now().as_secs();
-        let beside = Look { fate: &self.fate, chain: &self.chain, now_s };
+        let (fate, chain, channels) = (&self.fate, &self.chain, &self.channels);
+        let beside = Look { fate, chain, channels, now_s };
         // A panic in here is a finding of its own, which the world tells.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         look(&mut state, &beside)
@@ -298,10 +349,16 @@ impl State {
         self.transfers = self.transfers.saturating_add(moved.len());
         for transfer in &moved {
             let payment = transfer.key.and_then(|key| self.payments.find_key(&key));
-            let signed = transfer.key.is_none() || payment.is_some_and(|found| found.signed);
+            let deposit = transfer.key.is_some_and(|key| self.channels.is_deposit(&key));
+            let signed =
+                transfer.key.is_none() || deposit || payment.is_some_and(|found| found.signed);
             look.check(signed, || "I4: the chain moved what was never signed".to_owned());
             let taken = payment.is_some_and(|found| found.standing.is_taken());
-            self.purse.see_transfer(transfer, payment.is_some(), taken);
+            if deposit || transfer.channel.is_some() {
+                self.purse.see_channel(transfer);
+            } else {
+                self.purse.see_transfer(transfer, payment.is_some(), taken);
+            }
             if transfer.to == self.pay_to {
                 let bound = transfer.key.and_then(|key| self.claims.find(&key));
                 self.till.see_transfer(transfer, bound.is_some_and(Bound::is_settled));
@@ -320,6 +377,13 @@ impl State {
         if let Event::FundsSeen { entered, left, up_to, .. } = event {
             self.purse.see_funds(*entered, *left, *up_to, look);
         }
+        let shift = match event {
+            Event::Channel(event) => Some(self.channels.read_payer(event, look)),
+            _ => None,
+        };
+        if let Some(shift) = shift {
+            self.purse.shift(&shift, look);
+        }
         if let Event::Held(held) = event {
             self.payments.hold(held, look);
             self.budgets.hold(entry.at, held, look);
@@ -328,6 +392,7 @@ impl State {
         self.budgets.read(event, look);
         let touched = match event {
             Event::Held(held) => Some(Arc::clone(held)),
+            Event::Channel(channel) => self.turn(entry.at, channel, look),
             _ => self.end_payment(event, look),
         };
         if let Some(held) = touched {
@@ -336,6 +401,21 @@ impl State {
         let position =
             self.payer.ledger.wallets().first().and_then(|wallet| wallet.find(USDC)).copied();
         self.purse.compare(position.as_ref(), self.payer.ledger.books(), look);
+    }
+
+    /// What an event of a channel gives and takes in budgets: whose numbers changed by it.
+    fn turn(&mut self, at: Timestamp, event: &ChannelEvent, look: &Look<'_>) -> Option<Arc<Held>> {
+        let mut touched = None;
+        for turn in event.turns() {
+            let held = Arc::clone(self.channels.find(turn.payment)?);
+            self.budgets.turn(&held, turn, look);
+            touched = Some(held);
+        }
+        if let Some(drawn) = event.drawn() {
+            self.budgets.hold(at, &drawn.held, look);
+            touched = Some(Arc::clone(&drawn.held));
+        }
+        touched
     }
 
     /// What an event makes of a payment: whose numbers changed by it, if any did.
@@ -407,6 +487,10 @@ impl State {
                 }
             }
             Event::Served { amount, .. } => self.till.serve(*amount),
+            Event::Tab(event) => {
+                self.channels.read_payee(event, look);
+                self.till.read_tab(event);
+            }
             _ => {}
         }
         self.till.compare(self.claims.sums(), self.payee.ledger.books(), look);

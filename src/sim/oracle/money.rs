@@ -7,10 +7,12 @@ use alloy::primitives::Address;
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::books::{BookAccount, Books, Commodity};
 use crate::domain::ledger::hold::Held;
+use crate::domain::ledger::tab::TabEvent;
 use crate::domain::ledger::wallet::Position;
 use crate::domain::money::Amount;
 use crate::ports::rail::Transfer;
 use crate::sim::oracle::Look;
+use crate::sim::oracle::channels::Shift;
 use crate::sim::roles::USDC;
 
 /// One side's books: what each account has, debits less credits.
@@ -41,6 +43,8 @@ impl Sheet {
             BookAccount::Due,
             BookAccount::Earned,
             BookAccount::Loss,
+            BookAccount::Channel,
+            BookAccount::Claimable,
         ];
         for account in accounts {
             let sums = books.find(Commodity::Asset(USDC), account);
@@ -60,6 +64,11 @@ pub(super) struct Purse {
     left: i128,
     paid: i128,
     held: i128,
+    locked: i128,
+    /// What channels charged.
+    charged: i128,
+    /// What the chain shows of ours in the contract that holds channels, claimed or not.
+    in_channels: i128,
     up_to: u64,
     /// What the chain moved of ours and the ledger has not taken yet.
     moved: i128,
@@ -76,6 +85,9 @@ impl Purse {
             left: 0,
             paid: 0,
             held: 0,
+            locked: 0,
+            charged: 0,
+            in_channels: 0,
             up_to: 0,
             moved: 0,
             foreign: Vec::new(),
@@ -91,8 +103,43 @@ impl Purse {
         let amount = held.commitment.amount_max;
         self.sheet.post(BookAccount::Wallet, BookAccount::Escrow, amount);
         self.held = self.held.saturating_add(signed(amount));
-        let (held, owned) = (self.held, self.owned());
+        let (held, owned) = (self.held.saturating_add(self.locked), self.owned());
         look.check(held <= owned, || format!("I3: {held} is held of {owned}"));
+    }
+
+    /// What an event of a channel moved. I3: no deposit takes what the wallet has not.
+    pub fn shift(&mut self, shift: &Shift, look: &Look<'_>) {
+        use BookAccount::{Channel, Escrow, External, Wallet};
+        let Shift { aside, arrived, expired, taken, returned, unclaimed } = *shift;
+        let rest = |all: Amount| all.checked_sub(unclaimed).unwrap_or(Amount::ZERO);
+        self.sheet.post(Wallet, Escrow, aside);
+        self.sheet.post(Escrow, Channel, arrived);
+        self.sheet.post(Channel, External, taken);
+        if expired.is_zero() {
+            self.sheet.post(Channel, Wallet, rest(returned));
+        } else {
+            self.sheet.post(Escrow, Wallet, rest(expired));
+            self.sheet.post(Escrow, Channel, unclaimed);
+        }
+        self.sheet.post(External, Wallet, unclaimed);
+        let freed = if expired.is_zero() { rest(returned) } else { rest(expired) };
+        self.locked = self.locked.saturating_add(signed(aside)).saturating_sub(signed(freed));
+        self.locked = self.locked.saturating_sub(signed(taken));
+        let charged = signed(taken).saturating_sub(signed(unclaimed));
+        self.paid = self.paid.saturating_add(charged);
+        self.charged = self.charged.saturating_add(charged);
+        if !aside.is_zero() {
+            let (held, owned) = (self.held.saturating_add(self.locked), self.owned());
+            look.check(held <= owned, || format!("I3: {held} is set aside of {owned}"));
+        }
+    }
+
+    /// One more transfer of the chain, into a channel of ours or out of one.
+    pub fn see_channel(&mut self, transfer: &Transfer) {
+        let amount = signed(transfer.amount);
+        let into = if transfer.from == self.address { amount } else { 0 };
+        let back = if transfer.to == self.address { amount } else { 0 };
+        self.in_channels = self.in_channels.saturating_add(into).saturating_sub(back);
     }
 
     pub fn free(&mut self, amount: Amount) {
@@ -163,7 +210,10 @@ impl Purse {
         });
         let uncounted =
             self.foreign.iter().fold(0_i128, |sum, (_, more)| sum.saturating_add(*more));
-        let expected = owned.saturating_add(uncounted).saturating_sub(self.moved);
+        // What was charged lies in channels still, or was claimed there.
+        let outside = self.in_channels.saturating_sub(self.charged);
+        let expected =
+            owned.saturating_add(uncounted).saturating_sub(self.moved).saturating_sub(outside);
         let chain = signed(look.chain.owned(USDC, self.address));
         look.check(expected == chain, || {
             format!(
@@ -176,9 +226,9 @@ impl Purse {
     /// I3: the ledger's own numbers of the wallet, and its books, are these.
     pub fn compare(&self, position: Option<&Position>, books: &Books, look: &Look<'_>) {
         if let Some(position) = position {
-            let theirs =
-                [position.entered, position.left, position.paid, position.held].map(signed);
-            let ours = [self.entered, self.left, self.paid, self.held];
+            let Position { entered, left, paid, held, locked, .. } = *position;
+            let theirs = [entered, left, paid, held, locked].map(signed);
+            let ours = [self.entered, self.left, self.paid, self.held, self.locked];
             look.check(ours == theirs, || format!("I3: the wallet is {ours:?}, not {theirs:?}"));
         }
         self.sheet.compare(books, look);
@@ -204,6 +254,8 @@ impl Purse {
 pub(super) struct Till {
     sheet: Sheet,
     received: i128,
+    /// What was claimed of channels and paid out.
+    swept: i128,
     /// What the chain moved here and no claim has settled yet.
     unbooked: BTreeMap<AuthorizationKey, i128>,
 }
@@ -215,15 +267,33 @@ impl Till {
         self.unbooked.remove(key);
     }
 
+    /// A charge is owed by its channel until it is claimed, or lost.
+    pub fn read_tab(&mut self, event: &TabEvent) {
+        use BookAccount::{Claimable, Earned, External, Loss};
+        match event {
+            TabEvent::Opened { .. } => {}
+            TabEvent::Charged(charged) => self.sheet.post(External, Claimable, charged.amount),
+            TabEvent::Stepped(stepped) => self.sheet.post(External, Claimable, stepped.taken),
+            TabEvent::Seen(seen) => {
+                self.sheet.post(Claimable, Earned, seen.gained.amount);
+                self.sheet.post(External, Earned, seen.stray.amount);
+                self.sheet.post(Claimable, Loss, seen.lost.amount);
+            }
+        }
+    }
+
     pub fn serve(&mut self, amount: Amount) {
         self.sheet.post(BookAccount::Due, BookAccount::Earned, amount);
     }
 
     pub fn see_transfer(&mut self, transfer: &Transfer, is_settled: bool) {
-        if let Some(key) = transfer.key
-            && !is_settled
-        {
-            self.unbooked.insert(key, signed(transfer.amount));
+        match transfer.key {
+            Some(key) if !is_settled => {
+                self.unbooked.insert(key, signed(transfer.amount));
+            }
+            Some(_) => {}
+            // Swept: what was claimed.
+            None => self.swept = self.swept.saturating_add(signed(transfer.amount)),
         }
     }
 
@@ -236,7 +306,8 @@ impl Till {
     pub fn check(&self, address: Address, look: &Look<'_>) {
         let unbooked = self.unbooked.values().fold(0_i128, |sum, more| sum.saturating_add(*more));
         let chain = signed(look.chain.owned(USDC, address));
-        look.check(self.received.saturating_add(unbooked) == chain, || {
+        let received = self.received.saturating_add(self.swept);
+        look.check(received.saturating_add(unbooked) == chain, || {
             format!("I24: the payee has {chain}, its books {}, {unbooked} unbooked", self.received)
         });
     }
