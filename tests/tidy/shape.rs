@@ -10,7 +10,7 @@ const LONGER: [(&str, &str, usize, &str); 5] = [
     ("src/domain/ledger/evolve/mod.rs", "evolve", 75, "one arm for each event"),
     ("src/domain/ledger/evolve/claims.rs", "evolve_claim", 75, "one arm for each event"),
     ("src/domain/ledger/tests/properties.rs", "take", 75, "one arm for each step"),
-    ("src/node/payer.rs", "start", 90, "wires one part after another, in an order that matters"),
+    ("src/node/payer.rs", "start", 95, "wires one part after another, in an order that matters"),
     ("src/node/provider.rs", "start", 95, "wires one part after another, in an order that matters"),
 ];
 
