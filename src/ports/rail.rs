@@ -228,6 +228,18 @@ pub trait Settler: Send + Sync {
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError>;
 
+    /// The same for whoever serves only what nobody was paid for yet: an authorization that was settled
+    /// already, by whomever, is refused with [`RefusedBy::NonceUsed`].
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn verify_unpaid(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        self.verify(authorization).await
+    }
+
     /// Moves `amount` of what was authorized: all of it, but for schemes with a maximum. Nothing is never
     /// handed in. Settling the same authorization again gives the first outcome and never a second
     /// transfer. After something may have been sent the answer is never an error but
@@ -283,6 +295,15 @@ pub trait Evidence: Send + Sync {
     /// # Errors
     /// [`RailError`] where nothing is known.
     async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError>;
+
+    /// What the newest block shows of `commitment`'s nonce. It may yet be undone: for whoever would take a
+    /// settler's own word that is as young.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn find_nonce_now(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
+        self.find_nonce(commitment).await
+    }
 
     /// What `holder` owns of `asset` on the last final block.
     ///

@@ -143,6 +143,14 @@ impl Settler for SimRail {
         self.rail.verify(authorization).await
     }
 
+    async fn verify_unpaid(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        self.answer().await?;
+        self.rail.verify_unpaid(authorization).await
+    }
+
     async fn settle_for(
         &self,
         authorization: &Authorization,

@@ -70,8 +70,22 @@ impl Proxy {
     }
 }
 
+/// Many questions in one message are each treated as one.
 async fn pass_on(State(proxy): State<Proxy>, body: Bytes) -> (StatusCode, String) {
     let asked: Value = serde_json::from_slice(&body).unwrap();
+    let Some(many) = asked.as_array() else { return pass_one(&proxy, &asked).await };
+    let mut answers: Vec<Value> = Vec::new();
+    let mut status = StatusCode::OK;
+    for one in many {
+        match pass_one(&proxy, one).await {
+            (StatusCode::OK, answer) => answers.push(serde_json::from_str(&answer).unwrap()),
+            (lost, _) => status = lost,
+        }
+    }
+    (status, Value::from(answers).to_string())
+}
+
+async fn pass_one(proxy: &Proxy, asked: &Value) -> (StatusCode, String) {
     let fault = {
         let mut plan = proxy.plan.lock().unwrap();
         plan(asked["method"].as_str().unwrap(), &asked["params"])
@@ -82,8 +96,8 @@ async fn pass_on(State(proxy): State<Proxy>, body: Bytes) -> (StatusCode, String
         return (StatusCode::OK, answer.to_string());
     }
     let client = reqwest::Client::new();
-    let answer =
-        client.post(&proxy.upstream).body(body).send().await.unwrap().text().await.unwrap();
+    let sent = client.post(&proxy.upstream).body(asked.to_string()).send().await.unwrap();
+    let answer = sent.text().await.unwrap();
     match fault {
         Fault::Pass | Fault::Refuse(..) => (StatusCode::OK, answer),
         Fault::LoseAnswer => (StatusCode::BAD_GATEWAY, String::new()),

@@ -23,6 +23,7 @@ mod command_line;
 mod contracts;
 mod evm;
 mod evm_faults;
+mod evm_many;
 mod fetch;
 mod gateway;
 mod hostile;

@@ -88,6 +88,13 @@ impl Evidence for Evm {
         Ok(Sighting { nonce, block: block.hash, block_time_s: block.time_s() })
     }
 
+    async fn find_nonce_now(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
+        let block = self.newest_block().await?;
+        let nonce =
+            nonce_at(&self.node, &commitment.into(), &block).await.map_err(self.trouble())?;
+        Ok(Sighting { nonce, block: block.hash, block_time_s: block.time_s() })
+    }
+
     async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
         let block = self.final_block().await?;
         let amount = self.node.balance_of(asset, holder, block.hash).await;

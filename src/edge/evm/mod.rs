@@ -7,7 +7,7 @@
 //!   keeps, and a log that is not found proves nothing.
 //! - Channels are the contract's of x402's scheme `batch-settlement`; the gas account is the authorizer of
 //!   those that it claims from.
-//! - One sender per gas account, one transaction at a time, each awaited at the chain's own pace.
+//! - One sender per gas account, many transactions under way at once, their receipts looked for together.
 //!   Whatever may have been sent is never answered with an error, only with `Unknown`.
 //!
 //! It holds no payer's key and signs no payment: only gas transactions, with the key it is given.
@@ -22,10 +22,12 @@ mod judge;
 mod moves;
 mod node;
 mod permit2;
+mod post;
 mod read;
 mod search;
 mod sender;
 mod settler;
+mod trials;
 
 pub use config::{EvmConfig, Finality, SettlerConfig};
 pub use evidence::Evm;

@@ -161,11 +161,10 @@ fn name_of(key: &AuthorizationKey) -> B256 {
 
 impl Sender {
     /// Moves the money, or says why it does not move. An error means that nothing was sent.
-    pub(super) async fn settle(&mut self, wanted: &Move) -> Result<Settlement, RailError> {
+    pub(super) async fn settle(&self, wanted: &Move) -> Result<Settlement, RailError> {
         if let Some(outcome) = self.resume(wanted.call.name).await {
             return Ok(self.conclude(wanted, outcome).await);
         }
-        self.push_on().await?;
         let gas = match self.estimate(&wanted.call).await {
             Ok(gas) => gas,
             Err(refused @ Trouble::Refused(_)) => return self.explain(wanted, refused).await,
@@ -182,7 +181,7 @@ impl Sender {
         let verdict = self.judge(wanted).await.map_err(|it| it.on(network))?;
         match verdict {
             Verdict::Settled(settled @ Settlement::Settled { transaction, .. }) => {
-                Ok(match self.wait(&[transaction]).await {
+                Ok(match self.wait(transaction).await {
                     Some(_) => settled,
                     None => Settlement::Unknown { transaction: Some(transaction) },
                 })

@@ -19,13 +19,13 @@ use super::config::{EvmConfig, Finality};
 const TEXT_MAX: usize = 200;
 
 /// How many questions one message holds: what public nodes take.
-const BATCH_LEN: usize = 100;
+pub(super) const BATCH_LEN: usize = 100;
 
 /// How many such messages are under way at a time.
 const BATCHES_AT_ONCE: usize = 4;
 
 /// Why a question has no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Trouble {
     /// The node answered with an error of its own.
     Refused(ErrorPayload),
@@ -168,6 +168,29 @@ impl Node {
         let answers = stream::iter(messages).buffered(BATCHES_AT_ONCE);
         let answers: Vec<Vec<R>> = answers.try_collect().await?;
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Asks one question of each of `params` in one message, and tells the answers apart: an error of one
+    /// says nothing of the others. No more than [`BATCH_LEN`] are asked.
+    pub(super) async fn ask_each<P: RpcSend, R: RpcRecv>(
+        &self,
+        method: &'static str,
+        params: &[P],
+    ) -> Result<Vec<Result<R, Trouble>>, Trouble> {
+        if let [one] = params {
+            return Ok(vec![self.ask(method, one.clone()).await]);
+        }
+        let mut batch = self.client.new_batch();
+        let mut waiting = Vec::with_capacity(params.len());
+        for one in params.iter().take(BATCH_LEN) {
+            waiting.push(batch.add_call::<P, R>(method, one)?);
+        }
+        batch.send().await?;
+        let mut answers = Vec::with_capacity(waiting.len());
+        for answer in waiting {
+            answers.push(answer.await.map_err(Trouble::from));
+        }
+        Ok(answers)
     }
 
     async fn ask_batch<P: RpcSend, R: RpcRecv>(

@@ -1,15 +1,16 @@
-//! The settler's face: callers wait in a line for the one sender.
+//! The settler's face: what is asked goes in lanes. What has one name is done one after the other, so that
+//! nothing is sent twice; the rest is done side by side.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy::network::TxSigner;
-use alloy::primitives::{Address, Bytes, Signature, U256};
-use alloy::rpc::types::TransactionRequest;
+use alloy::primitives::{Address, B256, Signature, U256};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{Id, JoinHandle, JoinSet};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::money::Amount;
@@ -24,7 +25,9 @@ use super::fees::{Fees, FeesPaid};
 use super::judge::{Verdict, judge};
 use super::moves::Move;
 use super::node::{Node, Trouble};
+use super::post::{Post, UNDER_WAY_MAX};
 use super::sender::Sender;
+use super::trials::Trials;
 
 /// The key of a gas account. It signs what moves gas, never a payment.
 pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
@@ -38,8 +41,17 @@ const SETTLEMENT_GAS: u128 = 180_000;
 /// How long a look at the gas account holds.
 const GAUGE_FRESH: Duration = Duration::from_secs(5);
 
+/// How much is done side by side: what is sent is under way, and as much again is tried out first.
+const RUNNING_MAX: usize = UNDER_WAY_MAX * 2;
+
 /// Something for the sender to do; it tells whoever asked by itself.
-type Job = Box<dyn for<'a> FnOnce(&'a mut Sender) -> BoxFuture<'a, ()> + Send>;
+type Work = Box<dyn FnOnce(Arc<Sender>) -> BoxFuture<'static, ()> + Send>;
+
+/// The same, with the lane that it waits in.
+struct Job {
+    lane: B256,
+    work: Work,
+}
 
 /// Settles on one chain from one gas account. Dropped, it finishes what is in line.
 pub struct EvmSettler {
@@ -49,6 +61,7 @@ pub struct EvmSettler {
     config: SettlerConfig,
     gauge: Mutex<Option<Gauge>>,
     fees: FeesPaid,
+    trials: Trials,
     line: mpsc::Sender<Job>,
     sender: JoinHandle<()>,
 }
@@ -87,18 +100,19 @@ impl EvmSettler {
         config: SettlerConfig,
     ) -> Self {
         let (line, waiting) = mpsc::channel(LINE_MAX);
-        let fees = FeesPaid::default();
-        let (node, own_clock) = (chain.node.clone(), clock.clone());
-        let sender = Sender::new(node, signer.clone(), own_clock, config, fees.clone());
+        let (account, fees, node) = (signer.address(), FeesPaid::default(), chain.node.clone());
+        let post = Post::open(node.clone(), signer, clock.clone(), config, fees.clone());
+        let sender = Sender::new(node.clone(), account, clock.clone(), config, post);
         Self {
-            node: chain.node.clone(),
-            account: signer.address(),
+            trials: Trials::start(node.clone(), account),
+            node,
+            account,
             clock,
             config,
             gauge: Mutex::new(None),
             fees,
             line,
-            sender: tokio::spawn(work(sender, waiting)),
+            sender: tokio::spawn(work(Arc::new(sender), waiting)),
         }
     }
 
@@ -120,19 +134,22 @@ impl EvmSettler {
         }
     }
 
-    /// Does `act` when its turn comes. `lost` is the answer where the sender stops in the middle of it.
+    /// Does `act` when its turn in `lane` comes. `lost` is the answer where the sender stops in the middle
+    /// of it.
     pub(super) async fn in_line<T: Send + 'static>(
         &self,
+        lane: B256,
         lost: T,
-        act: impl for<'a> FnOnce(&'a mut Sender) -> BoxFuture<'a, Result<T, RailError>> + Send + 'static,
+        act: impl FnOnce(Arc<Sender>) -> BoxFuture<'static, Result<T, RailError>> + Send + 'static,
     ) -> Result<T, RailError> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |sender| {
+        let work: Work = Box::new(move |sender| {
             Box::pin(async move {
                 // Whoever asked may have gone; what was sent is sent all the same.
                 drop(answer.send(act(sender).await));
             })
         });
+        let job = Job { lane, work };
         let network = self.node.network();
         self.line.send(job).await.map_err(|_| {
             let problem = "the sender has stopped".to_owned();
@@ -148,6 +165,38 @@ impl EvmSettler {
             return Ok(());
         }
         Err(RailError::WrongChain { expected, found: asked.chain_id() })
+    }
+
+    /// Runs the call that would settle `authorization`; why not, where it fails.
+    async fn try_out(&self, authorization: &Authorization) -> Result<Option<Verdict>, RailError> {
+        self.check_network(authorization.commitment.asset)?;
+        let network = self.node.network();
+        let wanted = Move::from(authorization);
+        let refused = match self.trials.run(&wanted.call).await {
+            Ok(()) => return Ok(None),
+            Err(refused @ Trouble::Refused(_)) => refused,
+            Err(other) => return Err(other.on(network)),
+        };
+        let reverted =
+            matches!(&refused, Trouble::Refused(error) if super::sender::is_revert(error));
+        let head = self.node.latest().await.map_err(|it| it.on(network))?;
+        let verdict = judge(&self.node, &wanted, &head, self.clock.now().as_secs()).await;
+        match verdict.map_err(|it| it.on(network))? {
+            Verdict::Refused(RefusedBy::Reverted) if !reverted => Err(refused.on(network)),
+            verdict => Ok(Some(verdict)),
+        }
+    }
+
+    /// What `verdict` says of an authorization that is not settled.
+    fn refused(&self, verdict: Verdict) -> Result<Result<(), RefusedBy>, RailError> {
+        match verdict {
+            Verdict::Refused(reason) => Ok(Err(reason)),
+            Verdict::Settled(_) => Ok(Err(RefusedBy::NonceUsed)),
+            Verdict::Untraced => {
+                let problem = "the nonce is spent, and its log was not found".to_owned();
+                Err(RailError::Unreachable { network: self.node.network(), problem })
+            }
+        }
     }
 
     /// Looks at the gas account, and raises the alarm when it has become low.
@@ -170,10 +219,67 @@ impl EvmSettler {
     }
 }
 
-/// Does what is in line, one after the other, until nobody can join it any more.
-async fn work(mut sender: Sender, mut waiting: mpsc::Receiver<Job>) {
-    while let Some(job) = waiting.recv().await {
-        job(&mut sender).await;
+/// Does what is in line, each lane one after the other, until nobody can join it any more.
+async fn work(sender: Arc<Sender>, mut waiting: mpsc::Receiver<Job>) {
+    let mut lanes = Lanes::default();
+    let mut is_open = true;
+    while is_open || !lanes.running.is_empty() {
+        tokio::select! {
+            biased;
+            Some(ended) = lanes.running.join_next_with_id(), if !lanes.running.is_empty() => {
+                lanes.end(ended.map_or_else(|lost| lost.id(), |(id, ())| id));
+            }
+            job = waiting.recv(), if is_open && lanes.len < LINE_MAX => match job {
+                Some(job) => lanes.join(job),
+                None => is_open = false,
+            },
+        }
+        lanes.start(&sender);
+    }
+}
+
+/// What is done, and what waits.
+#[derive(Default)]
+struct Lanes {
+    running: JoinSet<()>,
+    lane_of: HashMap<Id, B256>,
+    /// Work that waits for the one of its lane that runs, or is ready to.
+    behind: HashMap<B256, VecDeque<Work>>,
+    ready: VecDeque<Job>,
+    /// How much is in line in all.
+    len: usize,
+}
+
+impl Lanes {
+    fn join(&mut self, job: Job) {
+        self.len = self.len.saturating_add(1);
+        match self.behind.get_mut(&job.lane) {
+            Some(lane) => lane.push_back(job.work),
+            None => {
+                self.behind.insert(job.lane, VecDeque::new());
+                self.ready.push_back(job);
+            }
+        }
+    }
+
+    fn start(&mut self, sender: &Arc<Sender>) {
+        while self.running.len() < RUNNING_MAX
+            && let Some(Job { lane, work }) = self.ready.pop_front()
+        {
+            let task = self.running.spawn(work(Arc::clone(sender)));
+            self.lane_of.insert(task.id(), lane);
+        }
+    }
+
+    fn end(&mut self, id: Id) {
+        self.len = self.len.saturating_sub(1);
+        let Some(lane) = self.lane_of.remove(&id) else { return };
+        match self.behind.get_mut(&lane).and_then(VecDeque::pop_front) {
+            Some(work) => self.ready.push_back(Job { lane, work }),
+            None => {
+                self.behind.remove(&lane);
+            }
+        }
     }
 }
 
@@ -183,32 +289,22 @@ impl Settler for EvmSettler {
         &self,
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError> {
-        self.check_network(authorization.commitment.asset)?;
-        let network = self.node.network();
-        let wanted = Move::from(authorization);
-        let request = TransactionRequest::default()
-            .from(self.account)
-            .to(wanted.call.to)
-            .input(wanted.call.input.clone().into());
-        let refused = match self.node.ask::<_, Bytes>("eth_call", (request, "latest")).await {
-            Ok(_) => return Ok(Ok(())),
-            Err(refused @ Trouble::Refused(_)) => refused,
-            Err(other) => return Err(other.on(network)),
-        };
-        let reverted =
-            matches!(&refused, Trouble::Refused(error) if super::sender::is_revert(error));
-        let head = self.node.latest().await.map_err(|it| it.on(network))?;
-        let verdict = judge(&self.node, &wanted, &head, self.clock.now().as_secs()).await;
-        match verdict.map_err(|it| it.on(network))? {
+        Ok(match self.try_out(authorization).await? {
             // Settled by somebody else already: settling it now says so.
-            Verdict::Settled(_) => Ok(Ok(())),
-            Verdict::Refused(RefusedBy::Reverted) if !reverted => Err(refused.on(network)),
-            Verdict::Refused(reason) => Ok(Err(reason)),
-            Verdict::Untraced => {
-                let problem = "the nonce is spent, and its log was not found".to_owned();
-                Err(RailError::Unreachable { network, problem })
-            }
-        }
+            None | Some(Verdict::Settled(_)) => Ok(()),
+            Some(verdict) => self.refused(verdict)?,
+        })
+    }
+
+    async fn verify_unpaid(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        Ok(match self.try_out(authorization).await? {
+            None => Ok(()),
+            Some(Verdict::Settled(_)) => Err(RefusedBy::NonceUsed),
+            Some(verdict) => self.refused(verdict)?,
+        })
     }
 
     async fn settle_for(
@@ -226,8 +322,11 @@ impl Settler for EvmSettler {
         }
         let wanted = Move::of(authorization, amount);
         let unknown = Settlement::Unknown { transaction: None };
-        self.in_line(unknown, move |sender| Box::pin(async move { sender.settle(&wanted).await }))
-            .await
+        let lane = wanted.call.name;
+        self.in_line(lane, unknown, move |sender| {
+            Box::pin(async move { sender.settle(&wanted).await })
+        })
+        .await
     }
 
     fn facilitator(&self) -> Option<Address> {

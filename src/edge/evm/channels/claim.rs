@@ -39,7 +39,7 @@ pub(super) struct Sorted<'a> {
 impl Sender {
     /// Claims what `rows` say and was not claimed yet.
     pub(in crate::edge::evm) async fn claim(
-        &mut self,
+        &self,
         rows: &[ClaimRow],
     ) -> Result<ClaimSettlement, RailError> {
         let rows = rows_of(rows);
@@ -62,7 +62,7 @@ impl Sender {
 
     /// Tries once, and whether that was the end of it.
     async fn claim_once(
-        &mut self,
+        &self,
         rows: &[Row<'_>],
         claim: &mut ClaimSettlement,
     ) -> Result<bool, RailError> {
@@ -96,7 +96,7 @@ impl Sender {
         }
     }
 
-    async fn act_on(&mut self, rows: &[Row<'_>]) -> Result<Option<Acted>, RailError> {
+    async fn act_on(&self, rows: &[Row<'_>]) -> Result<Option<Acted>, RailError> {
         if rows.is_empty() {
             return Ok(None);
         }

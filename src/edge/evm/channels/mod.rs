@@ -49,6 +49,11 @@ fn events<E: SolEvent>(receipt: &TransactionReceipt) -> impl Iterator<Item = E> 
     logs.filter(|log| log.address == BATCH_SETTLEMENT).filter_map(decode::<E>)
 }
 
+/// Claims, sweeps and what goes back are done one after the other: each reads what the one before it did.
+fn lane() -> B256 {
+    keccak256("channels")
+}
+
 /// A transaction of which nothing is known but, perhaps, its hash.
 const fn unknown(transaction: Option<B256>) -> Settlement {
     Settlement::Unknown { transaction }
@@ -67,7 +72,8 @@ impl ChannelSettler for EvmSettler {
     async fn deposit(&self, deposit: &SignedDeposit) -> Result<Settlement, RailError> {
         self.check_network(deposit.terms.asset)?;
         let wanted = Move::from(deposit);
-        self.in_line(unknown(None), move |sender| {
+        let lane = wanted.call.name;
+        self.in_line(lane, unknown(None), move |sender| {
             Box::pin(async move { sender.settle(&wanted).await })
         })
         .await
@@ -79,7 +85,8 @@ impl ChannelSettler for EvmSettler {
         }
         let rows = rows.to_vec();
         let lost = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
-        self.in_line(lost, move |sender| Box::pin(async move { sender.claim(&rows).await })).await
+        self.in_line(lane(), lost, move |sender| Box::pin(async move { sender.claim(&rows).await }))
+            .await
     }
 
     async fn sweep(
@@ -88,7 +95,7 @@ impl ChannelSettler for EvmSettler {
         asset: Asset,
     ) -> Result<Option<Settlement>, RailError> {
         self.check_network(asset)?;
-        self.in_line(Some(unknown(None)), move |sender| {
+        self.in_line(lane(), Some(unknown(None)), move |sender| {
             Box::pin(async move { sender.sweep(receiver, asset.contract).await })
         })
         .await
@@ -102,7 +109,7 @@ impl ChannelSettler for EvmSettler {
     ) -> Result<Settlement, RailError> {
         self.check_network(terms.asset)?;
         let (terms, row) = (*terms, row.copied());
-        self.in_line(unknown(None), move |sender| {
+        self.in_line(lane(), unknown(None), move |sender| {
             Box::pin(async move { sender.give_back(&terms, row.as_ref(), amount).await })
         })
         .await
@@ -118,7 +125,7 @@ impl ChannelSettler for EvmSettler {
         }
         let (rows, signature) = (rows.to_vec(), *signature);
         let lost = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
-        self.in_line(lost, move |sender| {
+        self.in_line(lane(), lost, move |sender| {
             Box::pin(async move { sender.claim_signed(&rows, &signature).await })
         })
         .await
@@ -131,7 +138,7 @@ impl ChannelSettler for EvmSettler {
     ) -> Result<Settlement, RailError> {
         self.check_network(refund.terms.asset)?;
         let (refund, claim) = (*refund, claim.map(|(row, signature)| (*row, *signature)));
-        self.in_line(unknown(None), move |sender| {
+        self.in_line(lane(), unknown(None), move |sender| {
             Box::pin(async move {
                 let claim = claim.as_ref().map(|(row, signature)| (row, signature));
                 sender.give_back_signed(&refund, claim).await
@@ -146,7 +153,7 @@ impl Withdrawals for EvmSettler {
     async fn begin(&self, terms: &ChannelTerms) -> Result<Settlement, RailError> {
         self.check_network(terms.asset)?;
         let terms = *terms;
-        self.in_line(unknown(None), move |sender| {
+        self.in_line(lane(), unknown(None), move |sender| {
             Box::pin(async move { sender.begin_withdrawal(&terms).await })
         })
         .await
@@ -155,7 +162,7 @@ impl Withdrawals for EvmSettler {
     async fn finish(&self, terms: &ChannelTerms) -> Result<Settlement, RailError> {
         self.check_network(terms.asset)?;
         let terms = *terms;
-        self.in_line(unknown(None), move |sender| {
+        self.in_line(lane(), unknown(None), move |sender| {
             Box::pin(async move { sender.finish_withdrawal(&terms).await })
         })
         .await

@@ -21,7 +21,7 @@ use super::{call, events, unknown};
 impl Sender {
     /// Pays out what was claimed for `receiver`; nothing where nothing is left to.
     pub(in crate::edge::evm) async fn sweep(
-        &mut self,
+        &self,
         receiver: Address,
         token: Address,
     ) -> Result<Option<Settlement>, RailError> {
@@ -64,7 +64,7 @@ impl Sender {
 
     /// Claims `row`, and gives what is left then back to the payer, up to `amount`.
     pub(in crate::edge::evm) async fn give_back(
-        &mut self,
+        &self,
         terms: &ChannelTerms,
         row: Option<&ClaimRow>,
         amount: Amount,

@@ -18,7 +18,7 @@ use super::{call, unknown};
 impl Sender {
     /// Claims just these rows, by their authorizer's word over them.
     pub(in crate::edge::evm) async fn claim_signed(
-        &mut self,
+        &self,
         rows: &[ClaimRow],
         signature: &Signature,
     ) -> Result<ClaimSettlement, RailError> {
@@ -71,7 +71,7 @@ impl Sender {
 
     /// Gives back by the authorizer's word, after claiming a row by its word.
     pub(in crate::edge::evm) async fn give_back_signed(
-        &mut self,
+        &self,
         refund: &SignedRefund,
         claim: Option<(&ClaimRow, &Signature)>,
     ) -> Result<Settlement, RailError> {

@@ -24,7 +24,7 @@ use super::{TRIES_MAX, call, events, unknown};
 impl Sender {
     /// Begins the wait for all that is not claimed; where it has begun, says when.
     pub(in crate::edge::evm) async fn begin_withdrawal(
-        &mut self,
+        &self,
         terms: &ChannelTerms,
     ) -> Result<Settlement, RailError> {
         if !self.is_payer_side(terms) {
@@ -56,7 +56,7 @@ impl Sender {
 
     /// Takes it out; where that is done, says when.
     pub(in crate::edge::evm) async fn finish_withdrawal(
-        &mut self,
+        &self,
         terms: &ChannelTerms,
     ) -> Result<Settlement, RailError> {
         if !self.is_payer_side(terms) {
