@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Every file of the package, in the order of their imports.
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "bursar/v1/inference.proto",
     "bursar/v1/directory.proto",
     "bursar/v1/budget.proto",
@@ -11,6 +11,7 @@ const PROTOS: [&str; 7] = [
     "bursar/v1/wallet.proto",
     "bursar/v1/journal.proto",
     "bursar/v1/operator.proto",
+    "bursar/v1/facilitator.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -62,6 +62,15 @@ pub enum Command {
         #[arg(long)]
         listen: Option<SocketAddr>,
     },
+    /// Verify and settle x402 payments for payees elsewhere, over HTTP.
+    Facilitator {
+        /// Where, instead of what the configuration says.
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+        /// Where for gRPC, instead of what the configuration says.
+        #[arg(long)]
+        grpc: Option<SocketAddr>,
+    },
     /// Make, import and show keys.
     #[command(subcommand)]
     Wallet(WalletCommand),

@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod doctor;
 mod exit;
+mod facilitator;
 mod failure;
 mod fetch;
 mod folder;
@@ -69,6 +70,7 @@ pub fn run() -> ExitCode {
         Command::Fetch(asked) => fetch::run(&args, asked, &output),
         Command::Doctor(command) => doctor::run(&args, command, &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
+        Command::Facilitator { listen, grpc } => facilitator::run(&args, *listen, *grpc, &output),
         Command::Bench(command) => bench::run(command, &output),
         Command::BenchPart { part, workers } => bench::run_part(*part, *workers),
     };

@@ -8,5 +8,6 @@ pub mod http;
 pub mod journal;
 pub mod keys;
 pub mod sandbox;
+pub mod settlements;
 pub mod telemetry;
 pub mod tls;

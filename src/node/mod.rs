@@ -4,6 +4,7 @@
 //! and decides nothing; whoever starts a part owns it, and ends it by draining it.
 
 mod chain;
+mod facilitator;
 mod payer;
 mod provider;
 mod purse;
@@ -13,6 +14,7 @@ pub use chain::{
     RailPlan, SandboxChain, connect_rail, fund_over_rpc, reorganise_over_rpc, sandbox_assets,
     withdrawals,
 };
+pub use facilitator::{FacilitatorNode, FacilitatorPlan};
 pub use payer::{NodePlan, PayerNode};
 pub use provider::{PayTo, Provider, ProviderPlan};
 pub use purse::{LocalPurse, PursePlan};
@@ -24,6 +26,7 @@ use crate::edge::grpc::{ListenError, ServeError};
 use crate::edge::sandbox::SandboxError;
 use crate::ports::journal::JournalError;
 use crate::ports::rail::RailError;
+use crate::ports::settlements::SettlementsError;
 use crate::runtime::operator::OperatorError;
 use crate::runtime::treasury::Refused;
 
@@ -42,6 +45,9 @@ pub enum StartError {
     /// An address is taken, or may not be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The file of what was settled cannot be opened.
+    #[error(transparent)]
+    Settlements(#[from] SettlementsError),
     /// The policy was refused.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -77,6 +83,7 @@ impl Fault for StartError {
             Self::Rail(inner) => inner.code(),
             Self::Sandbox(inner) => inner.code(),
             Self::Listen(inner) => inner.code(),
+            Self::Settlements(inner) => inner.code(),
             Self::Operator(inner) => inner.code(),
             Self::Ledger(inner) => inner.code(),
             Self::Serve(inner) => inner.code(),

@@ -16,5 +16,6 @@ pub mod memory_rail;
 pub mod paid_service;
 pub mod rail;
 pub mod receiver_signer;
+pub mod settlements;
 pub mod signer;
 pub mod usage;

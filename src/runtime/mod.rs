@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod directory;
+pub mod facilitator;
 pub mod limits;
 pub mod meters;
 pub mod operator;

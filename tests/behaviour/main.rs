@@ -24,6 +24,7 @@ mod contracts;
 mod evm;
 mod evm_faults;
 mod evm_many;
+mod facilitator;
 mod fetch;
 mod gateway;
 mod hostile;

@@ -17,6 +17,8 @@ pub enum Message {
     Payload,
     /// `SettlementResponse`.
     Settlement,
+    /// What a facilitator is asked.
+    Asked,
 }
 
 impl std::fmt::Display for Message {
@@ -25,6 +27,7 @@ impl std::fmt::Display for Message {
             Self::Required => "PaymentRequired",
             Self::Payload => "PaymentPayload",
             Self::Settlement => "SettlementResponse",
+            Self::Asked => "facilitator request",
         })
     }
 }
@@ -196,7 +199,7 @@ impl PaymentError {
             | Self::TooDeep { message, .. }
             | Self::Field { message, .. } => match message {
                 Message::Required => PaymentCode::Requirements,
-                Message::Payload | Message::Settlement => PaymentCode::Payload,
+                Message::Payload | Message::Settlement | Message::Asked => PaymentCode::Payload,
             },
             Self::Version { .. } => PaymentCode::Version,
             Self::Scheme => PaymentCode::Scheme,

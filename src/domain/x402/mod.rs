@@ -9,6 +9,7 @@ pub mod code;
 pub mod digest;
 pub mod error;
 mod extended;
+pub mod facilitate;
 pub mod identifier;
 pub mod listing;
 pub mod offer;

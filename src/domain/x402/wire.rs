@@ -105,3 +105,63 @@ pub struct SettlementResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
 }
+
+/// What a facilitator is asked, to verify or to settle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedPayment {
+    /// Always [`X402_VERSION`].
+    pub x402_version: u32,
+    /// The payment.
+    pub payment_payload: PaymentPayload,
+    /// What the payee asked for it; when it settles, what it charges.
+    pub payment_requirements: PaymentRequirements,
+}
+
+/// What a facilitator says of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyResponse {
+    /// Only a JSON true is valid.
+    pub is_valid: bool,
+    /// Why not, by a code of the specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid_reason: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid_message: Option<String>,
+    /// Who pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<String>,
+    /// By scheme; `batch-settlement` has the channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// One thing that a facilitator does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SupportedKind {
+    /// In which version of the protocol.
+    pub x402_version: u32,
+    /// Which scheme.
+    pub scheme: String,
+    /// On which network, in that version's spelling.
+    pub network: String,
+    /// By scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// What a facilitator does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supported {
+    /// Scheme by scheme and network by network.
+    pub kinds: Vec<SupportedKind>,
+    /// Extensions that it acts on.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// Who sends its transactions, by a pattern of networks: `eip155:*`.
+    #[serde(default)]
+    pub signers: std::collections::BTreeMap<String, Vec<String>>,
+}

@@ -42,6 +42,8 @@ pub struct Config {
     pub providers: BTreeMap<Name, ProviderSettings>,
     /// Where providers are announced and found.
     pub directory: DirectorySettings,
+    /// Where a facilitator listens.
+    pub facilitator: FacilitatorSettings,
     /// How quotes are answered; `None` takes the list price.
     pub negotiation: Option<PayerStrategy>,
     /// How channels are kept; `None` keeps none.
@@ -54,6 +56,15 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// What is legal, and wider than most people mean.
     pub warnings: Vec<Problem>,
+}
+
+/// Where a facilitator listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FacilitatorSettings {
+    /// For x402 over HTTP.
+    pub listen: SocketAddr,
+    /// For the same over gRPC; `None` where it is off.
+    pub grpc: Option<SocketAddr>,
 }
 
 /// What may lie locked in channels, and how they are filled.

@@ -27,8 +27,8 @@ mod ways;
 use std::path::Path;
 
 pub use checked::{
-    Access, ChannelSettings, Config, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile,
-    Listen, LogFormat, Server, Telemetry, WalletSettings,
+    Access, ChannelSettings, Config, DirectorySettings, Discovery, FacilitatorSettings, KeyFiles,
+    KeySource, LedgerFile, Listen, LogFormat, Server, Telemetry, WalletSettings,
 };
 pub use known::{Known, SANDBOX_USDC};
 pub use money::{parse_money, parse_span};
@@ -93,6 +93,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
     let providers = provider::read_providers(root, &facts);
     let negotiation = provider::read_negotiation(&root.section("negotiation"));
     let directory = node::read_directory(&root.section("directory"));
+    let facilitator = node::read_facilitator(&root.section("facilitator"));
     let channels = node::read_channels(&root.section("channels"), &money);
     let reckoning = reckoning::read(&root.section("ways"), &money, &expected, channels.as_ref());
     let discovery = node::read_discovery(&root.section("discovery"));
@@ -110,6 +111,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
         policy: document,
         providers,
         directory: directory?,
+        facilitator: facilitator?,
         negotiation,
         channels,
         reckoning: reckoning?,

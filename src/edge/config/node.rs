@@ -12,8 +12,8 @@ use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::order::Units;
 use crate::domain::quote::Stride;
 use crate::edge::config::checked::{
-    Access, ChannelSettings, DirectorySettings, Discovery, KeyFiles, KeySource, LedgerFile, Listen,
-    LogFormat, Server, Telemetry, WalletSettings,
+    Access, ChannelSettings, DirectorySettings, Discovery, FacilitatorSettings, KeyFiles,
+    KeySource, LedgerFile, Listen, LogFormat, Server, Telemetry, WalletSettings,
 };
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::Networks;
@@ -25,6 +25,8 @@ use crate::edge::config::secured::{read_ca, read_listen};
 const PORT: u16 = 8402;
 /// The port of `bursar directory`.
 const DIRECTORY_PORT: u16 = 8404;
+/// The port of `bursar facilitator`.
+const FACILITATOR_PORT: u16 = 8405;
 /// The port of `/metrics`.
 const METRICS_PORT: u16 = 9402;
 
@@ -184,6 +186,20 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
 
 /// The most channels to one provider: what the keeper takes.
 const AT_ONCE_MAX: u64 = 64;
+
+/// `[facilitator]`: `grpc = "off"` where it is not wanted.
+pub(super) fn read_facilitator(section: &Section<'_>) -> Option<FacilitatorSettings> {
+    let listen = section.find("listen").map(|item| tcp(&item));
+    let grpc = section.find("grpc").map(|item| match item.text()? {
+        "off" => Some(None),
+        _ => tcp(&item).map(Some),
+    });
+    section.end();
+    Some(FacilitatorSettings {
+        listen: listen.unwrap_or(Some(loopback(FACILITATOR_PORT)))?,
+        grpc: grpc.unwrap_or(Some(None))?,
+    })
+}
 
 /// `[channels]`: without it nobody is paid by channel.
 pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<ChannelSettings> {

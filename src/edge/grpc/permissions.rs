@@ -20,12 +20,15 @@ pub enum May {
 }
 
 /// Every method and who may call it.
-const TABLE: [(&str, May); 27] = [
+const TABLE: [(&str, May); 30] = [
     ("/bursar.v1.InferenceService/Quote", May::Anybody),
     ("/bursar.v1.InferenceService/Infer", May::Anybody),
     ("/bursar.v1.InferenceService/InferStream", May::Anybody),
     ("/bursar.v1.DirectoryService/Announce", May::Anybody),
     ("/bursar.v1.DirectoryService/Find", May::Anybody),
+    ("/bursar.v1.FacilitatorService/VerifyPayment", May::Anybody),
+    ("/bursar.v1.FacilitatorService/SettlePayment", May::Anybody),
+    ("/bursar.v1.FacilitatorService/GetSupported", May::Anybody),
     ("/bursar.v1.PaymentService/Pay", May::Agent),
     ("/bursar.v1.PaymentService/Preview", May::Agent),
     ("/bursar.v1.PaymentService/GetPayment", May::AgentOrOperator),

@@ -5,6 +5,7 @@ pub mod body;
 mod caller;
 pub mod client;
 mod echo;
+pub mod facilitator;
 pub mod fetch;
 pub mod first;
 pub mod gateway;

@@ -1,0 +1,89 @@
+//! `bursar facilitator`: verifies and settles for payees elsewhere, on every network of the configuration that
+//! has a gas account.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bursar::domain::money::Amount;
+use bursar::edge::clock::SystemClock;
+use bursar::edge::config::{Config, NetworkSettings};
+use bursar::edge::grpc::{Address, Listener};
+use bursar::node::{FacilitatorNode, FacilitatorPlan, connect_rail, fund_over_rpc};
+use bursar::ports::clock::Clock;
+use bursar::runtime::facilitator::Rail;
+
+use super::args::Args;
+use super::config;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::keyring::Keyring;
+use super::output::Output;
+use super::provider::runtime;
+use super::signals::Signals;
+use super::telemetry;
+use super::up::rail_plan;
+
+/// Runs a facilitator until it is asked to end.
+pub fn run(
+    args: &Args,
+    listen: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let config = config::load(args)?;
+    telemetry::start(&config.telemetry);
+    runtime()?.block_on(async {
+        let signals = Signals::catch()?;
+        let rails = rails(&config).await?;
+        let grpc = match grpc.or(config.facilitator.grpc) {
+            Some(at) => {
+                let bound = Listener::bind(&Address::Tcp(at), "--grpc").await;
+                Some(bound.map_err(|error| Failure::of(&error))?)
+            }
+            None => None,
+        };
+        let started = FacilitatorNode::start(FacilitatorPlan {
+            settlements: config.ledger.path.with_extension("settlements.db"),
+            rails,
+            assets: config.policy.assets.clone(),
+            http: listen.unwrap_or(config.facilitator.listen),
+            grpc,
+            clock: Arc::new(SystemClock),
+        });
+        let running = started.await.map_err(|error| Failure::of(&error))?;
+        let shown = serde_json::json!({ "facilitator": running.url, "grpc": running.grpc });
+        output.show(&shown, || format!("facilitator at {}", running.url));
+        signals.wait().await;
+        running.drain().await;
+        Ok(Exit::Done)
+    })
+}
+
+/// One for each network that has a gas account.
+async fn rails(config: &Config) -> Result<Vec<Rail>, Failure> {
+    let mut keyring = Keyring::open(config)?;
+    let mut rails = Vec::new();
+    for network in config.networks.values() {
+        let Some(wallet) = network.gas_account() else { continue };
+        let gas = keyring.wallet(wallet)?;
+        let plan = rail_plan(config, network);
+        if let NetworkSettings::Sandbox { .. } = network {
+            let funded = fund_over_rpc(&plan.url, gas.address(), Amount::new(1)).await;
+            funded.map_err(|error| {
+                let failure = Failure { exit: Exit::NoNode, ..Failure::of(&error) };
+                failure.help("a sandbox runs inside its node: start it with `bursar up`")
+            })?;
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let connected = connect_rail(&plan, Some(&gas), clock).await;
+        let (evidence, settler) = connected.map_err(|error| Failure::of(&error))?;
+        let settler = settler.expect("a rail with a gas account settles");
+        rails.push(Rail { settler, evidence });
+    }
+    if rails.is_empty() {
+        let message = "no network has a gas account to settle from";
+        return Err(Failure::new(Exit::Config, "cli.no_gas_account", message)
+            .help("gas_account = \"WALLET\" in a [network] section"));
+    }
+    Ok(rails)
+}

@@ -1,0 +1,144 @@
+//! Verifies and settles for payees elsewhere. Whoever asks brings the requirements; what is believed of them
+//! is what the registry pins and what the chain shows.
+//!
+//! - Nothing is sent before it is written down, for how much: the first charge stands.
+//! - A payment is told as settled once. Who asks again is told that its nonce was used, and by which
+//!   transaction: a payee that serves by the answer alone must not serve twice.
+//! - What may have been sent and is not seen is `settlement_pending`, never a failure; who asks again then
+//!   gets the outcome.
+//!
+//! It never signs a payment, holds nobody's money, and keeps no ledger.
+
+mod answer;
+mod payments;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use alloy::primitives::Address;
+
+use crate::domain::asset::{AssetRegistry, Network};
+use crate::domain::commitment::AuthorizationKey;
+use crate::domain::x402::TokenDomains;
+use crate::domain::x402::error::PaymentError;
+use crate::domain::x402::wire::{Supported, SupportedKind, X402_VERSION};
+use crate::ports::clock::Clock;
+use crate::ports::rail::{Evidence, Settler};
+use crate::ports::settlements::Settlements;
+
+pub use answer::{Answer, Standing};
+
+/// The pattern under which the gas accounts are told.
+const SIGNERS: &str = "eip155:*";
+
+/// A network to settle on.
+#[derive(Clone)]
+pub struct Rail {
+    /// Settles there.
+    pub settler: Arc<dyn Settler>,
+    /// Bears witness there.
+    pub evidence: Arc<dyn Evidence>,
+}
+
+/// What a facilitator is made of.
+pub struct Parts {
+    /// One for each network.
+    pub rails: Vec<Rail>,
+    /// What may be paid with.
+    pub assets: AssetRegistry,
+    /// What was settled before.
+    pub settlements: Arc<dyn Settlements>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Verifies and settles.
+pub struct Facilitator {
+    rails: Vec<Rail>,
+    tokens: TokenDomains,
+    settlements: Arc<dyn Settlements>,
+    clock: Arc<dyn Clock>,
+    under_way: Mutex<BTreeSet<AuthorizationKey>>,
+}
+
+impl Facilitator {
+    /// A facilitator of `parts`.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            rails: parts.rails,
+            tokens: TokenDomains::new(&parts.assets),
+            settlements: parts.settlements,
+            clock: parts.clock,
+            under_way: Mutex::default(),
+        }
+    }
+
+    /// What it does. Source: x402 v2 section 7.3.
+    pub fn supported(&self) -> Supported {
+        let mut kinds = Vec::new();
+        let mut accounts = BTreeSet::new();
+        for Rail { settler, .. } in &self.rails {
+            let network = settler.network().to_string();
+            let kind = |scheme: &str, extra| SupportedKind {
+                x402_version: X402_VERSION,
+                scheme: scheme.to_owned(),
+                network: network.clone(),
+                extra,
+            };
+            kinds.push(kind("exact", None));
+            if let Some(account) = settler.facilitator() {
+                accounts.insert(account);
+                kinds.push(kind("upto", Some(extra("facilitatorAddress", account))));
+            }
+        }
+        let accounts: Vec<String> = accounts.iter().map(Address::to_string).collect();
+        let extensions = vec!["eip2612GasSponsoring".to_owned()];
+        Supported { kinds, extensions, signers: [(SIGNERS.to_owned(), accounts)].into() }
+    }
+
+    /// Whether every rail can settle now.
+    pub async fn is_ready(&self) -> bool {
+        for Rail { settler, .. } in &self.rails {
+            if settler.check_ready().await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn rail(&self, network: Network) -> Result<&Rail, PaymentError> {
+        let found = self.rails.iter().find(|rail| rail.settler.network() == network);
+        found.ok_or(PaymentError::Network)
+    }
+}
+
+fn extra(key: &str, account: Address) -> serde_json::Map<String, serde_json::Value> {
+    [(key.to_owned(), account.to_string().into())].into_iter().collect()
+}
+
+/// Marks an authorization while it is being settled; gone when dropped.
+struct UnderWay<'f> {
+    facilitator: &'f Facilitator,
+    key: AuthorizationKey,
+}
+
+impl Facilitator {
+    /// Marks `key`; nothing where somebody else settles it now.
+    fn enter(&self, key: AuthorizationKey) -> Option<UnderWay<'_>> {
+        let mut under_way = self.under_way.lock().expect("no holder of the marks panics");
+        // Made only where it is due: its end takes the mark away.
+        under_way.insert(key).then(|| UnderWay { facilitator: self, key })
+    }
+
+    fn is_under_way(&self, key: AuthorizationKey) -> bool {
+        self.under_way.lock().expect("no holder of the marks panics").contains(&key)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way =
+            self.facilitator.under_way.lock().expect("no holder of the marks panics");
+        under_way.remove(&self.key);
+    }
+}
