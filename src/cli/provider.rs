@@ -15,9 +15,10 @@ use bursar::edge::config::{
     Config, FreeSettings, Listen, NetworkSettings, PaidBy, PayTo as Receiver, ProviderSettings,
     SecretSource,
 };
-use bursar::edge::evm::{Evm, EvmSettler};
+use bursar::edge::evm::Evm;
 use bursar::edge::grpc::{Doors, GrpcDirectory, connect_one, serve_directory};
 use bursar::edge::http::openai::Face;
+use bursar::edge::http::remote::{RemoteFacilitators, RemotePlan};
 use bursar::edge::http::upstream::Upstream;
 use bursar::edge::journal::Options;
 use bursar::edge::keys::SigningKey;
@@ -25,6 +26,7 @@ use bursar::node::{PayTo, Provider, ProviderPlan, connect_rail, fund_over_rpc};
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
+use bursar::ports::rail::Settler;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
 use serde::Serialize;
@@ -46,6 +48,12 @@ use crate::scribe::Scribe;
 
 /// How often open claims are looked at.
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a facilitator may take for one answer: as long as one may wait for a receipt.
+const FACILITATOR_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long the chain is looked at for what a facilitator was asked to settle.
+const LOOK_FOR: Duration = Duration::from_secs(10);
 
 /// How long running calls may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -115,7 +123,7 @@ async fn start(
     let service = service_key(config)?;
     let listener = bind(&settings.listen, "listen in its [provider] section").await?;
     let listener = listener.found_at(settings.public.clone());
-    let pay_by = ways(&settings, pay_to.address(), settler.account());
+    let pay_by = ways(&settings, pay_to.address(), settler.facilitator())?;
     let (engine, wares) = goods(&settings, &name).await?;
     let provider = Provider::start(ProviderPlan {
         ledger: config.ledger.path.with_extension(format!("{name}.db")),
@@ -157,8 +165,15 @@ async fn start(
 fn ways(
     settings: &ProviderSettings,
     pay_to: alloy::primitives::Address,
-    gas_account: alloy::primitives::Address,
-) -> Vec<PayBy> {
+    account: Option<alloy::primitives::Address>,
+) -> Result<Vec<PayBy>, Failure> {
+    let account = || {
+        account.ok_or_else(|| {
+            let message = "no facilitator says by which account it would settle `upto`";
+            Failure::new(Exit::Config, "cli.no_facilitator_account", message)
+                .help("schemes = [\"exact\"], or a facilitator that settles `upto`")
+        })
+    };
     let exact = PayBy {
         scheme: Scheme::Exact,
         method: TransferMethod::Eip3009,
@@ -166,21 +181,24 @@ fn ways(
         pay_to,
         timeout_s: settings.authorization_life.as_secs(),
     };
-    let by_call = settings.ways.iter().map(|way| match *way {
-        PaidBy::Exact(method) => PayBy { method, ..exact },
-        PaidBy::Upto(method) => {
-            PayBy { scheme: Scheme::Upto { facilitator: gas_account }, method, ..exact }
-        }
-    });
-    let channel = settings.withdraw_delay.map(|delay| PayBy {
-        scheme: Scheme::BatchSettlement(ChannelOffer {
-            receiver_authorizer: gas_account,
+    let mut ways = Vec::new();
+    if let Some(delay) = settings.withdraw_delay {
+        let offer = ChannelOffer {
+            receiver_authorizer: account()?,
             withdraw_delay_s: delay.as_secs(),
             deposit_min: Amount::ZERO,
-        }),
-        ..exact
-    });
-    channel.into_iter().chain(by_call).collect()
+        };
+        ways.push(PayBy { scheme: Scheme::BatchSettlement(offer), ..exact });
+    }
+    for way in &settings.ways {
+        ways.push(match *way {
+            PaidBy::Exact(method) => PayBy { method, ..exact },
+            PaidBy::Upto(method) => {
+                PayBy { scheme: Scheme::Upto { facilitator: account()? }, method, ..exact }
+            }
+        });
+    }
+    Ok(ways)
 }
 
 /// How what is given away is bounded, where anything is.
@@ -195,12 +213,15 @@ async fn rail(
     keyring: &mut Keyring<'_>,
     settings: &ProviderSettings,
     clock: Arc<dyn Clock>,
-) -> Result<(Arc<Evm>, Arc<EvmSettler>), Failure> {
+) -> Result<(Arc<Evm>, Arc<dyn Settler>), Failure> {
     let network = config
         .networks
         .values()
         .find(|network| network.network() == settings.asset.network)
         .expect("a checked provider's network is configured");
+    if !settings.facilitators.is_empty() {
+        return by_facilitators(config, network, &settings.facilitators, clock).await;
+    }
     let gas = network.gas_account().ok_or_else(|| {
         let message = format!("{} has no gas account to settle from", network.network());
         Failure::new(Exit::Config, "cli.no_gas_account", message)
@@ -218,6 +239,28 @@ async fn rail(
     let connected = connect_rail(&plan, Some(&gas), clock).await;
     let (evm, settler) = connected.map_err(|error| Failure::of(&error))?;
     Ok((evm, settler.expect("a rail with a gas account settles")))
+}
+
+/// The rail as others settle on it, and as the network's own node shows it.
+async fn by_facilitators(
+    config: &Config,
+    network: &NetworkSettings,
+    urls: &[String],
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<Evm>, Arc<dyn Settler>), Failure> {
+    let connected = connect_rail(&rail_plan(config, network), None, Arc::clone(&clock)).await;
+    let (evm, _) = connected.map_err(|error| Failure::of(&error))?;
+    let plan = RemotePlan {
+        urls: urls.to_vec(),
+        assets: config.policy.assets.clone(),
+        evidence: evm.clone(),
+        clock,
+        answer_within: FACILITATOR_WITHIN,
+        look_for: LOOK_FOR,
+    };
+    let settler = RemoteFacilitators::connect(plan).await;
+    let settler = settler.map_err(|error| Failure::of(&error))?;
+    Ok((evm, Arc::new(settler)))
 }
 
 /// What is sold: a server elsewhere with all its models, or a built-in engine. Whoever generates text or
@@ -331,7 +374,7 @@ pub fn directory(
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -36,6 +36,7 @@ mod paid_method;
 mod paying;
 mod permit2;
 mod quoted;
+mod remote_facilitator;
 mod streams;
 mod tender;
 mod terms;

@@ -25,6 +25,9 @@ use crate::edge::config::terms::{PriceSettings, read_price};
 use crate::edge::config::ways::{PaidBy, read_ways};
 use crate::runtime::payee::Flowing;
 
+/// Facilitators of one provider at most.
+const FACILITATORS_MAX: usize = 8;
+
 /// What the rest of the file said.
 #[derive(Copy, Clone)]
 pub(super) struct Facts<'f, 't> {
@@ -108,6 +111,9 @@ pub struct ProviderSettings {
     pub withdraw_delay: Option<Duration>,
     /// How streamed answers are paid by channel while they flow.
     pub flowing: Flowing,
+    /// Facilitators elsewhere that settle for it, in the order in which they are tried; where there are
+    /// none, it settles from the network's gas account.
+    pub facilitators: Vec<String>,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -207,6 +213,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
     let flowing = read_flowing(section);
+    let facilitators = read_facilitators(section, withdraw_delay);
     Some(ProviderSettings {
         listen: listen?,
         public: public?,
@@ -228,7 +235,31 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         ways: ways?,
         withdraw_delay,
         flowing: flowing?,
+        facilitators: facilitators?,
     })
+}
+
+/// `facilitators = ["http://127.0.0.1:8405"]`. What they do is seen on the network's own `rpc`, which every
+/// network has: a facilitator is no evidence. Channels need a gas account of one's own, which is their
+/// authorizer.
+fn read_facilitators(
+    section: &Section<'_>,
+    withdraw_delay: Option<Duration>,
+) -> Option<Vec<String>> {
+    let Some(item) = section.find("facilitators") else { return Some(Vec::new()) };
+    // All of them before the verdict, so that each bad one is reported.
+    let read: Vec<_> = item.list()?.iter().map(endpoint).collect();
+    let urls = read.into_iter().collect::<Option<Vec<String>>>()?;
+    if urls.is_empty() || urls.len() > FACILITATORS_MAX {
+        let what = format!("{} facilitators are named", urls.len());
+        let right = format!("one to {FACILITATORS_MAX}, or no `facilitators` at all");
+        return item.wrong(Kind::BadValue, what, right);
+    }
+    if withdraw_delay.is_some() {
+        let what = "channels are claimed from a gas account of one's own".to_owned();
+        return item.wrong(Kind::BadValue, what, "`facilitators` or `withdraw_delay`, not both");
+    }
+    Some(urls)
 }
 
 /// What stands for the engine, the work and the model of a server elsewhere.

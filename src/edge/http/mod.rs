@@ -14,6 +14,7 @@ pub mod layer;
 pub mod limits;
 pub mod openai;
 pub mod refuse;
+pub mod remote;
 pub mod sell;
 mod sse;
 pub mod tell;
