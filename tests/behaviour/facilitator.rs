@@ -8,9 +8,17 @@ use alloy::providers::Provider;
 use alloy::signers::SignerSync;
 use alloy::transports::http::reqwest;
 use bursar::domain::asset::AssetRegistry;
-use bursar::domain::commitment::{Commitment, Scheme, TransferMethod};
+use bursar::domain::channel::{Ceiling, ChannelTerms};
+use bursar::domain::commitment::{ChannelOffer, Commitment, Scheme, TransferMethod};
 use bursar::domain::money::Amount;
 use bursar::domain::quote::PayBy;
+use bursar::domain::x402::batch::read::{DepositWord, VoucherWord};
+use bursar::domain::x402::batch::refund::RefundWord;
+use bursar::domain::x402::batch::relayed::{
+    RelayedClaim, RelayedRefund, claim_payload, refund_payload, settle_payload,
+};
+use bursar::domain::x402::batch::typed::id_of;
+use bursar::domain::x402::batch::word::payload;
 use bursar::domain::x402::payload::payment_payload;
 use bursar::domain::x402::requirements::Requirement;
 use bursar::domain::x402::{TokenDomain, TokenDomains};
@@ -24,7 +32,8 @@ use bursar::runtime::facilitator::Rail;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::chain::{Chain, gas, now_s, payee, payer};
+use crate::chain::{Chain, gas, now_s, payee, payer, stranger};
+use crate::channel_rail::{deposit, row, row_by};
 use crate::contracts::scene::Scene;
 use crate::evm::on_both_chains;
 
@@ -35,6 +44,7 @@ on_both_chains!(
     version_1_is_understood_and_answered_in_its_own_words,
     an_upto_payment_settles_for_its_charge_and_for_no_second_one,
     what_was_told_is_remembered_over_a_restart,
+    a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
 );
 
 struct World<'c> {
@@ -119,6 +129,7 @@ async fn an_exact_payment_is_verified_and_settled_and_told_once(chain: &Chain) {
     let account = gas().address().to_string();
     assert_eq!(supported["kinds"][0]["network"], "eip155:31337");
     assert_eq!(supported["kinds"][1]["extra"]["facilitatorAddress"], account.as_str());
+    assert_eq!(supported["kinds"][2]["extra"]["receiverAuthorizer"], account.as_str());
     assert_eq!(supported["signers"], json!({ "eip155:*": [account] }));
 
     let asked = exact(chain, 1_000, 1);
@@ -311,4 +322,102 @@ async fn what_was_told_is_remembered_over_a_restart(chain: &Chain) {
     assert_eq!(again["errorReason"], "invalid_exact_evm_nonce_already_used");
     assert_eq!(again["transaction"], settled["transaction"]);
     assert_eq!(world.paid().await, 300);
+}
+
+async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: &Chain) {
+    let world = World::on(chain).await;
+    let offer = ChannelOffer {
+        receiver_authorizer: gas().address(),
+        withdraw_delay_s: 900,
+        deposit_min: Amount::ZERO,
+    };
+    let terms = ChannelTerms {
+        asset: chain.asset(),
+        payer: payer().address(),
+        payer_authorizer: stranger().address(),
+        receiver: payee(),
+        receiver_authorizer: gas().address(),
+        withdraw_delay_s: 900,
+        salt: B256::ZERO,
+    };
+    let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
+    let pay_by = PayBy {
+        scheme: Scheme::BatchSettlement(offer),
+        method: TransferMethod::Eip3009,
+        asset: chain.asset(),
+        pay_to: payee(),
+        timeout_s: 3_600,
+    };
+    let token = tokens.find(chain.asset()).unwrap();
+    let accepted = Requirement { pay_by, amount: Amount::new(60), token }.to_wire();
+    let ask = |payload: serde_json::Map<String, Value>| {
+        json!({ "x402Version": 2, "paymentRequirements": accepted, "paymentPayload": {
+            "x402Version": 2, "accepted": accepted, "payload": payload } })
+    };
+    let signed = row(terms, 60, 50);
+    let channel = id_of(&terms);
+    let ceiling = Ceiling { channel, amount: signed.ceiling };
+    let money = deposit(terms, 100, 1);
+    let money = DepositWord {
+        amount: money.amount,
+        valid_before_s: money.valid_before_s,
+        salt: money.salt,
+        signature: money.signature,
+    };
+
+    // A voucher on nothing is worth nothing; with its deposit it is good, and the deposit comes in once.
+    let voucher = ask(payload(&terms, &ceiling, &signed.signature, None));
+    let (_, verified) = world.ask("/verify", &voucher).await;
+    let code = "invalid_batch_settlement_evm_channel_not_found";
+    assert_eq!((&verified["isValid"], &verified["invalidReason"]), (&json!(false), &json!(code)));
+    let with_money = ask(payload(&terms, &ceiling, &signed.signature, Some(&money)));
+    let (_, verified) = world.ask("/verify", &with_money).await;
+    assert_eq!((&verified["isValid"], &verified["extra"]["balance"]), (&json!(true), &json!("0")));
+    for _ in 0..2 {
+        let (_, settled) = world.ask("/settle", &with_money).await;
+        assert_eq!((&settled["success"], &settled["amount"]), (&json!(true), &json!("100")));
+        assert_eq!(settled["extra"]["channelState"]["balance"], "100");
+    }
+    let (_, verified) = world.ask("/verify", &voucher).await;
+    assert_eq!(
+        (&verified["isValid"], &verified["extra"]["balance"]),
+        (&json!(true), &json!("100"))
+    );
+
+    // The payee lets it be claimed and paid out; the facilitator is the authorizer, and needs no word.
+    let relayed = RelayedClaim { rows: vec![signed], signature: None };
+    let (_, claimed) = world.ask("/settle", &ask(claim_payload(&relayed))).await;
+    assert_eq!((&claimed["success"], &claimed["amount"]), (&json!(true), &json!("")), "{claimed}");
+    let sweep = ask(settle_payload(payee(), chain.asset()));
+    let (_, swept) = world.ask("/settle", &sweep).await;
+    assert_eq!((&swept["success"], &swept["amount"]), (&json!(true), &json!("50")), "{swept}");
+    let (_, again) = world.ask("/settle", &sweep).await;
+    assert_eq!((&again["success"], &again["amount"]), (&json!(true), &json!("0")));
+    assert_eq!(world.paid().await, 50);
+
+    // What is left goes back, once for each of the channel's numbers.
+    let last = row(terms, 50, 50);
+    let wish = RefundWord {
+        terms,
+        channel,
+        voucher: VoucherWord {
+            ceiling: Ceiling { channel, amount: last.ceiling },
+            signature: last.signature,
+        },
+        amount: Some(Amount::new(50)),
+    };
+    let claims = RelayedClaim { rows: vec![], signature: None };
+    let refund = RelayedRefund { wish, amount: Amount::new(50), nonce: 0, claims, signature: None };
+    let refund = ask(refund_payload(&refund));
+    let (_, verified) = world.ask("/verify", &refund).await;
+    assert_eq!(verified["isValid"], true, "{verified}");
+    let (_, given) = world.ask("/settle", &refund).await;
+    assert_eq!((&given["success"], &given["amount"]), (&json!(true), &json!("50")), "{given}");
+    assert_eq!(given["extra"]["channelState"]["refundNonce"], "1");
+    let (_, again) = world.ask("/settle", &refund).await;
+    assert_eq!(again["errorReason"], "invalid_batch_settlement_evm_refund_simulation_failed");
+    // By a forged voucher nothing is claimed.
+    let forged = RelayedClaim { rows: vec![row_by(terms, 60, 60, &payer())], signature: None };
+    let (_, refused) = world.ask("/settle", &ask(claim_payload(&forged))).await;
+    assert_eq!(refused["errorReason"], "invalid_batch_settlement_evm_voucher_signature");
 }

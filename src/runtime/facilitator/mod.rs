@@ -10,6 +10,7 @@
 //! It never signs a payment, holds nobody's money, and keeps no ledger.
 
 mod answer;
+mod channels;
 mod payments;
 
 use std::collections::BTreeSet;
@@ -89,6 +90,10 @@ impl Facilitator {
             if let Some(account) = settler.facilitator() {
                 accounts.insert(account);
                 kinds.push(kind("upto", Some(extra("facilitatorAddress", account))));
+            }
+            if let Some(channels) = Arc::clone(settler).channels() {
+                let authorizer = extra("receiverAuthorizer", channels.authorizer());
+                kinds.push(kind(channels::SCHEME, Some(authorizer)));
             }
         }
         let accounts: Vec<String> = accounts.iter().map(Address::to_string).collect();

@@ -13,8 +13,8 @@ use crate::domain::x402::wire::{
 use crate::ports::rail::{Settlement, Settler};
 use crate::ports::settlements::Recorded;
 
-use super::Facilitator;
 use super::answer::{self, Answer, Refusal};
+use super::{Facilitator, channels};
 
 /// What a row in the journal means for who asks now.
 enum Before {
@@ -31,7 +31,11 @@ impl Facilitator {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Answer<VerifyResponse> {
-        let verified = self.try_verify(payload, requirements).await.map(answer::valid);
+        let verified = if payload.accepted.scheme == channels::SCHEME {
+            self.verify_channel(payload, requirements).await
+        } else {
+            self.try_verify(payload, requirements).await.map(answer::valid)
+        };
         verified.unwrap_or_else(Refusal::verified)
     }
 
@@ -41,7 +45,11 @@ impl Facilitator {
         payload: &PaymentPayload,
         requirements: &PaymentRequirements,
     ) -> Answer<SettlementResponse> {
-        let settled = self.try_settle(payload, requirements).await;
+        let settled = if payload.accepted.scheme == channels::SCHEME {
+            self.settle_channel(payload, requirements).await
+        } else {
+            self.try_settle(payload, requirements).await
+        };
         settled.unwrap_or_else(|refusal| refusal.settled(&requirements.network))
     }
 

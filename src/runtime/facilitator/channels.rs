@@ -1,0 +1,366 @@
+//! Payments by `batch-settlement`: deposits, vouchers and refunds of payers, and what payees let be claimed, paid
+//! out and given back. Where a channel names this facilitator as its receiver's authorizer, it needs no other
+//! word: it sends as that.
+//!
+//! Source: x402 scheme `batch-settlement` on EVM, facilitator interface and rules 1 to 11.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256};
+use serde_json::{Map, Value};
+
+use crate::domain::asset::{Asset, Network};
+use crate::domain::channel::{ChannelId, ChannelTerms, SignedRefund};
+use crate::domain::commitment::{Commitment, Scheme, TransferMethod};
+use crate::domain::money::Amount;
+use crate::domain::x402::PaymentCode;
+use crate::domain::x402::batch::check::{check_batch, nonce_of};
+use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::read::DepositWord;
+use crate::domain::x402::batch::refund::{check_refund, is_refund};
+use crate::domain::x402::batch::relayed::{
+    Relayed, RelayedClaim, RelayedRefund, check_relayed, read_relayed,
+};
+use crate::domain::x402::batch::state::ChannelState;
+use crate::domain::x402::batch::typed::ERC3009_COLLECTOR;
+use crate::domain::x402::check::Demand;
+use crate::domain::x402::error::PaymentError;
+use crate::domain::x402::facilitate::requirement_of;
+use crate::domain::x402::wire::{
+    PaymentPayload, PaymentRequirements, SettlementResponse, VerifyResponse,
+};
+use crate::ports::channel_rail::{ChannelSettler, ChannelSight, Depth, SignedDeposit};
+use crate::ports::rail::{NonceState, RailError, RefusedBy, Settlement};
+
+use super::answer::{Answer, Refusal, Standing};
+use super::{Facilitator, Rail};
+
+/// The scheme's name.
+pub(super) const SCHEME: &str = "batch-settlement";
+
+/// A payer's word about a channel.
+struct Word {
+    terms: ChannelTerms,
+    channel: ChannelId,
+    ceiling: Amount,
+    /// Whether it asks for what was not charged, and so has to say no more than was claimed.
+    is_refund: bool,
+    deposit: Option<DepositWord>,
+}
+
+impl Facilitator {
+    /// Whether a deposit, a voucher or a refund is good, by the chain's newest block.
+    pub(super) async fn verify_channel(
+        &self,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Result<Answer<VerifyResponse>, Refusal> {
+        let word = self.read_word(payload, requirements)?;
+        let payer = Some(word.terms.payer);
+        let (rail, _) = self.channels(word.terms.asset.network)?;
+        let sight = look(rail, word.channel, payer).await?;
+        let coming = match &word.deposit {
+            None => Amount::ZERO,
+            Some(deposit) => coming(rail, &word, deposit).await?,
+        };
+        let balance = sight.balance.checked_add(coming).unwrap_or(Amount::ZERO);
+        let wrong = if balance.is_zero() {
+            BatchCode::ChannelNotFound
+        } else if word.ceiling > balance {
+            BatchCode::ExceedsBalance
+        } else if word.ceiling < sight.claimed || (word.ceiling == sight.claimed && !word.is_refund)
+        {
+            BatchCode::BelowClaimed
+        } else {
+            let body = VerifyResponse {
+                is_valid: true,
+                invalid_reason: None,
+                invalid_message: None,
+                payer: payer.map(|payer| payer.to_string()),
+                extra: Some(to_map(&state_of(word.channel, &sight))),
+            };
+            return Ok(Answer { body, standing: Standing::Said });
+        };
+        Err(Refusal::new(PaymentCode::Batch(wrong), payer))
+    }
+
+    /// Puts a deposit in; claims, pays out or gives back for a payee.
+    pub(super) async fn settle_channel(
+        &self,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Result<Answer<SettlementResponse>, Refusal> {
+        if payload.payload.get("type").and_then(Value::as_str) == Some("deposit") {
+            return self.deposit(payload, requirements).await;
+        }
+        let refuse = |error: PaymentError| Refusal::of(&error, None);
+        let network = requirements.network.parse::<Network>();
+        let network = network.map_err(|_| refuse(PaymentError::Network))?;
+        let (rail, settler) = self.channels(network)?;
+        let relayed = read_relayed(&payload.payload, network).map_err(refuse)?;
+        check_relayed(&relayed, Some(settler.authorizer())).map_err(refuse)?;
+        match relayed {
+            Relayed::Claim(claim) => self.claim(settler.as_ref(), &claim, network).await,
+            Relayed::Settle { receiver, asset } => {
+                self.check_asset(asset)?;
+                pay_out(settler.as_ref(), receiver, asset).await
+            }
+            Relayed::Refund(refund) => {
+                self.check_asset(refund.wish.terms.asset)?;
+                give_back(rail, settler.as_ref(), &refund).await
+            }
+        }
+    }
+
+    fn read_word(
+        &self,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Result<Word, Refusal> {
+        let read = || {
+            let requirement = requirement_of(&payload.accepted, &self.tokens)?;
+            if !requirement.is_accepted(requirements) {
+                return Err(PaymentError::NotOffered);
+            }
+            let resource = payload.resource.as_ref().map_or("", |resource| &resource.url);
+            let (offered, now_s) = ([requirement], self.clock.now().as_secs());
+            let demand = Demand { resource, offered: &offered, now_s };
+            if is_refund(payload) {
+                let word = check_refund(payload, &demand)?;
+                let ceiling = word.voucher.ceiling.amount;
+                let (terms, channel) = (word.terms, word.channel);
+                return Ok(Word { terms, channel, ceiling, is_refund: true, deposit: None });
+            }
+            let word = check_batch(payload, &demand)?.word;
+            Ok(Word {
+                terms: word.terms,
+                channel: word.channel,
+                ceiling: word.voucher.ceiling.amount,
+                is_refund: false,
+                deposit: word.deposit,
+            })
+        };
+        read().map_err(|error: PaymentError| Refusal::of(&error, None))
+    }
+
+    fn channels(&self, network: Network) -> Result<(&Rail, Arc<dyn ChannelSettler>), Refusal> {
+        let found = self.rail(network).and_then(|rail| {
+            let settler = Arc::clone(&rail.settler).channels().ok_or(PaymentError::Scheme)?;
+            Ok((rail, settler))
+        });
+        found.map_err(|error| Refusal::of(&error, None))
+    }
+
+    fn check_asset(&self, asset: Asset) -> Result<(), Refusal> {
+        match self.tokens.find(asset) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::of(&PaymentError::UnknownAsset(asset), None)),
+        }
+    }
+
+    async fn deposit(
+        &self,
+        payload: &PaymentPayload,
+        requirements: &PaymentRequirements,
+    ) -> Result<Answer<SettlementResponse>, Refusal> {
+        let word = self.read_word(payload, requirements)?;
+        let payer = Some(word.terms.payer);
+        let (rail, settler) = self.channels(word.terms.asset.network)?;
+        let Some(deposit) = word.deposit else {
+            return Err(Refusal::new(PaymentCode::Batch(BatchCode::PayloadType), payer));
+        };
+        let signed = SignedDeposit {
+            terms: word.terms,
+            amount: deposit.amount,
+            valid_before_s: deposit.valid_before_s,
+            salt: deposit.salt,
+            signature: deposit.signature,
+        };
+        let settled = settler.deposit(&signed).await.map_err(|error| trouble(&error, payer))?;
+        let (transaction, amount) = moved(settled, BatchCode::DepositFailed, payer)?;
+        let sight = look(rail, word.channel, payer).await?;
+        let state = Some(state_of(word.channel, &sight));
+        Ok(done(payer, &requirements.network, transaction, amount.to_string(), state))
+    }
+
+    async fn claim(
+        &self,
+        settler: &dyn ChannelSettler,
+        claim: &RelayedClaim,
+        network: Network,
+    ) -> Result<Answer<SettlementResponse>, Refusal> {
+        for row in &claim.rows {
+            self.check_asset(row.terms.asset)?;
+        }
+        let claimed = match &claim.signature {
+            Some(signature) => settler.claim_signed(&claim.rows, signature).await,
+            None => settler.claim(&claim.rows).await,
+        };
+        let claimed = claimed.map_err(|error| trouble(&error, None))?;
+        if claimed.claimed.len() == claim.rows.len() {
+            let network = network.to_string();
+            return Ok(done(None, &network, claimed.transaction, String::new(), None));
+        }
+        let code = match (claimed.poisoned.is_empty(), claimed.transaction) {
+            (false, _) => PaymentCode::Batch(BatchCode::ClaimSimulation),
+            (true, Some(_)) => PaymentCode::Pending,
+            (true, None) => PaymentCode::Batch(BatchCode::ClaimTransaction),
+        };
+        Err(Refusal { transaction: claimed.transaction, ..Refusal::new(code, None) })
+    }
+}
+
+async fn pay_out(
+    settler: &dyn ChannelSettler,
+    receiver: Address,
+    asset: Asset,
+) -> Result<Answer<SettlementResponse>, Refusal> {
+    let network = asset.network.to_string();
+    let swept = settler.sweep(receiver, asset).await.map_err(|error| trouble(&error, None))?;
+    let Some(swept) = swept else {
+        return Ok(done(None, &network, None, Amount::ZERO.to_string(), None));
+    };
+    let (transaction, amount) = moved(swept, BatchCode::SettleTransaction, None)?;
+    Ok(done(None, &network, transaction, amount.to_string(), None))
+}
+
+async fn give_back(
+    rail: &Rail,
+    settler: &dyn ChannelSettler,
+    refund: &RelayedRefund,
+) -> Result<Answer<SettlementResponse>, Refusal> {
+    let (terms, channel) = (refund.wish.terms, refund.wish.channel);
+    let (payer, row) = (Some(terms.payer), refund.claims.rows.first());
+    // Its nonce is what tells one refund from the next, so that none is made twice.
+    let sight = look(rail, channel, payer).await?;
+    if sight.refund_nonce != refund.nonce || refund.claims.rows.len() > 1 {
+        return Err(Refusal::new(PaymentCode::Batch(BatchCode::RefundSimulation), payer));
+    }
+    let given = match (refund.signature, refund.claims.signature) {
+        (Some(signature), claim) => {
+            let (amount, nonce) = (refund.amount, refund.nonce);
+            let signed = SignedRefund { terms, amount, nonce, signature };
+            settler.give_back_signed(&signed, row.zip(claim.as_ref())).await
+        }
+        (None, _) => settler.give_back(&terms, row, refund.amount).await,
+    };
+    let given = given.map_err(|error| trouble(&error, payer))?;
+    let (transaction, amount) = moved(given, BatchCode::RefundTransaction, payer)?;
+    let sight = look(rail, channel, payer).await?;
+    let state = Some(state_of(channel, &sight));
+    let network = terms.asset.network.to_string();
+    Ok(done(payer, &network, transaction, amount.to_string(), state))
+}
+
+/// What a deposit adds to what lies in its channel: nothing where it came in before.
+async fn coming(rail: &Rail, word: &Word, deposit: &DepositWord) -> Result<Amount, Refusal> {
+    let payer = Some(word.terms.payer);
+    let commitment = Commitment {
+        scheme: Scheme::Exact,
+        method: TransferMethod::Eip3009,
+        asset: word.terms.asset,
+        payer: word.terms.payer,
+        pay_to: ERC3009_COLLECTOR,
+        amount_max: deposit.amount,
+        valid_after_s: 0,
+        valid_before_s: deposit.valid_before_s,
+        nonce: nonce_of(word.channel, deposit.salt),
+    };
+    let seen = rail.evidence.find_nonce_now(&commitment).await;
+    if seen.map_err(|error| trouble(&error, payer))?.nonce != NonceState::Unused {
+        return Ok(Amount::ZERO);
+    }
+    let owned = rail.evidence.balance(word.terms.asset, word.terms.payer).await;
+    if owned.map_err(|error| trouble(&error, payer))?.amount < deposit.amount {
+        return Err(Refusal::new(PaymentCode::Batch(BatchCode::InsufficientBalance), payer));
+    }
+    Ok(deposit.amount)
+}
+
+async fn look(
+    rail: &Rail,
+    channel: ChannelId,
+    payer: Option<Address>,
+) -> Result<ChannelSight, Refusal> {
+    let none = || Refusal::new(PaymentCode::Batch(BatchCode::Rpc), payer);
+    let evidence = rail.evidence.channels().ok_or_else(none)?;
+    let sights = evidence.look(&[channel], Depth::Newest).await;
+    let sights = sights.map_err(|error| trouble(&error, payer))?;
+    sights.seen.first().copied().ok_or_else(none)
+}
+
+fn state_of(channel: ChannelId, sight: &ChannelSight) -> ChannelState {
+    ChannelState {
+        channel_id: channel.to_string(),
+        balance: sight.balance.to_string(),
+        total_claimed: sight.claimed.to_string(),
+        withdraw_requested_at: sight.withdrawal.map_or(0, |asked| asked.requested_at_s),
+        refund_nonce: sight.refund_nonce.to_string(),
+        charged_cumulative_amount: None,
+    }
+}
+
+fn to_map(state: &ChannelState) -> Map<String, Value> {
+    match serde_json::to_value(state) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a channel's state has text keys and no failing values"),
+    }
+}
+
+/// What moved, and by which transaction.
+fn moved(
+    settlement: Settlement,
+    failed: BatchCode,
+    payer: Option<Address>,
+) -> Result<(Option<B256>, Amount), Refusal> {
+    match settlement {
+        Settlement::Settled { transaction, amount, .. } => Ok((Some(transaction), amount)),
+        Settlement::Unknown { transaction } => {
+            Err(Refusal { transaction, ..Refusal::new(PaymentCode::Pending, payer) })
+        }
+        Settlement::Refused(reason) => {
+            let code = match (reason, failed) {
+                (RefusedBy::InsufficientFunds, BatchCode::DepositFailed) => {
+                    BatchCode::InsufficientBalance
+                }
+                (RefusedBy::InsufficientFunds, BatchCode::RefundTransaction) => {
+                    BatchCode::RefundNoBalance
+                }
+                (RefusedBy::BadSignature, BatchCode::DepositFailed) => BatchCode::DepositSignature,
+                (RefusedBy::Expired, BatchCode::DepositFailed) => BatchCode::DepositValidBefore,
+                _ => failed,
+            };
+            Err(Refusal::new(PaymentCode::Batch(code), payer))
+        }
+    }
+}
+
+fn trouble(error: &RailError, payer: Option<Address>) -> Refusal {
+    tracing::warn!(%error, "channel's rail gave no answer");
+    let refusal = Refusal::new(PaymentCode::Batch(BatchCode::Rpc), payer);
+    Refusal { standing: Standing::Trouble, ..refusal }
+}
+
+fn done(
+    payer: Option<Address>,
+    network: &str,
+    transaction: Option<B256>,
+    amount: String,
+    state: Option<ChannelState>,
+) -> Answer<SettlementResponse> {
+    let extra = state.map(|state| {
+        let state = Value::Object(to_map(&state));
+        Map::from_iter([("channelState".to_owned(), state)])
+    });
+    let body = SettlementResponse {
+        success: true,
+        error_reason: None,
+        payer: payer.map(|payer| payer.to_string()),
+        transaction: transaction.map(|hash| hash.to_string()).unwrap_or_default(),
+        network: network.to_owned(),
+        amount: Some(amount),
+        extra,
+        extensions: None,
+    };
+    Answer { body, standing: Standing::Said }
+}
