@@ -79,6 +79,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         ways: vec![PaidBy::Exact(TransferMethod::Eip3009)],
         withdraw_delay: Some(WITHDRAW_DELAY),
         flowing: Default::default(),
+        facilitators: Vec::new(),
     };
     config.providers.insert(name.clone(), settings);
     Ok(Some(name))
