@@ -250,7 +250,9 @@ async fn what_is_paid_and_never_served_is_paid_back_and_gas_is_in_the_books() {
     market.start_provider().await;
     let mut purchase = echo("fail");
     purchase.streamed = true;
-    market.client("worker").await.buy(purchase).await.unwrap_err();
+    let client = market.client("worker").await;
+    // Until it has announced itself anew, nobody sells.
+    while client.buy(purchase.clone()).await.unwrap_err().reason.starts_with("PAYER_NO_") {}
     let provider = market.provider.as_ref().unwrap();
     let mut refunded = false;
     while !refunded {

@@ -7,7 +7,8 @@ mod channels;
 mod funds;
 mod payments;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::domain::asset::{Asset, Network};
@@ -38,6 +39,9 @@ pub struct Reconciler {
     rails: Vec<Arc<dyn Evidence>>,
     clock: Arc<dyn Clock>,
     interval: Duration,
+    /// Open payments whose transfers were passed and did not close them: asked about in every round. A
+    /// restart forgets them, and finds them when their time limit has passed.
+    passed: Arc<Mutex<BTreeSet<PaymentId>>>,
 }
 
 /// One open payment, as far as a round needs it.
@@ -56,7 +60,8 @@ impl Reconciler {
         clock: Arc<dyn Clock>,
         interval: Duration,
     ) -> Self {
-        Self { rules: Rules::new(treasury.clone()), treasury, rails, clock, interval }
+        let rules = Rules::new(treasury.clone());
+        Self { rules, treasury, rails, clock, interval, passed: Arc::default() }
     }
 
     /// Round after round, until dropped. Cancel-safe: a round that is cut short is done again.

@@ -1,7 +1,9 @@
 //! What the chain says of one payment, and what the ledger makes of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::domain::id::PaymentId;
 use crate::domain::ledger::Command;
 use crate::domain::ledger::hold::{CaptureProof, FinalBlock, HoldState, VoidProof};
 use crate::ports::rail::{Evidence, NonceState, RailError, Sighting, Transfer};
@@ -23,14 +25,33 @@ impl Reconciler {
         transfer: &Transfer,
         round: &mut Round,
     ) -> Result<(), Refused> {
-        // The round comes by again where the rail does not say which block that is.
-        let Ok(sighting) = rail.find_nonce(&open.commitment).await else { return Ok(()) };
-        let seen = Seen { open, block: final_block(&sighting) };
-        self.close(seen.paid(transfer.transaction, transfer.amount), round).await
+        let closed = match rail.find_nonce(&open.commitment).await {
+            Ok(sighting) => {
+                let seen = Seen { open, block: final_block(&sighting) };
+                self.close(seen.paid(transfer.transaction, transfer.amount), round).await?
+            }
+            Err(_) => false,
+        };
+        // Its transfer is not seen again: the rail did not say which block that was, or its receipt was
+        // booked a moment ago, and what closes it now is another word.
+        if !closed {
+            self.passed.lock().expect("no holder of the passed panics").insert(open.payment);
+        }
+        Ok(())
+    }
+
+    /// Which of `open` were passed; the others that were are open no more.
+    fn passed(&self, open: &[Open]) -> BTreeSet<PaymentId> {
+        let mut passed = self.passed.lock().expect("no holder of the passed panics");
+        if !passed.is_empty() {
+            let open: BTreeSet<PaymentId> = open.iter().map(|open| open.payment).collect();
+            passed.retain(|payment| open.contains(payment));
+        }
+        passed.clone()
     }
 
     /// Looks at the open payments that the followed transfers did not close, once their time limit
-    /// may have passed. A payment that is being made right now closes by its receipt and its transfer;
+    /// may have passed, and at those whose transfers were passed. A payment that is being made right now closes by its receipt and its transfer;
     /// asking about each of them would cost a call a payment for nothing.
     pub(super) async fn look_at_open(
         &self,
@@ -40,7 +61,10 @@ impl Reconciler {
         let open = self.open_payments(rail.network()).await?;
         round.open = round.open.saturating_add(u64::try_from(open.len()).unwrap_or(u64::MAX));
         let now_s = self.clock.now().as_secs();
-        let due = |open: &&Open| now_s >= open.commitment.valid_before_s;
+        let passed = self.passed(&open);
+        let due = |open: &&Open| {
+            now_s >= open.commitment.valid_before_s || passed.contains(&open.payment)
+        };
         for open in open.iter().filter(due).take(PAYMENTS_MAX) {
             let sighting = match rail.find_nonce(&open.commitment).await {
                 Ok(sighting) => sighting,
@@ -51,7 +75,7 @@ impl Reconciler {
                 tracing::error!(payment = %open.payment, overdue_s, "payment still open");
             }
             if let Some(command) = self.conclude(open, &sighting).await? {
-                self.close(command, round).await?;
+                let _ = self.close(command, round).await?;
             }
         }
         Ok(Ok(()))
@@ -97,19 +121,20 @@ impl Reconciler {
             .await
     }
 
-    async fn close(&self, command: Command, round: &mut Round) -> Result<(), Refused> {
+    /// Whether `command` closed it.
+    async fn close(&self, command: Command, round: &mut Round) -> Result<bool, Refused> {
         match self.treasury.execute(command).await {
             Ok(_) => {
                 round.closed = round.closed.saturating_add(1);
                 round.open = round.open.saturating_sub(1);
-                Ok(())
+                Ok(true)
             }
             Err(refused @ Refused::Stopped { .. }) => Err(refused),
             Err(refused @ Refused::Rejected(_)) => {
                 // Somebody was faster, or the chain shows something else than the books: the next
                 // round looks again, and nothing was changed.
                 tracing::warn!(%refused, "payment not closed");
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -11,6 +11,7 @@ mod channels;
 mod told;
 
 use alloy::primitives::{Address, B256, Signature};
+use async_trait::async_trait;
 
 use super::*;
 use crate::domain::asset::{AssetInfo, AssetRegistry};
@@ -262,4 +263,81 @@ async fn money_that_enters_or_leaves_by_no_payment_is_seen() {
     world.rail.fund(asset(), PAYER, Amount::new(50));
     world.round().await;
     assert_eq!(world.payer_wallet().await, (1050, 0));
+}
+
+/// What happens when the rail is asked about a nonce for the first time.
+enum Moment {
+    /// The payee's receipt is booked.
+    Booked(Box<Command>),
+    /// The rail says nothing.
+    Silent,
+}
+
+/// A rail with such a moment.
+struct BadMoment {
+    rail: MemoryRail,
+    treasury: Treasury,
+    first: Mutex<Option<Moment>>,
+}
+
+#[async_trait]
+impl Evidence for BadMoment {
+    async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
+        let first = self.first.lock().unwrap().take();
+        match first {
+            Some(Moment::Booked(command)) => {
+                self.treasury.execute(*command).await.unwrap();
+            }
+            Some(Moment::Silent) => {
+                let (network, problem) = (self.network(), "as asked".to_owned());
+                return Err(RailError::Unreachable { network, problem });
+            }
+            None => {}
+        }
+        self.rail.find_nonce(commitment).await
+    }
+
+    async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
+        self.rail.balance(asset, holder).await
+    }
+
+    async fn transfers(
+        &self,
+        asset: Asset,
+        holder: Address,
+        after: u64,
+    ) -> Result<Transfers, RailError> {
+        self.rail.transfers(asset, holder, after).await
+    }
+
+    fn network(&self) -> Network {
+        self.rail.network()
+    }
+}
+
+/// The pause's test found it, a minute slow: a payment was seen on the chain just when its receipt was booked,
+/// what would have closed it was refused, and its transfer was never looked at again.
+#[tokio::test]
+async fn a_payment_that_its_transfer_did_not_close_is_asked_about_again_before_its_time_limit() {
+    for silent in [false, true] {
+        let world = world().await;
+        let (payment, authorization) = world.hold(STRANGER, 1).await;
+        let (amount, transaction) = (Amount::new(100), B256::repeat_byte(5));
+        let proof = CaptureProof::Receipt;
+        let capture = Command::Capture { payment, amount, transaction, proof };
+        let first = if silent { Moment::Silent } else { Moment::Booked(Box::new(capture)) };
+        let rail = BadMoment {
+            rail: world.rail.clone(),
+            treasury: world.treasury.clone(),
+            first: Mutex::new(Some(first)),
+        };
+        let rails: Vec<Arc<dyn Evidence>> = vec![Arc::new(rail)];
+        let clock = Arc::new(world.clock.clone());
+        let reconciler =
+            Reconciler::new(world.treasury.clone(), rails, clock, Duration::from_secs(1));
+        assert!(world.rail.broadcast(&authorization));
+        assert_eq!(reconciler.round().await.unwrap().closed, 1, "silent: {silent}");
+        assert_eq!(world.payer_wallet().await, (900, 0));
+        assert!(world.look(move |ledger| ledger.find_hold(payment).is_none()).await);
+    }
 }
