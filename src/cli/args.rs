@@ -62,14 +62,11 @@ pub enum Command {
         #[arg(long)]
         listen: Option<SocketAddr>,
     },
-    /// Verify and settle x402 payments for payees elsewhere, over HTTP.
+    /// Verify and settle x402 payments for payees elsewhere, over HTTP and gRPC.
     Facilitator {
         /// Where, instead of what the configuration says.
         #[arg(long)]
         listen: Option<SocketAddr>,
-        /// Where for gRPC, instead of what the configuration says.
-        #[arg(long)]
-        grpc: Option<SocketAddr>,
     },
     /// Make, import and show keys.
     #[command(subcommand)]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bursar::domain::money::Amount;
 use bursar::edge::clock::SystemClock;
-use bursar::edge::config::{Config, NetworkSettings};
-use bursar::edge::grpc::{Address, Listener};
+use bursar::edge::config::{Config, Listen, NetworkSettings};
 use bursar::node::{FacilitatorNode, FacilitatorPlan, connect_rail, fund_over_rpc};
 use bursar::ports::clock::Clock;
 use bursar::runtime::facilitator::Rail;
@@ -21,38 +20,28 @@ use super::output::Output;
 use super::provider::runtime;
 use super::signals::Signals;
 use super::telemetry;
-use super::up::rail_plan;
+use super::up::{bind, rail_plan};
 
 /// Runs a facilitator until it is asked to end.
-pub fn run(
-    args: &Args,
-    listen: Option<SocketAddr>,
-    grpc: Option<SocketAddr>,
-    output: &Output,
-) -> Result<Exit, Failure> {
+pub fn run(args: &Args, listen: Option<SocketAddr>, output: &Output) -> Result<Exit, Failure> {
     let config = config::load(args)?;
     telemetry::start(&config.telemetry);
+    let at = listen.map_or_else(|| config.facilitator.listen.clone(), Listen::Tcp);
     runtime()?.block_on(async {
         let signals = Signals::catch()?;
         let rails = rails(&config).await?;
-        let grpc = match grpc.or(config.facilitator.grpc) {
-            Some(at) => {
-                let bound = Listener::bind(&Address::Tcp(at), "--grpc").await;
-                Some(bound.map_err(|error| Failure::of(&error))?)
-            }
-            None => None,
-        };
+        let listener = bind(&at, "--listen").await?;
         let started = FacilitatorNode::start(FacilitatorPlan {
             settlements: config.ledger.path.with_extension("settlements.db"),
             rails,
             assets: config.policy.assets.clone(),
-            http: listen.unwrap_or(config.facilitator.listen),
-            grpc,
+            listener,
             clock: Arc::new(SystemClock),
         });
-        let running = started.await.map_err(|error| Failure::of(&error))?;
-        let shown = serde_json::json!({ "facilitator": running.url, "grpc": running.grpc });
-        output.show(&shown, || format!("facilitator at {}", running.url));
+        let running = started.map_err(|error| Failure::of(&error))?;
+        output.show(&serde_json::json!({ "facilitator": running.url }), || {
+            format!("facilitator at {}", running.url)
+        });
         signals.wait().await;
         running.drain().await;
         Ok(Exit::Done)

@@ -70,7 +70,7 @@ pub fn run() -> ExitCode {
         Command::Fetch(asked) => fetch::run(&args, asked, &output),
         Command::Doctor(command) => doctor::run(&args, command, &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
-        Command::Facilitator { listen, grpc } => facilitator::run(&args, *listen, *grpc, &output),
+        Command::Facilitator { listen } => facilitator::run(&args, *listen, &output),
         Command::Bench(command) => bench::run(command, &output),
         Command::BenchPart { part, workers } => bench::run_part(*part, *workers),
     };

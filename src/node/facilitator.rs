@@ -1,17 +1,15 @@
 //! A facilitator: a settler for each chain, a journal of what was settled, and its doors.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::domain::asset::AssetRegistry;
 use crate::edge::grpc::{Doors, Listener, serve_facilitator};
-use crate::edge::http::facilitator::{routes, serve};
+use crate::edge::http::facilitator::routes;
 use crate::edge::settlements::SettlementsFile;
 use crate::node::StartError;
 use crate::ports::clock::Clock;
@@ -28,22 +26,18 @@ pub struct FacilitatorPlan {
     pub rails: Vec<Rail>,
     /// What may be paid with.
     pub assets: AssetRegistry,
-    /// Where it answers over HTTP.
-    pub http: SocketAddr,
-    /// Where it answers over gRPC, where it does.
-    pub grpc: Option<Listener>,
+    /// Where it answers, over HTTP and gRPC.
+    pub listener: Listener,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
 /// A facilitator that runs.
 pub struct FacilitatorNode {
-    /// Where it answers over HTTP.
+    /// Where it answers, over HTTP and gRPC.
     pub url: String,
-    /// Where it answers over gRPC.
-    pub grpc: Option<String>,
     stop: watch::Sender<bool>,
-    serving: Vec<JoinHandle<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl FacilitatorNode {
@@ -51,7 +45,7 @@ impl FacilitatorNode {
     ///
     /// # Errors
     /// [`StartError`], and then nothing is answered.
-    pub async fn start(plan: FacilitatorPlan) -> Result<Self, StartError> {
+    pub fn start(plan: FacilitatorPlan) -> Result<Self, StartError> {
         let now_s = plan.clock.now().as_secs();
         let settlements = SettlementsFile::open(&plan.settlements, now_s)?;
         let facilitator = Arc::new(Facilitator::new(Parts {
@@ -60,40 +54,24 @@ impl FacilitatorNode {
             settlements: Arc::new(settlements),
             clock: plan.clock,
         }));
-        let taken = |problem: std::io::Error| StartError::System {
-            what: "listening for x402 over HTTP",
-            problem: format!("{}: {problem}", plan.http),
-        };
-        let listener = TcpListener::bind(plan.http).await.map_err(taken)?;
-        let url = format!("http://{}", listener.local_addr().map_err(taken)?);
-        let (stop, stopping) = watch::channel(false);
-        let stopped = |mut stopping: watch::Receiver<bool>| async move {
-            drop(stopping.wait_for(|stop| *stop).await);
-        };
-        let http = serve(routes(Arc::clone(&facilitator)), listener, stopped(stopping.clone()));
-        let mut serving = vec![tokio::spawn(async move {
-            if let Err(problem) = http.await {
-                tracing::error!(%problem, "facilitator stopped answering over HTTP");
+        let listener = plan.listener;
+        let url = listener.address().to_string();
+        let doors = Doors::default()
+            .with(serve_facilitator(Arc::clone(&facilitator)))
+            .with_web(routes(facilitator));
+        let (stop, mut stopping) = watch::channel(false);
+        let serving = tokio::spawn(async move {
+            let stopped = async { drop(stopping.wait_for(|stop| *stop).await) };
+            if let Err(problem) = doors.serve(vec![listener], stopped, DRAIN_MAX).await {
+                tracing::error!(%problem, "facilitator stopped answering");
             }
-        })];
-        let grpc = plan.grpc.as_ref().map(|listener| listener.address().to_string());
-        if let Some(listener) = plan.grpc {
-            let doors = Doors::default().with(serve_facilitator(facilitator));
-            let stopped = stopped(stopping);
-            serving.push(tokio::spawn(async move {
-                if let Err(problem) = doors.serve(vec![listener], stopped, DRAIN_MAX).await {
-                    tracing::error!(%problem, "facilitator stopped answering over gRPC");
-                }
-            }));
-        }
-        Ok(Self { url, grpc, stop, serving })
+        });
+        Ok(Self { url, stop, serving })
     }
 
     /// Takes no more, and returns when what is under way has ended.
     pub async fn drain(self) {
         self.stop.send_replace(true);
-        for serving in self.serving {
-            drop(serving.await);
-        }
+        drop(self.serving.await);
     }
 }

@@ -47,58 +47,69 @@ on_both_chains!(
     a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
 );
 
-struct World<'c> {
+pub struct World<'c> {
     chain: &'c Chain,
     evm: Evm,
     folder: TempDir,
-    node: FacilitatorNode,
-    client: reqwest::Client,
+    pub node: FacilitatorNode,
+    pub client: reqwest::Client,
 }
 
-async fn start(chain: &Chain, evm: &Evm, folder: &TempDir) -> FacilitatorNode {
-    let settler: Arc<EvmSettler> = Arc::new(chain.settler(evm).await);
-    let grpc = Listener::bind(&At::Tcp(([127, 0, 0, 1], 0).into()), "a test").await.unwrap();
+async fn start(chain: &Chain, evm: &Evm, folder: &TempDir, settler: EvmSettler) -> FacilitatorNode {
+    let settler = Arc::new(settler);
+    let listener = Listener::bind(&At::Tcp(([127, 0, 0, 1], 0).into()), "a test").await.unwrap();
     FacilitatorNode::start(FacilitatorPlan {
         settlements: folder.path().join("settlements.db"),
         rails: vec![Rail { settler, evidence: Arc::new(evm.clone()) }],
         assets: AssetRegistry::new(chain.config().assets),
-        http: ([127, 0, 0, 1], 0).into(),
-        grpc: Some(grpc),
+        listener,
         clock: Arc::new(SystemClock),
     })
-    .await
     .unwrap()
 }
 
 impl<'c> World<'c> {
-    async fn on(chain: &'c Chain) -> Self {
+    pub async fn on(chain: &'c Chain) -> Self {
         let evm = chain.evm().await;
+        let settler = chain.settler(&evm).await;
+        Self::by(chain, evm, settler).await
+    }
+
+    /// The same, where it settles by `settler`.
+    pub async fn by(chain: &'c Chain, evm: Evm, settler: EvmSettler) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = start(chain, &evm, &folder).await;
+        let node = start(chain, &evm, &folder, settler).await;
         Self { chain, evm, folder, node, client: reqwest::Client::new() }
     }
 
-    async fn ask(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub async fn ask(&self, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("{}{path}", self.node.url);
         let sent = self.client.post(url).body(body.to_string()).send().await.unwrap();
         let status = sent.status().as_u16();
         (status, serde_json::from_slice(&sent.bytes().await.unwrap()).unwrap())
     }
 
-    async fn paid(&self) -> u128 {
+    pub async fn paid(&self) -> u128 {
         self.evm.balance(self.chain.asset(), payee()).await.unwrap().amount.get()
     }
 
     async fn restart(self) -> Self {
         let Self { chain, evm, folder, node, client } = self;
         node.drain().await;
-        let node = start(chain, &evm, &folder).await;
+        let settler = chain.settler(&evm).await;
+        let node = start(chain, &evm, &folder, settler).await;
         Self { chain, evm, folder, node, client }
     }
 }
 
 /// What a payee sends on: a payment of `amount` that its payer signed for just that.
-fn asked(chain: &Chain, scheme: Scheme, method: TransferMethod, amount: u128, nonce: u64) -> Value {
+pub fn asked(
+    chain: &Chain,
+    scheme: Scheme,
+    method: TransferMethod,
+    amount: u128,
+    nonce: u64,
+) -> Value {
     let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
     let token: &TokenDomain = tokens.find(chain.asset()).unwrap();
     let pay_by = PayBy { scheme, method, asset: chain.asset(), pay_to: payee(), timeout_s: 300 };
@@ -118,7 +129,7 @@ fn asked(chain: &Chain, scheme: Scheme, method: TransferMethod, amount: u128, no
     json!({ "x402Version": 2, "paymentPayload": paid, "paymentRequirements": accepted })
 }
 
-fn exact(chain: &Chain, amount: u128, nonce: u64) -> Value {
+pub fn exact(chain: &Chain, amount: u128, nonce: u64) -> Value {
     asked(chain, Scheme::Exact, TransferMethod::Eip3009, amount, nonce)
 }
 
@@ -153,7 +164,7 @@ async fn an_exact_payment_is_verified_and_settled_and_told_once(chain: &Chain) {
     assert_eq!(world.paid().await, 1_000);
 
     // The same over gRPC.
-    let channel = connect_one(world.node.grpc.as_ref().unwrap(), Reach::Loopback).await.unwrap();
+    let channel = connect_one(&world.node.url, Reach::Loopback).await.unwrap();
     let mut client = pb::facilitator_service_client::FacilitatorServiceClient::new(channel);
     let asked = exact(chain, 500, 2);
     let bytes = |key: &str| bytes::Bytes::from(asked[key].to_string());

@@ -88,14 +88,17 @@ pub fn to_json<T: Serialize>(object: &T) -> Vec<u8> {
     serde_json::to_vec(object).expect("x402 objects have text keys and no failing values")
 }
 
+/// How long what a facilitator is asked may be, in bytes: a claim of a hundred rows is.
+pub const ASKED_LEN_MAX: usize = 256 * 1024;
+
 /// What a facilitator is asked, by its JSON: `x402Version` may be missing or another, and is given with it.
 ///
 /// # Errors
 /// As [`parse_payment_required`], but for the version.
 pub fn parse_asked<T: DeserializeOwned>(json: &[u8]) -> Result<(T, Option<u64>), PaymentError> {
     let message = Message::Asked;
-    if json.len() > OBJECT_LEN_MAX {
-        return Err(PaymentError::TooLarge { message, len: json.len(), max: OBJECT_LEN_MAX });
+    if json.len() > ASKED_LEN_MAX {
+        return Err(PaymentError::TooLarge { message, len: json.len(), max: ASKED_LEN_MAX });
     }
     let version = scan(json, message)?;
     let read = serde_json::from_slice(json)

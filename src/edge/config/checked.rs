@@ -61,10 +61,8 @@ pub struct Config {
 /// Where a facilitator listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FacilitatorSettings {
-    /// For x402 over HTTP.
-    pub listen: SocketAddr,
-    /// For the same over gRPC; `None` where it is off.
-    pub grpc: Option<SocketAddr>,
+    /// For HTTP and gRPC on one port.
+    pub listen: Listen,
 }
 
 /// What may lie locked in channels, and how they are filled.

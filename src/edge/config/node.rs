@@ -184,22 +184,14 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
     })
 }
 
+pub(super) fn read_facilitator(section: &Section<'_>) -> Option<FacilitatorSettings> {
+    let listen = read_listen(section, loopback(FACILITATOR_PORT), false);
+    section.end();
+    Some(FacilitatorSettings { listen: listen? })
+}
+
 /// The most channels to one provider: what the keeper takes.
 const AT_ONCE_MAX: u64 = 64;
-
-/// `[facilitator]`: `grpc = "off"` where it is not wanted.
-pub(super) fn read_facilitator(section: &Section<'_>) -> Option<FacilitatorSettings> {
-    let listen = section.find("listen").map(|item| tcp(&item));
-    let grpc = section.find("grpc").map(|item| match item.text()? {
-        "off" => Some(None),
-        _ => tcp(&item).map(Some),
-    });
-    section.end();
-    Some(FacilitatorSettings {
-        listen: listen.unwrap_or(Some(loopback(FACILITATOR_PORT)))?,
-        grpc: grpc.unwrap_or(Some(None))?,
-    })
-}
 
 /// `[channels]`: without it nobody is paid by channel.
 pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<ChannelSettings> {
