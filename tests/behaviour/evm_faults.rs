@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::chain::{Chain, gas, payee, settle_call, stranger};
 
 /// What the proxy does with one call.
-enum Fault {
+pub enum Fault {
     /// The node's own answer.
     Pass,
     /// The node hears it, and its answer is lost.
@@ -32,14 +32,14 @@ enum Fault {
 type Plan = Arc<Mutex<Box<dyn FnMut(&str, &Value) -> Fault + Send>>>;
 
 #[derive(Clone)]
-struct Proxy {
+pub struct Proxy {
     upstream: String,
     plan: Plan,
 }
 
 impl Proxy {
     /// Puts a proxy before the chain; `chain.url` is the proxy's from here on.
-    async fn before(chain: &mut Chain) -> Self {
+    pub async fn before(chain: &mut Chain) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream =
             std::mem::replace(&mut chain.url, format!("http://{}", listener.local_addr().unwrap()));
@@ -50,7 +50,7 @@ impl Proxy {
         proxy
     }
 
-    fn plan(&self, plan: impl FnMut(&str, &Value) -> Fault + Send + 'static) {
+    pub fn plan(&self, plan: impl FnMut(&str, &Value) -> Fault + Send + 'static) {
         *self.plan.lock().unwrap() = Box::new(plan);
     }
 

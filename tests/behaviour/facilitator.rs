@@ -335,100 +335,124 @@ async fn what_was_told_is_remembered_over_a_restart(chain: &Chain) {
     assert_eq!(world.paid().await, 300);
 }
 
-async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: &Chain) {
-    let world = World::on(chain).await;
-    let offer = ChannelOffer {
-        receiver_authorizer: gas().address(),
-        withdraw_delay_s: 900,
-        deposit_min: Amount::ZERO,
-    };
-    let terms = ChannelTerms {
-        asset: chain.asset(),
-        payer: payer().address(),
-        payer_authorizer: stranger().address(),
-        receiver: payee(),
-        receiver_authorizer: gas().address(),
-        withdraw_delay_s: 900,
-        salt: B256::ZERO,
-    };
-    let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
-    let pay_by = PayBy {
-        scheme: Scheme::BatchSettlement(offer),
-        method: TransferMethod::Eip3009,
-        asset: chain.asset(),
-        pay_to: payee(),
-        timeout_s: 3_600,
-    };
-    let token = tokens.find(chain.asset()).unwrap();
-    let accepted = Requirement { pay_by, amount: Amount::new(60), token }.to_wire();
-    let ask = |payload: serde_json::Map<String, Value>| {
+/// A channel of which the facilitator is the receiver's authorizer, and how the payee asks about it.
+struct OneChannel {
+    terms: ChannelTerms,
+    accepted: Value,
+}
+
+impl OneChannel {
+    fn on(chain: &Chain) -> Self {
+        let offer = ChannelOffer {
+            receiver_authorizer: gas().address(),
+            withdraw_delay_s: 900,
+            deposit_min: Amount::ZERO,
+        };
+        let terms = ChannelTerms {
+            asset: chain.asset(),
+            payer: payer().address(),
+            payer_authorizer: stranger().address(),
+            receiver: payee(),
+            receiver_authorizer: gas().address(),
+            withdraw_delay_s: 900,
+            salt: B256::ZERO,
+        };
+        let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
+        let pay_by = PayBy {
+            scheme: Scheme::BatchSettlement(offer),
+            method: TransferMethod::Eip3009,
+            asset: chain.asset(),
+            pay_to: payee(),
+            timeout_s: 3_600,
+        };
+        let token = tokens.find(chain.asset()).unwrap();
+        let accepted = Requirement { pay_by, amount: Amount::new(60), token }.to_wire();
+        Self { terms, accepted: json!(accepted) }
+    }
+
+    fn ask(&self, payload: serde_json::Map<String, Value>) -> Value {
+        let accepted = &self.accepted;
         json!({ "x402Version": 2, "paymentRequirements": accepted, "paymentPayload": {
             "x402Version": 2, "accepted": accepted, "payload": payload } })
-    };
-    let signed = row(terms, 60, 50);
-    let channel = id_of(&terms);
-    let ceiling = Ceiling { channel, amount: signed.ceiling };
-    let money = deposit(terms, 100, 1);
-    let money = DepositWord {
-        amount: money.amount,
-        valid_before_s: money.valid_before_s,
-        salt: money.salt,
-        signature: money.signature,
-    };
-
-    // A voucher on nothing is worth nothing; with its deposit it is good, and the deposit comes in once.
-    let voucher = ask(payload(&terms, &ceiling, &signed.signature, None));
-    let (_, verified) = world.ask("/verify", &voucher).await;
-    let code = "invalid_batch_settlement_evm_channel_not_found";
-    assert_eq!((&verified["isValid"], &verified["invalidReason"]), (&json!(false), &json!(code)));
-    let with_money = ask(payload(&terms, &ceiling, &signed.signature, Some(&money)));
-    let (_, verified) = world.ask("/verify", &with_money).await;
-    assert_eq!((&verified["isValid"], &verified["extra"]["balance"]), (&json!(true), &json!("0")));
-    for _ in 0..2 {
-        let (_, settled) = world.ask("/settle", &with_money).await;
-        assert_eq!((&settled["success"], &settled["amount"]), (&json!(true), &json!("100")));
-        assert_eq!(settled["extra"]["channelState"]["balance"], "100");
     }
-    let (_, verified) = world.ask("/verify", &voucher).await;
-    assert_eq!(
-        (&verified["isValid"], &verified["extra"]["balance"]),
-        (&json!(true), &json!("100"))
-    );
 
-    // The payee lets it be claimed and paid out; the facilitator is the authorizer, and needs no word.
-    let relayed = RelayedClaim { rows: vec![signed], signature: None };
-    let (_, claimed) = world.ask("/settle", &ask(claim_payload(&relayed))).await;
-    assert_eq!((&claimed["success"], &claimed["amount"]), (&json!(true), &json!("")), "{claimed}");
-    let sweep = ask(settle_payload(payee(), chain.asset()));
-    let (_, swept) = world.ask("/settle", &sweep).await;
-    assert_eq!((&swept["success"], &swept["amount"]), (&json!(true), &json!("50")), "{swept}");
-    let (_, again) = world.ask("/settle", &sweep).await;
-    assert_eq!((&again["success"], &again["amount"]), (&json!(true), &json!("0")));
-    assert_eq!(world.paid().await, 50);
+    /// A voucher on nothing is worth nothing; with its deposit it is good, and the deposit comes in once.
+    async fn is_filled(&self, world: &World<'_>) {
+        let signed = row(self.terms, 60, 50);
+        let ceiling = Ceiling { channel: id_of(&self.terms), amount: signed.ceiling };
+        let money = deposit(self.terms, 100, 1);
+        let money = DepositWord {
+            amount: money.amount,
+            valid_before_s: money.valid_before_s,
+            salt: money.salt,
+            signature: money.signature,
+        };
+        let voucher = self.ask(payload(&self.terms, &ceiling, &signed.signature, None));
+        let (_, verified) = world.ask("/verify", &voucher).await;
+        let code = "invalid_batch_settlement_evm_channel_not_found";
+        let said = (&verified["isValid"], &verified["invalidReason"]);
+        assert_eq!(said, (&json!(false), &json!(code)));
+        let with_money = payload(&self.terms, &ceiling, &signed.signature, Some(&money));
+        let with_money = self.ask(with_money);
+        let (_, verified) = world.ask("/verify", &with_money).await;
+        let said = (&verified["isValid"], &verified["extra"]["balance"]);
+        assert_eq!(said, (&json!(true), &json!("0")));
+        for _ in 0..2 {
+            let (_, settled) = world.ask("/settle", &with_money).await;
+            assert_eq!((&settled["success"], &settled["amount"]), (&json!(true), &json!("100")));
+            assert_eq!(settled["extra"]["channelState"]["balance"], "100");
+        }
+        let (_, verified) = world.ask("/verify", &voucher).await;
+        let said = (&verified["isValid"], &verified["extra"]["balance"]);
+        assert_eq!(said, (&json!(true), &json!("100")));
+    }
 
-    // What is left goes back, once for each of the channel's numbers.
-    let last = row(terms, 50, 50);
-    let wish = RefundWord {
-        terms,
-        channel,
-        voucher: VoucherWord {
+    /// The payee lets it be claimed and paid out; the facilitator is the authorizer, and needs no word.
+    async fn is_claimed_and_paid_out(&self, world: &World<'_>) {
+        let relayed = RelayedClaim { rows: vec![row(self.terms, 60, 50)], signature: None };
+        let (_, claimed) = world.ask("/settle", &self.ask(claim_payload(&relayed))).await;
+        let said = (&claimed["success"], &claimed["amount"]);
+        assert_eq!(said, (&json!(true), &json!("")), "{claimed}");
+        let sweep = self.ask(settle_payload(payee(), self.terms.asset));
+        let (_, swept) = world.ask("/settle", &sweep).await;
+        assert_eq!((&swept["success"], &swept["amount"]), (&json!(true), &json!("50")), "{swept}");
+        let (_, again) = world.ask("/settle", &sweep).await;
+        assert_eq!((&again["success"], &again["amount"]), (&json!(true), &json!("0")));
+        assert_eq!(world.paid().await, 50);
+    }
+
+    /// What is left goes back, once for each of the channel's numbers.
+    async fn is_given_back(&self, world: &World<'_>) {
+        let (terms, channel) = (self.terms, id_of(&self.terms));
+        let last = row(terms, 50, 50);
+        let voucher = VoucherWord {
             ceiling: Ceiling { channel, amount: last.ceiling },
             signature: last.signature,
-        },
-        amount: Some(Amount::new(50)),
-    };
-    let claims = RelayedClaim { rows: vec![], signature: None };
-    let refund = RelayedRefund { wish, amount: Amount::new(50), nonce: 0, claims, signature: None };
-    let refund = ask(refund_payload(&refund));
-    let (_, verified) = world.ask("/verify", &refund).await;
-    assert_eq!(verified["isValid"], true, "{verified}");
-    let (_, given) = world.ask("/settle", &refund).await;
-    assert_eq!((&given["success"], &given["amount"]), (&json!(true), &json!("50")), "{given}");
-    assert_eq!(given["extra"]["channelState"]["refundNonce"], "1");
-    let (_, again) = world.ask("/settle", &refund).await;
-    assert_eq!(again["errorReason"], "invalid_batch_settlement_evm_refund_simulation_failed");
+        };
+        let wish = RefundWord { terms, channel, voucher, amount: Some(Amount::new(50)) };
+        let (amount, claims) = (Amount::new(50), RelayedClaim { rows: vec![], signature: None });
+        let refund = RelayedRefund { wish, amount, nonce: 0, claims, signature: None };
+        let refund = self.ask(refund_payload(&refund));
+        let (_, verified) = world.ask("/verify", &refund).await;
+        assert_eq!(verified["isValid"], true, "{verified}");
+        let (_, given) = world.ask("/settle", &refund).await;
+        assert_eq!((&given["success"], &given["amount"]), (&json!(true), &json!("50")), "{given}");
+        assert_eq!(given["extra"]["channelState"]["refundNonce"], "1");
+        let (_, again) = world.ask("/settle", &refund).await;
+        let code = "invalid_batch_settlement_evm_refund_simulation_failed";
+        assert_eq!(again["errorReason"], code);
+    }
+}
+
+async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: &Chain) {
+    let world = World::on(chain).await;
+    let channel = OneChannel::on(chain);
+    channel.is_filled(&world).await;
+    channel.is_claimed_and_paid_out(&world).await;
+    channel.is_given_back(&world).await;
     // By a forged voucher nothing is claimed.
-    let forged = RelayedClaim { rows: vec![row_by(terms, 60, 60, &payer())], signature: None };
-    let (_, refused) = world.ask("/settle", &ask(claim_payload(&forged))).await;
+    let rows = vec![row_by(channel.terms, 60, 60, &payer())];
+    let forged = RelayedClaim { rows, signature: None };
+    let (_, refused) = world.ask("/settle", &channel.ask(claim_payload(&forged))).await;
     assert_eq!(refused["errorReason"], "invalid_batch_settlement_evm_voucher_signature");
 }

@@ -51,8 +51,9 @@ impl Reconciler {
     }
 
     /// Looks at the open payments that the followed transfers did not close, once their time limit
-    /// may have passed, and at those whose transfers were passed. A payment that is being made right now closes by its receipt and its transfer;
-    /// asking about each of them would cost a call a payment for nothing.
+    /// may have passed, and at those whose transfers were passed. A payment that is being made right now
+    /// closes by its receipt and its transfer; asking about each of them would cost a call a payment for
+    /// nothing.
     pub(super) async fn look_at_open(
         &self,
         rail: &dyn Evidence,
