@@ -272,6 +272,32 @@ async fn work_is_paid_by_the_millisecond_while_it_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn time_that_used_up_what_was_paid_does_not_hold_up_the_next_token() {
+    let per_1k_output = Amount::new(TOKEN * 1000);
+    let terms = PriceTerms { per_1k_output, per_s: Amount::new(1000), ..PriceTerms::default() };
+    let scene = open_with(Shop { terms, ..Shop::default() }).await;
+    let order = Order {
+        output_max: Units(10),
+        maxima: Maxima { compute_ms: 4_000, ..Maxima::default() },
+        ..echo("").order
+    };
+    let mut pieces =
+        scene.client().await.stream(Purchase { order, ..wish("gated 3") }).await.unwrap();
+    // Each token comes as soon as a second has passed, before anybody was told of that second.
+    for second in [0, 1, 1] {
+        scene.market.hand.forward(second);
+        scene.drip.gate.add_permits(1);
+        assert_eq!(read(&mut pieces, 4).await, 4);
+    }
+    while let Some(message) = pieces.message().await.unwrap() {
+        drop(message);
+    }
+    let cost = charged(&scene.market).await;
+    assert!((3 * TOKEN + 2000..=4100).contains(&cost), "{cost} for three tokens and two seconds");
+    scene.agree_on(cost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn e22_a_payee_sends_what_is_paid_and_stops_there() {
     let scene = open().await;
     let stranger = Stranger::new(&scene.market).await;

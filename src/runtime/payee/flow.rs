@@ -268,6 +268,11 @@ impl<'d> Flow<'d> {
             if !chunk.has_remaining() {
                 return true;
             }
+            // What the engine worked meanwhile is used as well: a payer that is not told waits for what it
+            // has paid, and that never comes.
+            if !self.job.quote.terms.per_s.is_zero() {
+                self.count_work(running.worked_ms(), listener).await;
+            }
             if listener.is_gone() || !self.wait(running).await {
                 return false;
             }
@@ -320,12 +325,17 @@ impl<'d> Flow<'d> {
 
     /// Tells the payer how long the engine has worked; where no more of it is paid, it rests.
     async fn work_on(&mut self, running: &mut Running<'_>, listener: &mut Listener<'_>) -> bool {
-        let (worked, paid) = (running.worked_ms(), self.paid_ms());
+        self.count_work(running.worked_ms(), listener).await || self.wait(running).await
+    }
+
+    /// Counts the engine's work as far as it is paid, and tells the payer. Says whether all of it is.
+    async fn count_work(&mut self, worked: u64, listener: &mut Listener<'_>) -> bool {
+        let paid = self.paid_ms();
         self.used.compute_ms = worked.min(paid).max(self.used.compute_ms);
         self.told_ms = self.used.compute_ms;
         self.delivered = true;
         listener.send(Ok(Piece::Used(self.used))).await;
-        worked < paid || self.wait(running).await
+        worked < paid
     }
 
     /// Waits for the next voucher, while the engine is asked for nothing.
