@@ -4,10 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bursar::domain::money::Amount;
 use bursar::edge::clock::SystemClock;
-use bursar::edge::config::{Config, Listen, NetworkSettings};
-use bursar::node::{FacilitatorNode, FacilitatorPlan, connect_rail, fund_over_rpc};
+use bursar::edge::config::{Config, Listen};
+use bursar::node::{FacilitatorNode, FacilitatorPlan, connect_rail};
 use bursar::ports::clock::Clock;
 use bursar::runtime::facilitator::Rail;
 
@@ -17,7 +16,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::keyring::Keyring;
 use super::output::Output;
-use super::provider::runtime;
+use super::provider::{fund_gas, runtime};
 use super::signals::Signals;
 use super::telemetry;
 use super::up::{bind, rail_plan};
@@ -56,13 +55,7 @@ async fn rails(config: &Config) -> Result<Vec<Rail>, Failure> {
         let Some(wallet) = network.gas_account() else { continue };
         let gas = keyring.wallet(wallet)?;
         let plan = rail_plan(config, network);
-        if let NetworkSettings::Sandbox { .. } = network {
-            let funded = fund_over_rpc(&plan.url, gas.address(), Amount::new(1)).await;
-            funded.map_err(|error| {
-                let failure = Failure { exit: Exit::NoNode, ..Failure::of(&error) };
-                failure.help("a sandbox runs inside its node: start it with `bursar up`")
-            })?;
-        }
+        fund_gas(network, &plan.url, gas.address()).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let connected = connect_rail(&plan, Some(&gas), clock).await;
         let (evidence, settler) = connected.map_err(|error| Failure::of(&error))?;

@@ -207,6 +207,20 @@ fn free_bounds(free: &FreeSettings) -> Option<FreeBounds> {
     (calls > 0).then_some(FreeBounds { peer_per_day, per_day, payers_max })
 }
 
+/// On the sandbox gives a gas account something to settle from; elsewhere its owner does.
+pub async fn fund_gas(
+    network: &NetworkSettings,
+    url: &str,
+    account: alloy::primitives::Address,
+) -> Result<(), Failure> {
+    let NetworkSettings::Sandbox { .. } = network else { return Ok(()) };
+    let funded = fund_over_rpc(url, account, Amount::new(1)).await;
+    funded.map(|_| ()).map_err(|error| {
+        let failure = Failure { exit: Exit::NoNode, ..Failure::of(&error) };
+        failure.help("a sandbox runs inside its node: start it with `bursar up`")
+    })
+}
+
 /// The rail that the provider is paid on, with its settler.
 async fn rail(
     config: &Config,
@@ -229,13 +243,7 @@ async fn rail(
     })?;
     let gas = keyring.wallet(gas)?;
     let plan = rail_plan(config, network);
-    if let NetworkSettings::Sandbox { .. } = network {
-        let funded = fund_over_rpc(&plan.url, gas.address(), Amount::new(1)).await;
-        funded.map_err(|error| {
-            let failure = Failure { exit: Exit::NoNode, ..Failure::of(&error) };
-            failure.help("a sandbox runs inside its node: start it with `bursar up`")
-        })?;
-    }
+    fund_gas(network, &plan.url, gas.address()).await?;
     let connected = connect_rail(&plan, Some(&gas), clock).await;
     let (evm, settler) = connected.map_err(|error| Failure::of(&error))?;
     Ok((evm, settler.expect("a rail with a gas account settles")))

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::B256;
 use bursar::domain::asset::{Asset, Network};
 use bursar::domain::id::{PaymentId, RequestId};
 use bursar::domain::ledger::audit::Audit;
@@ -177,7 +176,6 @@ struct Fold {
     ledger: Option<Ledger>,
     holds: BTreeMap<PaymentId, Held>,
     taken: BTreeMap<PaymentId, u64>,
-    transactions: BTreeSet<B256>,
     by_request: BTreeMap<(String, RequestId), u64>,
     gone: BTreeSet<PaymentId>,
     curves: BTreeMap<String, Vec<Point>>,
@@ -190,7 +188,7 @@ impl Fold {
             Event::Held(held) => {
                 self.holds.insert(held.payment, (**held).clone());
             }
-            Event::Captured { payment, nano, transaction, .. } => {
+            Event::Captured { payment, nano, .. } => {
                 if self.taken.insert(*payment, nano.get()).is_none()
                     && let Some(held) = self.holds.get(payment)
                 {
@@ -198,7 +196,6 @@ impl Fold {
                     let count = self.by_request.entry(key).or_default();
                     *count = count.saturating_add(1);
                 }
-                self.transactions.insert(*transaction);
             }
             Event::CaptureReversed { payment, .. } => {
                 self.taken.remove(payment);

@@ -57,7 +57,7 @@ impl Evidence for Watching {
     }
 }
 
-fn terms() -> ChannelTerms {
+pub(super) fn terms() -> ChannelTerms {
     ChannelTerms {
         asset: asset(),
         payer: PAYER,

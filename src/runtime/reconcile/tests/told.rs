@@ -1,7 +1,8 @@
 //! What the signer was told of may be signed: only the chain says that it is void.
 
+use super::channels::terms;
 use super::*;
-use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
+use crate::domain::channel::{ChannelId, Deposit};
 use crate::domain::commitment::ChannelOffer;
 use crate::domain::id::WalletId;
 use crate::domain::ledger::Rejection;
@@ -21,18 +22,6 @@ async fn a_hold_that_the_signer_was_told_of_is_never_void_as_unsigned() {
     let refused = world.treasury.execute(void(told)).await.unwrap_err();
     assert!(matches!(refused.rejection(), Some(Rejection::WrongState { .. })), "{refused}");
     assert_eq!(world.payer_wallet().await, (1000, 100));
-}
-
-fn terms() -> ChannelTerms {
-    ChannelTerms {
-        asset: asset(),
-        payer: PAYER,
-        payer_authorizer: Address::repeat_byte(4),
-        receiver: PAYEE,
-        receiver_authorizer: Address::repeat_byte(8),
-        withdraw_delay_s: 900,
-        salt: B256::repeat_byte(5),
-    }
 }
 
 /// A channel with a deposit on its way.
