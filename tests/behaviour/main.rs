@@ -43,3 +43,4 @@ mod tender;
 mod terms;
 mod tls;
 mod upto;
+mod watching;

@@ -4,20 +4,24 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::domain::listing::{Query, SignedListing};
 use crate::domain::time::Timestamp;
-use crate::edge::grpc::convert::{Malformed, read, time, time_to_pb};
+use crate::edge::grpc::convert::{Malformed, parse, read, time, time_to_pb};
 use crate::edge::grpc::limits::{ASK_MAX, PAGES_MAX, REQUEST_LEN_MAX, RESPONSE_LEN_MAX};
 use crate::edge::grpc::page::page_size;
 use crate::edge::grpc::pb;
 use crate::edge::grpc::pb::directory_service_client::DirectoryServiceClient;
 use crate::edge::grpc::pb::directory_service_server::{DirectoryService, DirectoryServiceServer};
+use crate::edge::grpc::pb::directory_service_watch_response::Change;
+use crate::edge::grpc::serve::Stopping;
 use crate::edge::grpc::status::read_directory_error;
-use crate::ports::directory::{Directory, DirectoryError};
+use crate::ports::directory::{Cursor, Directory, DirectoryError, Watch, Watched};
 
 /// `directory` behind its door, ready to be added to a server.
 pub fn serve_directory(directory: Arc<dyn Directory>) -> DirectoryServiceServer<DirectoryDoor> {
@@ -51,6 +55,65 @@ impl DirectoryService for DirectoryDoor {
         let query = Query::try_from(request).map_err(|error| Status::from(&error))?;
         let found = self.0.find(&query).await.map_err(|error| Status::from(&error))?;
         Ok(Response::new(page(&found, &after, size)))
+    }
+
+    type WatchStream = BoxStream<'static, Result<pb::DirectoryServiceWatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<pb::DirectoryServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let stopping = request.extensions().get::<Stopping>().cloned();
+        let after = match request.into_inner().cursor.as_str() {
+            "" => None,
+            text => Some(cursor(text).map_err(|error| Status::from(&error))?),
+        };
+        let seen = self.0.watch(after).await.map_err(|error| Status::from(&error))?;
+        let seen = seen.map(|seen| match seen {
+            Ok(seen) => Ok(seen.into()),
+            Err(error) => Err(Status::from(&error)),
+        });
+        Ok(Response::new(match stopping {
+            Some(stopping) => seen.take_until(Box::pin(stopping.wait())).boxed(),
+            None => seen.boxed(),
+        }))
+    }
+}
+
+fn cursor(text: &str) -> Result<Cursor, Malformed> {
+    text.parse().map_err(|problem| Malformed::new("cursor", problem))
+}
+
+impl From<Watched> for pb::DirectoryServiceWatchResponse {
+    fn from(seen: Watched) -> Self {
+        let (change, cursor) = match seen {
+            Watched::Standing(signed) => (Some(Change::Listed(signed.as_ref().into())), None),
+            Watched::Begun(cursor) => (None, Some(cursor)),
+            Watched::Listed(signed, cursor) => {
+                (Some(Change::Listed(signed.as_ref().into())), Some(cursor))
+            }
+            Watched::Gone(name, cursor) => (Some(Change::Gone(name.to_string())), Some(cursor)),
+        };
+        Self { change, cursor: cursor.map(|cursor| cursor.to_string()).unwrap_or_default() }
+    }
+}
+
+impl TryFrom<pb::DirectoryServiceWatchResponse> for Watched {
+    type Error = Malformed;
+
+    fn try_from(said: pb::DirectoryServiceWatchResponse) -> Result<Self, Malformed> {
+        let at = |text: &str| cursor(text);
+        Ok(match said.change {
+            None => Self::Begun(at(&said.cursor)?),
+            Some(Change::Gone(name)) => Self::Gone(parse(&name, "gone")?, at(&said.cursor)?),
+            Some(Change::Listed(signed)) => {
+                let signed = Box::new(read(Some(signed), "listed")?);
+                match said.cursor.as_str() {
+                    "" => Self::Standing(signed),
+                    text => Self::Listed(signed, at(text)?),
+                }
+            }
+        })
     }
 }
 
@@ -121,6 +184,22 @@ impl Directory for GrpcDirectory {
             request.page_token = response.next_page_token;
         }
         Ok(found)
+    }
+
+    async fn watch(&self, after: Option<Cursor>) -> Result<Watch, DirectoryError> {
+        let cursor = after.map(|cursor| cursor.to_string()).unwrap_or_default();
+        let mut client = self.client.clone();
+        let said = within(client.watch(pb::DirectoryServiceWatchRequest { cursor })).await?;
+        let seen = said.map(|said| match said {
+            Ok(said) => Watched::try_from(said).map_err(illegible),
+            Err(status) => Err(read_directory_error(&status)),
+        });
+        // After an error there is nothing more.
+        let seen = seen.scan(false, |over, seen| {
+            let before = std::mem::replace(over, seen.is_err());
+            std::future::ready((!before).then_some(seen))
+        });
+        Ok(seen.boxed())
     }
 }
 

@@ -20,12 +20,13 @@ pub enum May {
 }
 
 /// Every method and who may call it.
-const TABLE: [(&str, May); 30] = [
+const TABLE: [(&str, May); 31] = [
     ("/bursar.v1.InferenceService/Quote", May::Anybody),
     ("/bursar.v1.InferenceService/Infer", May::Anybody),
     ("/bursar.v1.InferenceService/InferStream", May::Anybody),
     ("/bursar.v1.DirectoryService/Announce", May::Anybody),
     ("/bursar.v1.DirectoryService/Find", May::Anybody),
+    ("/bursar.v1.DirectoryService/Watch", May::Anybody),
     ("/bursar.v1.FacilitatorService/VerifyPayment", May::Anybody),
     ("/bursar.v1.FacilitatorService/SettlePayment", May::Anybody),
     ("/bursar.v1.FacilitatorService/GetSupported", May::Anybody),

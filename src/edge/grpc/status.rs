@@ -242,6 +242,10 @@ impl From<&DirectoryError> for Status {
             DirectoryError::Full { bound } => {
                 Told::new(Code::ResourceExhausted, error, [("bound", bound.to_string())]).status()
             }
+            DirectoryError::CursorTooOld => Told::new(Code::FailedPrecondition, error, []).status(),
+            DirectoryError::TooSlow { bound } | DirectoryError::TooManyWatchers { bound } => {
+                Told::new(Code::ResourceExhausted, error, [("bound", bound.to_string())]).status()
+            }
             DirectoryError::Unavailable(problem) => {
                 Told::new(Code::Unavailable, error, [("problem", problem.clone())]).status()
             }

@@ -3,10 +3,12 @@
 
 mod announcer;
 mod book;
+mod changes;
 mod registry;
 
 pub use announcer::{Announcer, Lister};
 pub use book::{Bargains, Book};
+pub use changes::{CHANGES_MAX, WATCHERS_MAX};
 pub use registry::{LISTINGS_MAX, Registry};
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! Who sells what: listings in memory, each under a lease. Providers renew, so a restart loses nothing
 //! for long.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::Notify;
 
 use crate::domain::asset::AssetRegistry;
-use crate::domain::id::Name;
 use crate::domain::listing::{Query, SignedListing, Ware};
 use crate::domain::money::Nano;
 use crate::domain::order::{Maxima, Order, Units};
@@ -16,7 +18,9 @@ use crate::domain::pricing::price;
 use crate::domain::time::Timestamp;
 use crate::domain::x402::listing::check_listing;
 use crate::ports::clock::Clock;
-use crate::ports::directory::{Directory, DirectoryError};
+use crate::ports::directory::{Cursor, Directory, DirectoryError, Watch, Watched};
+
+use super::changes::{CHANGES_MAX, Change, Changes, Read, WATCHERS_MAX};
 
 /// Listings that are held at most.
 pub const LISTINGS_MAX: usize = 10_000;
@@ -31,18 +35,34 @@ const LEASE_MAX: Duration = Duration::from_secs(300);
 pub struct Registry {
     clock: Arc<dyn Clock>,
     assets: RwLock<AssetRegistry>,
-    listed: Mutex<BTreeMap<Name, Listed>>,
+    board: Arc<Board>,
 }
 
-struct Listed {
-    signed: SignedListing,
-    until: Timestamp,
+/// What is listed and how it changed, with those that wait for changes.
+struct Board {
+    /// Which life of the directory: when it began.
+    life: u64,
+    changes: Mutex<Changes>,
+    changed: Notify,
+}
+
+impl Board {
+    /// What is listed, as of `now`.
+    fn look(&self, now: Timestamp) -> MutexGuard<'_, Changes> {
+        let mut changes = self.changes.lock().expect("no holder of the listings panics");
+        if changes.sweep(now) {
+            self.changed.notify_waiters();
+        }
+        changes
+    }
 }
 
 impl Registry {
     /// A registry that counts prices in these assets.
     pub fn new(clock: Arc<dyn Clock>, assets: AssetRegistry) -> Self {
-        Self { clock, assets: RwLock::new(assets), listed: Mutex::default() }
+        let life = clock.now().as_nanos();
+        let board = Board { life, changes: Mutex::default(), changed: Notify::new() };
+        Self { clock, assets: RwLock::new(assets), board: Arc::new(board) }
     }
 
     /// Counts prices in the assets of a new policy.
@@ -91,10 +111,9 @@ impl Directory for Registry {
             provider: signed.listing.provider.to_string(),
             problem: problem.to_string(),
         })?;
-        let mut listed = self.listed.lock().expect("no holder of the listings panics");
-        listed.retain(|_, kept| kept.until > now);
-        let name = signed.listing.provider.clone();
-        match listed.get(&name) {
+        let mut changes = self.board.look(now);
+        let name = &signed.listing.provider;
+        match changes.listed().get(name) {
             Some(kept) if kept.signed.service_key != signed.service_key => {
                 let (provider, until) = (name.to_string(), kept.until);
                 return Err(DirectoryError::NameTaken { provider, until });
@@ -106,22 +125,137 @@ impl Directory for Registry {
                     problem: "a listing that was issued later is in force".to_owned(),
                 });
             }
-            None if listed.len() >= LISTINGS_MAX => {
+            None if changes.listed().len() >= LISTINGS_MAX => {
                 let bound = u64::try_from(LISTINGS_MAX).unwrap_or(u64::MAX);
                 return Err(DirectoryError::Full { bound });
             }
             Some(_) | None => {}
         }
         let until = signed.listing.valid_until.min(now.after(LEASE_MAX));
-        listed.insert(name, Listed { signed, until });
+        changes.list(Arc::new(signed), until);
+        drop(changes);
+        self.board.changed.notify_waiters();
         Ok(until)
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<SignedListing>, DirectoryError> {
         let now = self.clock.now();
-        let listed = self.listed.lock().expect("no holder of the listings panics");
-        let running = listed.values().filter(|kept| kept.until > now);
-        let found = running.filter(|kept| self.matches(&kept.signed, query));
-        Ok(found.take(FOUND_MAX).map(|kept| kept.signed.clone()).collect())
+        let changes = self.board.look(now);
+        let found = changes.listed().values().filter(|kept| self.matches(&kept.signed, query));
+        Ok(found.take(FOUND_MAX).map(|kept| kept.signed.as_ref().clone()).collect())
+    }
+
+    async fn watch(&self, after: Option<Cursor>) -> Result<Watch, DirectoryError> {
+        let board = Arc::clone(&self.board);
+        let mut changes = board.look(self.clock.now());
+        let place = match after {
+            None => changes.place(),
+            Some(cursor) if cursor.life == board.life && changes.reaches(cursor.place) => {
+                cursor.place
+            }
+            Some(_) => return Err(DirectoryError::CursorTooOld),
+        };
+        let bound = u64::try_from(WATCHERS_MAX).unwrap_or(u64::MAX);
+        let name = changes.enter(place).ok_or(DirectoryError::TooManyWatchers { bound })?;
+        let standing = match after {
+            None => changes.listed().values().map(|kept| Arc::clone(&kept.signed)).collect(),
+            Some(_) => VecDeque::new(),
+        };
+        drop(changes);
+        let watcher = Watcher { board, clock: Arc::clone(&self.clock), name, place };
+        let begin = if after.is_none() { Phase::Standing(standing) } else { Phase::Changes };
+        let seen = stream::unfold((watcher, begin), |(mut watcher, phase)| async move {
+            let (seen, phase) = watcher.next(phase).await?;
+            Some((seen, (watcher, phase)))
+        });
+        Ok(seen.boxed())
+    }
+}
+
+/// One watcher; its place is free again when it is dropped.
+struct Watcher {
+    board: Arc<Board>,
+    clock: Arc<dyn Clock>,
+    name: u64,
+    place: u64,
+}
+
+/// How far a watcher has come.
+enum Phase {
+    /// What was listed when it began still comes.
+    Standing(VecDeque<Arc<SignedListing>>),
+    Changes,
+    Over,
+}
+
+impl Watcher {
+    /// What it sees next, and how far it is then; nothing after an error.
+    async fn next(&mut self, phase: Phase) -> Option<(Result<Watched, DirectoryError>, Phase)> {
+        match phase {
+            Phase::Standing(mut standing) => Some(match standing.pop_front() {
+                Some(signed) => {
+                    let seen = Watched::Standing(Box::new(signed.as_ref().clone()));
+                    (Ok(seen), Phase::Standing(standing))
+                }
+                None => (Ok(Watched::Begun(self.cursor())), Phase::Changes),
+            }),
+            Phase::Changes => Some(match self.change().await {
+                Ok(seen) => (Ok(seen), Phase::Changes),
+                Err(error) => (Err(error), Phase::Over),
+            }),
+            Phase::Over => None,
+        }
+    }
+
+    async fn change(&mut self) -> Result<Watched, DirectoryError> {
+        let board = Arc::clone(&self.board);
+        loop {
+            let changed = board.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the changes are read, so that none in between is missed.
+            changed.as_mut().enable();
+            let read = board.look(self.clock.now()).read(self.name);
+            let until = match read {
+                Read::Change(change) => {
+                    self.place = self.place.saturating_add(1);
+                    let cursor = self.cursor();
+                    return Ok(match change {
+                        Change::Listed(signed) => {
+                            Watched::Listed(Box::new(signed.as_ref().clone()), cursor)
+                        }
+                        Change::Gone(name) => Watched::Gone(name, cursor),
+                    });
+                }
+                Read::Lost => {
+                    let bound = u64::try_from(CHANGES_MAX).unwrap_or(u64::MAX);
+                    return Err(DirectoryError::TooSlow { bound });
+                }
+                Read::Wait(until) => until,
+            };
+            let over = async {
+                match until {
+                    Some(until) => self.clock.sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = over => {}
+            }
+        }
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor { life: self.board.life, place: self.place }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // Where a holder of the listings panicked, nobody watches any more.
+        if let Ok(mut changes) = self.board.changes.lock() {
+            changes.leave(self.name);
+        }
     }
 }

@@ -60,6 +60,11 @@ pub fn read_directory_error(status: &Status) -> DirectoryError {
                 until: Timestamp::from_nanos(number("until_ns")?),
             }),
             "DIRECTORY_FULL" => Some(DirectoryError::Full { bound: number("bound")? }),
+            "DIRECTORY_CURSOR_TOO_OLD" => Some(DirectoryError::CursorTooOld),
+            "DIRECTORY_TOO_SLOW" => Some(DirectoryError::TooSlow { bound: number("bound")? }),
+            "DIRECTORY_TOO_MANY_WATCHERS" => {
+                Some(DirectoryError::TooManyWatchers { bound: number("bound")? })
+            }
             "DIRECTORY_UNAVAILABLE" => {
                 Some(DirectoryError::Unavailable(info.metadata.get("problem")?.clone()))
             }

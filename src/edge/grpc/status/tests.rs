@@ -77,6 +77,9 @@ fn a_directory_client_reads_back_what_the_directory_said() {
         ),
         (DirectoryError::NameTaken { provider: "p".into(), until }, Code::AlreadyExists),
         (DirectoryError::Full { bound: 10 }, Code::ResourceExhausted),
+        (DirectoryError::CursorTooOld, Code::FailedPrecondition),
+        (DirectoryError::TooSlow { bound: 10 }, Code::ResourceExhausted),
+        (DirectoryError::TooManyWatchers { bound: 10 }, Code::ResourceExhausted),
         (DirectoryError::Unavailable("resting".into()), Code::Unavailable),
     ];
     for (error, code) in cases {
