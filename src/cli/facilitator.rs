@@ -34,6 +34,7 @@ pub fn run(args: &Args, listen: Option<SocketAddr>, output: &Output) -> Result<E
             settlements: config.ledger.path.with_extension("settlements.db"),
             rails,
             assets: config.policy.assets.clone(),
+            payer_rates: config.facilitator.payer_rates,
             listener,
             clock: Arc::new(SystemClock),
         });

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::policy::Rates;
 use crate::edge::grpc::{Doors, Listener, serve_facilitator};
 use crate::edge::http::facilitator::routes;
 use crate::edge::settlements::SettlementsFile;
@@ -26,6 +27,8 @@ pub struct FacilitatorPlan {
     pub rails: Vec<Rail>,
     /// What may be paid with.
     pub assets: AssetRegistry,
+    /// How fast one payer's payments are looked into.
+    pub payer_rates: Rates,
     /// Where it answers, over HTTP and gRPC.
     pub listener: Listener,
     /// The time.
@@ -52,6 +55,7 @@ impl FacilitatorNode {
             rails: plan.rails,
             assets: plan.assets,
             settlements: Arc::new(settlements),
+            payer_rates: plan.payer_rates,
             clock: plan.clock,
         }));
         let listener = plan.listener;

@@ -311,6 +311,15 @@ pub trait Evidence: Send + Sync {
     /// [`RailError`] where nothing is known.
     async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError>;
 
+    /// What `holder` owns of `asset` on the newest block. It may yet be undone: for whoever only asks whether
+    /// something would settle now.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn balance_now(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
+        self.balance(asset, holder).await
+    }
+
     /// Transfers of `asset` from or to `holder` after block `after` up to the last final block.
     ///
     /// # Errors

@@ -6,19 +6,13 @@ use std::sync::Arc;
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::http::reqwest;
 use bursar::domain::asset::AssetRegistry;
-use bursar::domain::channel::{Ceiling, ChannelTerms};
-use bursar::domain::commitment::{ChannelOffer, Commitment, Scheme, TransferMethod};
+use bursar::domain::commitment::{Commitment, Scheme, TransferMethod};
 use bursar::domain::money::Amount;
+use bursar::domain::policy::Rates;
 use bursar::domain::quote::PayBy;
-use bursar::domain::x402::batch::read::{DepositWord, VoucherWord};
-use bursar::domain::x402::batch::refund::RefundWord;
-use bursar::domain::x402::batch::relayed::{
-    RelayedClaim, RelayedRefund, claim_payload, refund_payload, settle_payload,
-};
-use bursar::domain::x402::batch::typed::id_of;
-use bursar::domain::x402::batch::word::payload;
 use bursar::domain::x402::payload::payment_payload;
 use bursar::domain::x402::requirements::Requirement;
 use bursar::domain::x402::{TokenDomain, TokenDomains};
@@ -28,12 +22,11 @@ use bursar::edge::grpc::{Address as At, Listener, Reach, connect_one, pb};
 use bursar::node::{FacilitatorNode, FacilitatorPlan};
 use bursar::ports::rail::Evidence;
 use bursar::ports::signer::authorize;
-use bursar::runtime::facilitator::Rail;
+use bursar::runtime::facilitator::{PAYER_RATES, Rail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::chain::{Chain, gas, now_s, payee, payer, stranger};
-use crate::channel_rail::{deposit, row, row_by};
+use crate::chain::{Chain, gas, now_s, payee, payer};
 use crate::contracts::scene::Scene;
 use crate::evm::on_both_chains;
 
@@ -44,7 +37,6 @@ on_both_chains!(
     version_1_is_understood_and_answered_in_its_own_words,
     an_upto_payment_settles_for_its_charge_and_for_no_second_one,
     what_was_told_is_remembered_over_a_restart,
-    a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
 );
 
 pub struct World<'c> {
@@ -55,13 +47,20 @@ pub struct World<'c> {
     pub client: reqwest::Client,
 }
 
-async fn start(chain: &Chain, evm: &Evm, folder: &TempDir, settler: EvmSettler) -> FacilitatorNode {
+async fn start(
+    chain: &Chain,
+    evm: &Evm,
+    folder: &TempDir,
+    settler: EvmSettler,
+    payer_rates: Rates,
+) -> FacilitatorNode {
     let settler = Arc::new(settler);
     let listener = Listener::bind(&At::Tcp(([127, 0, 0, 1], 0).into()), "a test").await.unwrap();
     FacilitatorNode::start(FacilitatorPlan {
         settlements: folder.path().join("settlements.db"),
         rails: vec![Rail { settler, evidence: Arc::new(evm.clone()) }],
         assets: AssetRegistry::new(chain.config().assets),
+        payer_rates,
         listener,
         clock: Arc::new(SystemClock),
     })
@@ -77,8 +76,18 @@ impl<'c> World<'c> {
 
     /// The same, where it settles by `settler`.
     pub async fn by(chain: &'c Chain, evm: Evm, settler: EvmSettler) -> Self {
+        Self::within(chain, evm, settler, PAYER_RATES).await
+    }
+
+    /// The same, where one payer's payments are looked into so fast.
+    pub async fn within(
+        chain: &'c Chain,
+        evm: Evm,
+        settler: EvmSettler,
+        payer_rates: Rates,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = start(chain, &evm, &folder, settler).await;
+        let node = start(chain, &evm, &folder, settler, payer_rates).await;
         Self { chain, evm, folder, node, client: reqwest::Client::new() }
     }
 
@@ -97,7 +106,7 @@ impl<'c> World<'c> {
         let Self { chain, evm, folder, node, client } = self;
         node.drain().await;
         let settler = chain.settler(&evm).await;
-        let node = start(chain, &evm, &folder, settler).await;
+        let node = start(chain, &evm, &folder, settler, PAYER_RATES).await;
         Self { chain, evm, folder, node, client }
     }
 }
@@ -110,6 +119,17 @@ pub fn asked(
     amount: u128,
     nonce: u64,
 ) -> Value {
+    asked_of(chain, &payer(), (scheme, method), amount, nonce)
+}
+
+/// The same of somebody else.
+fn asked_of(
+    chain: &Chain,
+    payer: &PrivateKeySigner,
+    (scheme, method): (Scheme, TransferMethod),
+    amount: u128,
+    nonce: u64,
+) -> Value {
     let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
     let token: &TokenDomain = tokens.find(chain.asset()).unwrap();
     let pay_by = PayBy { scheme, method, asset: chain.asset(), pay_to: payee(), timeout_s: 300 };
@@ -117,11 +137,12 @@ pub fn asked(
     let commitment = Commitment {
         scheme,
         method,
+        payer: payer.address(),
         valid_before_s: now_s() + 300,
         nonce: B256::from(U256::from(nonce) << 200),
         ..chain.commitment(amount, 0)
     };
-    let sign = |digest| payer().sign_hash_sync(&digest).unwrap();
+    let sign = |digest| payer.sign_hash_sync(&digest).unwrap();
     let (commitment, signature) = authorize(commitment, token, sign);
     let authorization = bursar::ports::rail::Authorization { commitment, signature };
     let accepted = requirement.to_wire();
@@ -130,7 +151,11 @@ pub fn asked(
 }
 
 pub fn exact(chain: &Chain, amount: u128, nonce: u64) -> Value {
-    asked(chain, Scheme::Exact, TransferMethod::Eip3009, amount, nonce)
+    exact_of(chain, &payer(), amount, nonce)
+}
+
+pub fn exact_of(chain: &Chain, payer: &PrivateKeySigner, amount: u128, nonce: u64) -> Value {
+    asked_of(chain, payer, (Scheme::Exact, TransferMethod::Eip3009), amount, nonce)
 }
 
 async fn an_exact_payment_is_verified_and_settled_and_told_once(chain: &Chain) {
@@ -333,126 +358,4 @@ async fn what_was_told_is_remembered_over_a_restart(chain: &Chain) {
     assert_eq!(again["errorReason"], "invalid_exact_evm_nonce_already_used");
     assert_eq!(again["transaction"], settled["transaction"]);
     assert_eq!(world.paid().await, 300);
-}
-
-/// A channel of which the facilitator is the receiver's authorizer, and how the payee asks about it.
-struct OneChannel {
-    terms: ChannelTerms,
-    accepted: Value,
-}
-
-impl OneChannel {
-    fn on(chain: &Chain) -> Self {
-        let offer = ChannelOffer {
-            receiver_authorizer: gas().address(),
-            withdraw_delay_s: 900,
-            deposit_min: Amount::ZERO,
-        };
-        let terms = ChannelTerms {
-            asset: chain.asset(),
-            payer: payer().address(),
-            payer_authorizer: stranger().address(),
-            receiver: payee(),
-            receiver_authorizer: gas().address(),
-            withdraw_delay_s: 900,
-            salt: B256::ZERO,
-        };
-        let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
-        let pay_by = PayBy {
-            scheme: Scheme::BatchSettlement(offer),
-            method: TransferMethod::Eip3009,
-            asset: chain.asset(),
-            pay_to: payee(),
-            timeout_s: 3_600,
-        };
-        let token = tokens.find(chain.asset()).unwrap();
-        let accepted = Requirement { pay_by, amount: Amount::new(60), token }.to_wire();
-        Self { terms, accepted: json!(accepted) }
-    }
-
-    fn ask(&self, payload: serde_json::Map<String, Value>) -> Value {
-        let accepted = &self.accepted;
-        json!({ "x402Version": 2, "paymentRequirements": accepted, "paymentPayload": {
-            "x402Version": 2, "accepted": accepted, "payload": payload } })
-    }
-
-    /// A voucher on nothing is worth nothing; with its deposit it is good, and the deposit comes in once.
-    async fn is_filled(&self, world: &World<'_>) {
-        let signed = row(self.terms, 60, 50);
-        let ceiling = Ceiling { channel: id_of(&self.terms), amount: signed.ceiling };
-        let money = deposit(self.terms, 100, 1);
-        let money = DepositWord {
-            amount: money.amount,
-            valid_before_s: money.valid_before_s,
-            salt: money.salt,
-            signature: money.signature,
-        };
-        let voucher = self.ask(payload(&self.terms, &ceiling, &signed.signature, None));
-        let (_, verified) = world.ask("/verify", &voucher).await;
-        let code = "invalid_batch_settlement_evm_channel_not_found";
-        let said = (&verified["isValid"], &verified["invalidReason"]);
-        assert_eq!(said, (&json!(false), &json!(code)));
-        let with_money = payload(&self.terms, &ceiling, &signed.signature, Some(&money));
-        let with_money = self.ask(with_money);
-        let (_, verified) = world.ask("/verify", &with_money).await;
-        let said = (&verified["isValid"], &verified["extra"]["balance"]);
-        assert_eq!(said, (&json!(true), &json!("0")));
-        for _ in 0..2 {
-            let (_, settled) = world.ask("/settle", &with_money).await;
-            assert_eq!((&settled["success"], &settled["amount"]), (&json!(true), &json!("100")));
-            assert_eq!(settled["extra"]["channelState"]["balance"], "100");
-        }
-        let (_, verified) = world.ask("/verify", &voucher).await;
-        let said = (&verified["isValid"], &verified["extra"]["balance"]);
-        assert_eq!(said, (&json!(true), &json!("100")));
-    }
-
-    /// The payee lets it be claimed and paid out; the facilitator is the authorizer, and needs no word.
-    async fn is_claimed_and_paid_out(&self, world: &World<'_>) {
-        let relayed = RelayedClaim { rows: vec![row(self.terms, 60, 50)], signature: None };
-        let (_, claimed) = world.ask("/settle", &self.ask(claim_payload(&relayed))).await;
-        let said = (&claimed["success"], &claimed["amount"]);
-        assert_eq!(said, (&json!(true), &json!("")), "{claimed}");
-        let sweep = self.ask(settle_payload(payee(), self.terms.asset));
-        let (_, swept) = world.ask("/settle", &sweep).await;
-        assert_eq!((&swept["success"], &swept["amount"]), (&json!(true), &json!("50")), "{swept}");
-        let (_, again) = world.ask("/settle", &sweep).await;
-        assert_eq!((&again["success"], &again["amount"]), (&json!(true), &json!("0")));
-        assert_eq!(world.paid().await, 50);
-    }
-
-    /// What is left goes back, once for each of the channel's numbers.
-    async fn is_given_back(&self, world: &World<'_>) {
-        let (terms, channel) = (self.terms, id_of(&self.terms));
-        let last = row(terms, 50, 50);
-        let voucher = VoucherWord {
-            ceiling: Ceiling { channel, amount: last.ceiling },
-            signature: last.signature,
-        };
-        let wish = RefundWord { terms, channel, voucher, amount: Some(Amount::new(50)) };
-        let (amount, claims) = (Amount::new(50), RelayedClaim { rows: vec![], signature: None });
-        let refund = RelayedRefund { wish, amount, nonce: 0, claims, signature: None };
-        let refund = self.ask(refund_payload(&refund));
-        let (_, verified) = world.ask("/verify", &refund).await;
-        assert_eq!(verified["isValid"], true, "{verified}");
-        let (_, given) = world.ask("/settle", &refund).await;
-        assert_eq!((&given["success"], &given["amount"]), (&json!(true), &json!("50")), "{given}");
-        assert_eq!(given["extra"]["channelState"]["refundNonce"], "1");
-        let (_, again) = world.ask("/settle", &refund).await;
-        let code = "invalid_batch_settlement_evm_refund_simulation_failed";
-        assert_eq!(again["errorReason"], code);
-    }
-}
-
-async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: &Chain) {
-    let world = World::on(chain).await;
-    let channel = OneChannel::on(chain);
-    channel.is_filled(&world).await;
-    channel.is_claimed_and_paid_out(&world).await;
-    channel.is_given_back(&world).await;
-    // By a forged voucher nothing is claimed.
-    let rows = vec![row_by(channel.terms, 60, 60, &payer())];
-    let forged = RelayedClaim { rows, signature: None };
-    let (_, refused) = world.ask("/settle", &channel.ask(claim_payload(&forged))).await;
-    assert_eq!(refused["errorReason"], "invalid_batch_settlement_evm_voucher_signature");
 }

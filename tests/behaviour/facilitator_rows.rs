@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use bursar::domain::commitment::{Scheme, TransferMethod};
+use bursar::domain::policy::Rates;
 use bursar::edge::clock::SystemClock;
 use bursar::edge::evm::{EvmSettler, SettlerConfig};
 use serde_json::{Value, json};
 
-use crate::chain::{Chain, gas};
+use crate::chain::{Chain, gas, stranger};
 use crate::evm_faults::{Fault, Proxy};
-use crate::facilitator::{World, asked, exact};
+use crate::facilitator::{World, asked, exact, exact_of};
 
 /// `good` with something else at `path`.
 fn with(good: &Value, path: &str, value: Value) -> Value {
@@ -174,6 +175,40 @@ async fn d07_an_open_outcome_is_settlement_pending_and_asking_again_ends_it() {
     proxy.plan(|_, _| Fault::Pass);
     let (_, settled) = world.ask("/settle", &payment).await;
     assert_eq!((&settled["success"], &settled["transaction"]), (&json!(true), &json!(hash)));
+    assert_eq!(world.paid().await, 1_000);
+}
+
+#[tokio::test]
+async fn t10_who_asks_too_much_about_one_payer_is_told_when_to_ask_again_and_the_chain_is_not_asked()
+ {
+    let mut chain = Chain::sandbox().await;
+    let proxy = Proxy::before(&mut chain).await;
+    let evm = chain.evm().await;
+    let settler = chain.settler(&evm).await;
+    let rates = Rates { calls_per_minute: Some(3), ..Rates::default() };
+    let world = World::within(&chain, evm, settler, rates).await;
+    let payment = exact(&chain, 1_000, 1);
+    for _ in 0..3 {
+        let (status, verified) = world.ask("/verify", &payment).await;
+        assert_eq!((status, &verified["isValid"]), (200, &json!(true)), "{verified}");
+    }
+    let questions = count(&proxy);
+    let url = format!("{}/verify", world.node.url);
+    let told = world.client.post(url).body(payment.to_string()).send().await.unwrap();
+    assert_eq!(told.status().as_u16(), 429);
+    let wait: u64 = told.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let told: Value = serde_json::from_slice(&told.bytes().await.unwrap()).unwrap();
+    assert_eq!(
+        (&told["isValid"], &told["invalidReason"]),
+        (&json!(false), &json!("too_many_requests"))
+    );
+    assert_eq!(questions.load(Ordering::SeqCst), 0);
+    // Somebody else is heard, and what was verified before can be settled.
+    let (_, poor) = world.ask("/verify", &exact_of(&chain, &stranger(), 1_000, 2)).await;
+    assert_eq!(poor["invalidReason"], "insufficient_funds");
+    let (_, settled) = world.ask("/settle", &payment).await;
+    assert_eq!(settled["success"], true, "{settled}");
     assert_eq!(world.paid().await, 1_000);
 }
 

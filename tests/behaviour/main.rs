@@ -25,6 +25,7 @@ mod evm;
 mod evm_faults;
 mod evm_many;
 mod facilitator;
+mod facilitator_channels;
 mod facilitator_rows;
 mod fetch;
 mod gateway;

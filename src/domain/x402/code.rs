@@ -51,13 +51,15 @@ pub enum PaymentCode {
     VerifyFailed,
     /// The facilitator failed while it settled: the outcome is open.
     SettleFailed,
+    /// Too much was asked about one payer's payments: nothing was looked at.
+    TooMany,
     /// Something about a channel.
     Batch(BatchCode),
 }
 
 /// Every code with its name in the specification and its names elsewhere. Where the specification has
 /// none, the name that its authors' own programs use comes first.
-const NAMES: [(PaymentCode, &str, &[&str]); 21] = {
+const NAMES: [(PaymentCode, &str, &[&str]); 22] = {
     use PaymentCode::*;
     [
         (Payload, "invalid_payload", &["invalid_format", "unsupported_payload_type"]),
@@ -138,6 +140,7 @@ const NAMES: [(PaymentCode, &str, &[&str]); 21] = {
         (Facilitator, "upto_facilitator_mismatch", &["upto_unauthorized_facilitator"]),
         (VerifyFailed, "unexpected_verify_error", &[]),
         (SettleFailed, "unexpected_settle_error", &["unexpected_error"]),
+        (TooMany, "too_many_requests", &[]),
     ]
 };
 
@@ -179,6 +182,7 @@ impl PaymentCode {
             Self::ValidAfter
             | Self::InsufficientFunds
             | Self::VerifyFailed
+            | Self::TooMany
             | Self::Batch(
                 BatchCode::ChannelBusy
                 | BatchCode::StateUnavailable

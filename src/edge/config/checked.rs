@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::domain::id::Name;
 use crate::domain::money::Nano;
 use crate::domain::negotiation::{PayerStrategy, Reckoning};
-use crate::domain::policy::PolicyDocument;
+use crate::domain::policy::{PolicyDocument, Rates};
 use crate::domain::quote::Stride;
 use crate::edge::config::network::NetworkSettings;
 use crate::edge::config::problem::Problem;
@@ -58,11 +58,13 @@ pub struct Config {
     pub warnings: Vec<Problem>,
 }
 
-/// Where a facilitator listens.
+/// Where a facilitator listens, and how much it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FacilitatorSettings {
     /// For HTTP and gRPC on one port.
     pub listen: Listen,
+    /// How fast one payer's payments are looked into.
+    pub payer_rates: Rates,
 }
 
 /// What may lie locked in channels, and how they are filled.

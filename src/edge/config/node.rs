@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::domain::id::Name;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::order::Units;
+use crate::domain::policy::Rates;
 use crate::domain::quote::Stride;
 use crate::edge::config::checked::{
     Access, ChannelSettings, DirectorySettings, Discovery, FacilitatorSettings, KeyFiles,
@@ -17,9 +18,11 @@ use crate::edge::config::checked::{
 };
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::Networks;
+use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::Kind;
 use crate::edge::config::reader::{Item, Section, Source};
 use crate::edge::config::secured::{read_ca, read_listen};
+use crate::runtime::facilitator::PAYER_RATES;
 
 /// The port of a node for agents and the operator.
 const PORT: u16 = 8402;
@@ -184,10 +187,20 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
     })
 }
 
-pub(super) fn read_facilitator(section: &Section<'_>) -> Option<FacilitatorSettings> {
+/// `[facilitator]`: a rate that is not written has the bound that it has without the section.
+pub(super) fn read_facilitator(
+    section: &Section<'_>,
+    money: &Unit<'_>,
+) -> Option<FacilitatorSettings> {
     let listen = read_listen(section, loopback(FACILITATOR_PORT), false);
+    let rates = read_rates(&section.section("payer_rates"), money);
     section.end();
-    Some(FacilitatorSettings { listen: listen? })
+    let payer_rates = Rates {
+        calls_per_minute: rates.calls_per_minute.or(PAYER_RATES.calls_per_minute),
+        concurrency: rates.concurrency.or(PAYER_RATES.concurrency),
+        ..rates
+    };
+    Some(FacilitatorSettings { listen: listen?, payer_rates })
 }
 
 /// The most channels to one provider: what the keeper takes.

@@ -101,6 +101,12 @@ impl Evidence for Evm {
         Ok(Holding { amount: amount.map_err(self.trouble())?, block: block.number() })
     }
 
+    async fn balance_now(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
+        let block = self.newest_block().await?;
+        let amount = self.node.balance_of(asset, holder, block.hash).await;
+        Ok(Holding { amount: amount.map_err(self.trouble())?, block: block.number() })
+    }
+
     async fn transfers(
         &self,
         asset: Asset,

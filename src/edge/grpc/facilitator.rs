@@ -1,6 +1,7 @@
 //! A facilitator's door over gRPC: the same as over HTTP, in version 2 of x402 only.
 //!
-//! What does not read is `INVALID_ARGUMENT`, trouble of ours `UNAVAILABLE`; everything else is said in the
+//! What does not read is `INVALID_ARGUMENT`, trouble of ours `UNAVAILABLE`, and too much about one payer's
+//! payments `RESOURCE_EXHAUSTED` with when there is room again; everything else is said in the
 //! answer.
 
 use std::sync::Arc;
@@ -115,6 +116,7 @@ fn said<T>(
         Standing::Said => Ok(answer.body),
         Standing::Malformed => Err(Status::invalid_argument(text)),
         Standing::Trouble => Err(Status::unavailable(text)),
+        Standing::Limited(limited) => Err(Status::from(&limited)),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::PaymentError;
 use crate::domain::x402::wire::{SettlementResponse, VerifyResponse};
+use crate::runtime::limits::Limited;
 
 /// An answer of x402, and what kind of answer it is: doors say it in their own way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Standing {
     Malformed,
     /// Trouble of ours: asking again may help.
     Trouble,
+    /// Too much was asked about one payer's payments, and nothing was looked into.
+    Limited(Limited),
 }
 
 /// Why a payment does not do.
@@ -50,6 +53,11 @@ impl Refusal {
     pub(super) fn of(error: &PaymentError, payer: Option<Address>) -> Self {
         let standing = if error.is_malformed() { Standing::Malformed } else { Standing::Said };
         Self { standing, message: Some(error.to_string()), ..Self::new(error.wire(), payer) }
+    }
+
+    pub(super) fn limited(limited: Limited, payer: Address) -> Self {
+        let refusal = Self::new(PaymentCode::TooMany, Some(payer));
+        Self { standing: Standing::Limited(limited), message: Some(limited.to_string()), ..refusal }
     }
 
     pub(super) fn verified(self) -> Answer<VerifyResponse> {

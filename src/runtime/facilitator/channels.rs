@@ -25,7 +25,7 @@ use crate::domain::x402::batch::state::ChannelState;
 use crate::domain::x402::batch::typed::ERC3009_COLLECTOR;
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::error::PaymentError;
-use crate::domain::x402::facilitate::requirement_of;
+use crate::domain::x402::facilitate::{Step, requirement_of};
 use crate::domain::x402::wire::{
     PaymentPayload, PaymentRequirements, SettlementResponse, VerifyResponse,
 };
@@ -56,6 +56,7 @@ impl Facilitator {
         requirements: &PaymentRequirements,
     ) -> Result<Answer<VerifyResponse>, Refusal> {
         let word = self.read_word(payload, requirements)?;
+        let _admission = self.admit(Step::Verify, word.terms.payer)?;
         let payer = Some(word.terms.payer);
         let (rail, _) = self.channels(word.terms.asset.network)?;
         let sight = look(rail, word.channel, payer).await?;
@@ -107,6 +108,7 @@ impl Facilitator {
             }
             Relayed::Refund(refund) => {
                 self.check_asset(refund.wish.terms.asset)?;
+                let _admission = self.admit(Step::Settle, refund.wish.terms.payer)?;
                 give_back(rail, settler.as_ref(), &refund).await
             }
         }
@@ -164,6 +166,7 @@ impl Facilitator {
         requirements: &PaymentRequirements,
     ) -> Result<Answer<SettlementResponse>, Refusal> {
         let word = self.read_word(payload, requirements)?;
+        let _admission = self.admit(Step::Settle, word.terms.payer)?;
         let payer = Some(word.terms.payer);
         let (rail, settler) = self.channels(word.terms.asset.network)?;
         let Some(deposit) = word.deposit else {
@@ -252,7 +255,8 @@ async fn give_back(
     Ok(done(payer, &network, transaction, amount.to_string(), state))
 }
 
-/// What a deposit adds to what lies in its channel: nothing where it came in before.
+/// What a deposit adds to what lies in its channel: nothing where it came in before. By the newest block, as a
+/// settlement now would find it: what arrived a moment ago can be paid with.
 async fn coming(rail: &Rail, word: &Word, deposit: &DepositWord) -> Result<Amount, Refusal> {
     let payer = Some(word.terms.payer);
     let commitment = Commitment {
@@ -270,7 +274,7 @@ async fn coming(rail: &Rail, word: &Word, deposit: &DepositWord) -> Result<Amoun
     if seen.map_err(|error| trouble(&error, payer))?.nonce != NonceState::Unused {
         return Ok(Amount::ZERO);
     }
-    let owned = rail.evidence.balance(word.terms.asset, word.terms.payer).await;
+    let owned = rail.evidence.balance_now(word.terms.asset, word.terms.payer).await;
     if owned.map_err(|error| trouble(&error, payer))?.amount < deposit.amount {
         return Err(Refusal::new(PaymentCode::Batch(BatchCode::InsufficientBalance), payer));
     }

@@ -4,6 +4,8 @@
 //! - Nothing is sent before it is written down, for how much: the first charge stands.
 //! - A payment is told as settled once. Who asks again is told that its nonce was used, and by which
 //!   transaction: a payee that serves by the answer alone must not serve twice.
+//! - What can be seen without a chain is looked at first, and one payer's payments cost the chain so many
+//!   questions a minute and no more.
 //! - What may have been sent and is not seen is `settlement_pending`, never a failure; who asks again then
 //!   gets the outcome.
 //!
@@ -20,14 +22,24 @@ use alloy::primitives::Address;
 
 use crate::domain::asset::{AssetRegistry, Network};
 use crate::domain::commitment::AuthorizationKey;
+use crate::domain::policy::Rates;
 use crate::domain::x402::TokenDomains;
 use crate::domain::x402::error::PaymentError;
+use crate::domain::x402::facilitate::Step;
 use crate::domain::x402::wire::{Supported, SupportedKind, X402_VERSION};
 use crate::ports::clock::Clock;
 use crate::ports::rail::{Evidence, Settler};
 use crate::ports::settlements::Settlements;
+use crate::runtime::limits::{Admission, Key, Limits};
+
+use answer::Refusal;
 
 pub use answer::{Answer, Standing};
+
+/// How fast one payer's payments may be verified, and how fast settled, where nobody says otherwise: each asks
+/// the chain a few questions. Source: threats.md T10.
+pub const PAYER_RATES: Rates =
+    Rates { calls_per_minute: Some(600), concurrency: Some(64), nano_per_minute: None };
 
 /// The pattern under which the gas accounts are told.
 const SIGNERS: &str = "eip155:*";
@@ -49,6 +61,9 @@ pub struct Parts {
     pub assets: AssetRegistry,
     /// What was settled before.
     pub settlements: Arc<dyn Settlements>,
+    /// How fast one payer's payments are looked into: those that are verified and those that are settled are
+    /// counted apart, so that what was verified and served can be settled.
+    pub payer_rates: Rates,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -58,6 +73,9 @@ pub struct Facilitator {
     rails: Vec<Rail>,
     tokens: TokenDomains,
     settlements: Arc<dyn Settlements>,
+    payer_rates: Rates,
+    verifying: Limits,
+    settling: Limits,
     clock: Arc<dyn Clock>,
     under_way: Mutex<BTreeSet<AuthorizationKey>>,
 }
@@ -69,6 +87,9 @@ impl Facilitator {
             rails: parts.rails,
             tokens: TokenDomains::new(&parts.assets),
             settlements: parts.settlements,
+            payer_rates: parts.payer_rates,
+            verifying: Limits::new(Arc::clone(&parts.clock)),
+            settling: Limits::new(Arc::clone(&parts.clock)),
             clock: parts.clock,
             under_way: Mutex::default(),
         }
@@ -109,6 +130,16 @@ impl Facilitator {
             }
         }
         true
+    }
+
+    /// Leave to ask the chain about a payment of `payer`'s.
+    fn admit(&self, step: Step, payer: Address) -> Result<Admission, Refusal> {
+        let limits = match step {
+            Step::Verify => &self.verifying,
+            Step::Settle => &self.settling,
+        };
+        let admitted = limits.admit(&[(Key::Payer(payer), self.payer_rates)]);
+        admitted.map_err(|limited| Refusal::limited(limited, payer))
     }
 
     fn rail(&self, network: Network) -> Result<&Rail, PaymentError> {

@@ -61,6 +61,7 @@ impl Facilitator {
         let (asked, settler) = self.check(payload, requirements, Step::Verify)?;
         let authorization = &asked.authorization;
         let (key, payer) = (authorization.commitment.key(), authorization.commitment.payer);
+        let _admission = self.admit(Step::Verify, payer)?;
         if self.is_under_way(key) {
             return Err(Refusal::new(PaymentCode::Duplicate, Some(payer)));
         }
@@ -95,6 +96,7 @@ impl Facilitator {
         let commitment = &authorization.commitment;
         let (key, payer) = (commitment.key(), Some(commitment.payer));
         let trouble = || Refusal::new(PaymentCode::SettleFailed, payer);
+        let _admission = self.admit(Step::Settle, commitment.payer)?;
         let Some(_mark) = self.enter(key) else {
             return Err(Refusal::new(PaymentCode::Duplicate, payer));
         };

@@ -150,6 +150,12 @@ impl From<&NotClosed> for Status {
     }
 }
 
+impl From<&Limited> for Status {
+    fn from(error: &Limited) -> Self {
+        limit(error).status()
+    }
+}
+
 fn limit(error: &Limited) -> Told {
     let key = ("limit", error.key().kind().to_owned());
     match error {

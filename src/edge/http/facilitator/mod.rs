@@ -1,7 +1,7 @@
 //! A facilitator's door over HTTP: `POST /verify`, `POST /settle`, `GET /supported`, in version 2 of x402 and,
 //! for those that still speak it, version 1.
 //!
-//! An answer has the status 200 whatever it says; 400 where what was asked does not read (413 where it is too
+//! An answer has the status 200 whatever it says; 429 where too much was asked about one payer's payments, 400 where what was asked does not read (413 where it is too
 //! long, 408 where it came too slowly), and 503 for trouble of ours, with a body of the same shape.
 //! Source: x402 v2 section 7.
 
@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -169,8 +169,15 @@ fn show<T: Serialize>(answer: &Answer<T>) -> Response {
         Standing::Said => StatusCode::OK,
         Standing::Malformed => StatusCode::BAD_REQUEST,
         Standing::Trouble => StatusCode::SERVICE_UNAVAILABLE,
+        Standing::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
     };
-    json(status, to_json(&answer.body))
+    let mut response = json(status, to_json(&answer.body));
+    if let Standing::Limited(limited) = answer.standing
+        && let Some(wait_ms) = limited.retry_after_ms()
+    {
+        response.headers_mut().insert(RETRY_AFTER, wait_ms.div_ceil(1_000).into());
+    }
+    response
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Response {

@@ -84,7 +84,7 @@ pub(super) fn read_verified(said: &Value) -> Option<Result<(), RefusedBy>> {
     let code = reason.and_then(PaymentCode::from_any);
     match code {
         // It says that it could not look: another may.
-        Some(PaymentCode::VerifyFailed | PaymentCode::SettleFailed) => None,
+        Some(PaymentCode::VerifyFailed | PaymentCode::SettleFailed | PaymentCode::TooMany) => None,
         Some(code) => Some(Err(refused_by(code))),
         None => Some(Err(RefusedBy::Reverted)),
     }
@@ -101,6 +101,7 @@ pub(super) fn read_settled(said: &Value) -> Said {
                 | PaymentCode::Duplicate
                 | PaymentCode::NonceUsed
                 | PaymentCode::SettleFailed
+                | PaymentCode::TooMany
                 | PaymentCode::TransactionState,
             )
             | None => Said::Pending,
