@@ -9,5 +9,6 @@
     reason = "tests fail by panicking"
 )]
 
+mod facilitator;
 mod openai;
 mod x402;

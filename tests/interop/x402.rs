@@ -5,7 +5,7 @@
 //! bring them. Where they are not there nothing is tested and the tests say so, unless
 //! `BURSAR_TEST_X402=required` says that they must be there.
 
-mod chain;
+pub mod chain;
 mod shop;
 mod theirs;
 
@@ -19,35 +19,45 @@ use shop::{By, PER_BYTE, PRICE, Shop};
 
 /// A client that nobody here wrote.
 #[derive(Copy, Clone, Debug)]
-enum Client {
+pub enum Client {
     TypeScript,
     Python,
 }
 
 impl Client {
-    const BOTH: [Self; 2] = [Self::TypeScript, Self::Python];
+    pub const BOTH: [Self; 2] = [Self::TypeScript, Self::Python];
+
+    /// What its installation brings.
+    pub fn installed(self) -> PathBuf {
+        scripts().join(match self {
+            Self::TypeScript => "node_modules/@x402/fetch",
+            Self::Python => ".venv/bin/python",
+        })
+    }
+
+    /// What runs it.
+    pub fn command(self) -> Command {
+        let (program, script) = match self {
+            Self::TypeScript => ("node".into(), "client.mjs"),
+            Self::Python => (self.installed(), "client.py"),
+        };
+        let mut command = Command::new(program);
+        command.arg(script);
+        command
+    }
 
     /// What runs it, where it is installed.
     fn find(self) -> Option<Command> {
-        match self {
-            Self::TypeScript => is_there(&scripts().join("node_modules/@x402/fetch")).then(|| {
-                let mut node = Command::new("node");
-                node.arg("client.mjs");
-                node
-            }),
-            Self::Python => {
-                let python = scripts().join(".venv/bin/python");
-                is_there(&python).then(|| {
-                    let mut python = Command::new(python);
-                    python.arg("client.py");
-                    python
-                })
-            }
-        }
+        is_there(&self.installed()).then(|| self.command())
     }
 
     /// Makes calls one after another, and says what came of each.
-    async fn pay(mut command: Command, chain: &Chain, scheme: &str, calls: Value) -> Vec<Value> {
+    pub async fn pay(
+        mut command: Command,
+        chain: &Chain,
+        scheme: &str,
+        calls: Value,
+    ) -> Vec<Value> {
         let key = format!("0x{PAYER}");
         let asked = json!({ "scheme": scheme, "key": key, "rpc": chain.url, "calls": calls });
         command.current_dir(scripts()).arg(asked.to_string()).stdin(Stdio::null());
@@ -60,7 +70,7 @@ impl Client {
     }
 }
 
-fn scripts() -> PathBuf {
+pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/x402")
 }
 
