@@ -188,7 +188,8 @@ fn ways(
             withdraw_delay_s: delay.as_secs(),
             deposit_min: Amount::ZERO,
         };
-        ways.push(PayBy { scheme: Scheme::BatchSettlement(offer), ..exact });
+        let (scheme, method) = (Scheme::BatchSettlement(offer), settings.deposit_by);
+        ways.push(PayBy { scheme, method, ..exact });
     }
     for way in &settings.ways {
         ways.push(match *way {

@@ -77,6 +77,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         authorization_life: AUTHORIZATION_LIFE,
         refund_after: Some(Duration::from_secs(3600)),
         ways: vec![PaidBy::Exact(TransferMethod::Eip3009)],
+        deposit_by: TransferMethod::Eip3009,
         withdraw_delay: Some(WITHDRAW_DELAY),
         flowing: Default::default(),
         facilitators: Vec::new(),

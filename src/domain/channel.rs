@@ -9,6 +9,7 @@ use alloy::primitives::{Address, B256, Signature};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
+use crate::domain::commitment::TransferMethod;
 use crate::domain::money::{Amount, Nano};
 
 /// A channel's name on the rail: the EIP-712 digest of its terms, chain and contract included, so that
@@ -60,10 +61,26 @@ pub struct Deposit {
     pub nano: Nano,
     /// The nonce of its authorization on the rail.
     pub nonce: B256,
-    /// What the nonce was made of, with the channel's name.
+    /// What the nonce was made of, with the channel's name; at Permit2 the nonce itself.
     pub salt: B256,
     /// It arrives strictly before, in seconds since the epoch by the chain's clock.
     pub valid_before_s: u64,
+}
+
+/// A deposit, and how the rail moves it: all that a signature for it covers.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Incoming {
+    /// How much, by which nonce.
+    pub deposit: Deposit,
+    /// By which word of the payer.
+    pub method: TransferMethod,
+}
+
+impl Deposit {
+    /// The same, moved in this way.
+    pub const fn by(self, method: TransferMethod) -> Incoming {
+        Incoming { deposit: self, method }
+    }
 }
 
 /// A voucher to claim.

@@ -7,25 +7,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::commitment::TransferMethod;
 use crate::domain::money::Amount;
+use crate::domain::x402::batch::read::DepositWord;
 use crate::ports::rail::{RailError, Settlement};
 
 pub use crate::domain::channel::{ClaimRow, SignedRefund};
 
 /// A payer's word that so much of its money goes into a channel. Source: x402 scheme
-/// `batch-settlement` on EVM, deposit by EIP-3009.
+/// `batch-settlement` on EVM, deposit by EIP-3009 and by Permit2.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SignedDeposit {
     /// Into which channel.
     pub terms: ChannelTerms,
     /// How much.
     pub amount: Amount,
+    /// By the token's own EIP-3009, or by Permit2, with the payer's permit at the token where one came.
+    pub method: TransferMethod,
     /// Strictly before, in seconds since the epoch by the chain's clock; valid from the epoch on.
     pub valid_before_s: u64,
-    /// What its nonce is made of, with the channel's name.
+    /// What its nonce is made of, with the channel's name; at Permit2 the nonce itself.
     pub salt: B256,
-    /// By the payer, over `ReceiveWithAuthorization` for the collector.
+    /// By the payer, for the method's collector.
     pub signature: Signature,
+}
+
+impl SignedDeposit {
+    /// The deposit that `word` signs, into the channel of `terms`.
+    pub const fn of(terms: ChannelTerms, word: &DepositWord) -> Self {
+        let DepositWord { amount, method, valid_before_s, salt, signature } = *word;
+        Self { terms, amount, method, valid_before_s, salt, signature }
+    }
+
+    /// What was signed, without the channel's terms.
+    pub const fn word(&self) -> DepositWord {
+        let Self { amount, method, valid_before_s, salt, signature, .. } = *self;
+        DepositWord { amount, method, valid_before_s, salt, signature }
+    }
 }
 
 /// The most rows that one claim takes. Source: x402 scheme `batch-settlement`, 100 a batch by default.

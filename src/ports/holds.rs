@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::domain::asset::Asset;
-use crate::domain::channel::{Ceiling, ChannelId, Deposit};
+use crate::domain::channel::{Ceiling, ChannelId, Incoming};
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{PaymentId, WalletId};
@@ -100,8 +100,8 @@ pub struct ReleasedVoucher {
 pub struct ReleasedDeposit {
     /// Into which channel, and whose money.
     pub opened: Opened,
-    /// How much, by which nonce.
-    pub deposit: Deposit,
+    /// How much, by which nonce and which word.
+    pub incoming: Incoming,
     /// Dropped once the signature is made, and not kept over any wait.
     pub permit: Permit,
 }

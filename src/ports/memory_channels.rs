@@ -7,18 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use alloy::primitives::{Address, B256, Signature, U256, keccak256};
+use alloy::primitives::{Address, B256, Signature, keccak256};
 use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms};
-use crate::domain::commitment::{Authorization, Commitment, Scheme, TransferMethod};
+use crate::domain::commitment::Authorization;
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
-use crate::domain::x402::batch::funding::deposit_nonce;
-use crate::domain::x402::batch::typed::{
-    BATCH_SETTLEMENT, ERC3009_COLLECTOR, WITHDRAW_DELAY_S, id_of,
-};
+use crate::domain::x402::batch::permitted::movement;
+use crate::domain::x402::batch::typed::{BATCH_SETTLEMENT, WITHDRAW_DELAY_S, id_of};
 use crate::domain::x402::signature::is_signed_by;
 use crate::ports::channel_rail::{
     CLAIM_ROWS_MAX, ChannelEvidence, ChannelSettler, ChannelSight, ChannelSights, ClaimRow,
@@ -150,7 +148,7 @@ impl MemoryChannels {
 
 impl ChannelAccount {
     fn deposit_now(&self, state: &mut State, deposit: &SignedDeposit) -> Settlement {
-        let SignedDeposit { terms, amount, valid_before_s, salt, signature } = *deposit;
+        let SignedDeposit { terms, amount, signature, .. } = *deposit;
         let channel = id_of(&terms);
         let sides = [terms.payer, terms.receiver, terms.receiver_authorizer];
         let is_sound = !amount.is_zero()
@@ -159,17 +157,7 @@ impl ChannelAccount {
         if !is_sound {
             return REVERTED;
         }
-        let commitment = Commitment {
-            scheme: Scheme::Exact,
-            method: TransferMethod::Eip3009,
-            asset: terms.asset,
-            payer: terms.payer,
-            pay_to: ERC3009_COLLECTOR,
-            amount_max: amount,
-            valid_after_s: 0,
-            valid_before_s,
-            nonce: deposit_nonce(channel.0, U256::from_be_bytes(salt.0)),
-        };
+        let commitment = movement(&terms, &deposit.word().incoming(channel));
         let (settlement, is_new) =
             self.chain.rail.pass_on(&Authorization { commitment, signature }, BATCH_SETTLEMENT);
         if is_new {

@@ -148,7 +148,7 @@ impl MemoryRail {
             let before = state.settled;
             let settlement = state.settle(authorization, amount_max, now_s);
             let is_new = state.settled > before;
-            if is_new {
+            if is_new && pay_to != to {
                 state.transfer(asset, pay_to, to, amount_max, None);
             }
             (settlement, is_new)

@@ -16,13 +16,14 @@ use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::claim::{Claim, ClaimState};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
+use crate::domain::x402::batch::permitted::movement;
 use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{quote_hash, receipt_digest};
 use crate::domain::x402::offer_receipt::{Artifact, OfferPayload, ReceiptPayload};
 use crate::domain::x402::order::{Ordered, SignedOrder, order_digest};
 use crate::domain::x402::receipt::{Receipt, SignedReceipt};
 use crate::domain::x402::{TokenDomain, TokenDomains};
-use crate::ports::holds::{Holds, NotSignable, Released};
+use crate::ports::holds::{Holds, NotSignable, Released, ReleasedDeposit};
 
 /// Why nothing was signed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,9 +205,7 @@ impl ChannelSigner for SeededSigner {
         let key = self.key(released.opened.wallet);
         let token = self.tokens.find(released.opened.terms.asset);
         let token = token.ok_or(SignerError::UnknownToken(channel))?;
-        let (opened, deposit) = (&released.opened, &released.deposit);
-        let digest = deposit_digest(token, channel, opened.terms.payer, deposit);
-        Ok(deposit_word(deposit, sign(&key, digest)))
+        Ok(fill(&released, token, |digest| sign(&key, digest)))
     }
 }
 
@@ -312,6 +311,23 @@ pub fn authorize(
         commitment.method = TransferMethod::Permit2By(permit);
     }
     (commitment, signature)
+}
+
+/// A deposit as it leaves: where a permit at the token goes with it, that is signed as well.
+pub fn fill(
+    released: &ReleasedDeposit,
+    token: &TokenDomain,
+    sign: impl Fn(B256) -> Signature,
+) -> DepositWord {
+    let ReleasedDeposit { opened, incoming, .. } = released;
+    let digest = deposit_digest(token, opened.id, opened.terms.payer, incoming);
+    let mut word = deposit_word(incoming, sign(digest));
+    if let TransferMethod::Permit2By(permit) = word.method {
+        let moved = movement(&opened.terms, incoming);
+        let signed = sign(token.permit_digest(&moved, &permit));
+        word.method = TransferMethod::Permit2By(TokenPermit { signature: Some(signed), ..permit });
+    }
+    word
 }
 
 fn seeded_key(seed: u64, whose: &[u8]) -> Secp256k1Signer {

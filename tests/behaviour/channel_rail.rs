@@ -12,7 +12,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolStruct, eip712_domain};
 use bursar::domain::asset::Network;
 use bursar::domain::channel::{ChannelId, ChannelTerms};
-use bursar::domain::commitment::AuthorizationKey;
+use bursar::domain::commitment::{AuthorizationKey, TransferMethod};
 use bursar::domain::money::Amount;
 use bursar::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
 use bursar::domain::x402::batch::typed::{
@@ -88,8 +88,9 @@ fn deposit_by(
         verifying_contract: terms.asset.contract,
     };
     let signature = signer.sign_hash_sync(&content.eip712_signing_hash(&domain)).unwrap();
-    let salt = B256::from(U256::from(salt));
-    SignedDeposit { terms, amount: Amount::new(amount), valid_before_s, salt, signature }
+    let (amount, salt) = (Amount::new(amount), B256::from(U256::from(salt)));
+    let method = TransferMethod::Eip3009;
+    SignedDeposit { terms, amount, method, valid_before_s, salt, signature }
 }
 
 /// A voucher of the stranger's, that so much is claimed of.

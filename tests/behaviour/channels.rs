@@ -8,6 +8,7 @@ use alloy::primitives::{B256, Signature, U256, keccak256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use bursar::domain::channel::{Ceiling, ChannelTerms, Deposit};
+use bursar::domain::commitment::TransferMethod;
 use bursar::domain::ledger::channel::ChannelState;
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::order::{Order, Units};
@@ -236,8 +237,9 @@ impl Stranger {
             salt,
             valid_before_s: now_s + 60,
         };
-        let digest = deposit_digest(&Self::token(), channel, self.terms.payer, &deposit);
-        deposit_word(&deposit, self.key.sign_hash_sync(&digest).unwrap())
+        let incoming = deposit.by(TransferMethod::Eip3009);
+        let digest = deposit_digest(&Self::token(), channel, self.terms.payer, &incoming);
+        deposit_word(&incoming, self.key.sign_hash_sync(&digest).unwrap())
     }
 
     pub fn voucher(&self, amount: u128) -> (Ceiling, Signature) {

@@ -3,11 +3,12 @@
 use alloy::primitives::{B256, U256};
 use bursar::domain::asset::AssetRegistry;
 use bursar::domain::channel::{Ceiling, ChannelTerms};
-use bursar::domain::commitment::{ChannelOffer, Commitment, Scheme, TransferMethod};
+use bursar::domain::commitment::{ChannelOffer, Commitment, Scheme, TokenPermit, TransferMethod};
 use bursar::domain::money::Amount;
 use bursar::domain::quote::PayBy;
 use bursar::domain::x402::TokenDomains;
-use bursar::domain::x402::batch::read::{DepositWord, VoucherWord};
+use bursar::domain::x402::batch::permitted::extensions;
+use bursar::domain::x402::batch::read::VoucherWord;
 use bursar::domain::x402::batch::refund::RefundWord;
 use bursar::domain::x402::batch::relayed::{
     RelayedClaim, RelayedRefund, claim_payload, refund_payload, settle_payload,
@@ -18,14 +19,18 @@ use bursar::domain::x402::requirements::Requirement;
 use bursar::edge::evm::{Evm, EvmConfig, Finality};
 use serde_json::{Value, json};
 
-use crate::chain::{Chain, FUNDS, gas, payee, payer, settle_call, sign, stranger, transferCall};
+use crate::chain::{
+    Chain, FUNDS, gas, now_s, payee, payer, settle_call, sign, stranger, transferCall,
+};
 use crate::channel_rail::{deposit, row, row_by};
 use crate::evm::on_both_chains;
 use crate::facilitator::World;
+use crate::permit2_deposits::by_permit2;
 
 on_both_chains!(
     a_deposit_is_verified_by_the_newest_block,
     a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
+    a_channel_is_filled_by_permit2_and_by_the_payers_own_permit,
 );
 
 /// A channel of which the facilitator is the receiver's authorizer, and how the payee asks about it.
@@ -36,6 +41,11 @@ struct OneChannel {
 
 impl OneChannel {
     fn on(chain: &Chain) -> Self {
+        Self::filled_by(chain, TransferMethod::Eip3009)
+    }
+
+    /// The same, where deposits are moved in this way.
+    fn filled_by(chain: &Chain, method: TransferMethod) -> Self {
         let offer = ChannelOffer {
             receiver_authorizer: gas().address(),
             withdraw_delay_s: 900,
@@ -53,7 +63,7 @@ impl OneChannel {
         let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
         let pay_by = PayBy {
             scheme: Scheme::BatchSettlement(offer),
-            method: TransferMethod::Eip3009,
+            method,
             asset: chain.asset(),
             pay_to: payee(),
             timeout_s: 3_600,
@@ -74,12 +84,7 @@ impl OneChannel {
         let signed = row(self.terms, 60, 50);
         let ceiling = Ceiling { channel: id_of(&self.terms), amount: signed.ceiling };
         let money = deposit(self.terms, 100, 1);
-        let money = DepositWord {
-            amount: money.amount,
-            valid_before_s: money.valid_before_s,
-            salt: money.salt,
-            signature: money.signature,
-        };
+        let money = money.word();
         payload(&self.terms, &ceiling, &signed.signature, Some(&money))
     }
 
@@ -172,4 +177,35 @@ async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: 
     let forged = RelayedClaim { rows, signature: None };
     let (_, refused) = world.ask("/settle", &channel.ask(claim_payload(&forged))).await;
     assert_eq!(refused["errorReason"], "invalid_batch_settlement_evm_voucher_signature");
+}
+
+async fn a_channel_is_filled_by_permit2_and_by_the_payers_own_permit(chain: &Chain) {
+    let world = World::on(chain).await;
+    let channel = OneChannel::filled_by(chain, TransferMethod::Permit2);
+    let signed = row(channel.terms, 60, 50);
+    let ceiling = Ceiling { channel: id_of(&channel.terms), amount: signed.ceiling };
+    let ask = |method, nonce| {
+        let money = by_permit2(channel.terms, 100, nonce, method).word();
+        let payload = payload(&channel.terms, &ceiling, &signed.signature, Some(&money));
+        let mut asked = channel.ask(payload);
+        let with = extensions(&channel.terms, ceiling.channel, Some(&money), None);
+        asked["paymentPayload"]["extensions"] = json!(with);
+        asked
+    };
+    let code = "invalid_batch_settlement_evm_permit2_allowance_required";
+    let bare = ask(TransferMethod::Permit2, 1);
+    let (_, verified) = world.ask("/verify", &bare).await;
+    assert_eq!((&verified["isValid"], &verified["invalidReason"]), (&json!(false), &json!(code)));
+    let (_, settled) = world.ask("/settle", &bare).await;
+    assert_eq!((&settled["success"], &settled["errorReason"]), (&json!(false), &json!(code)));
+    let permit = TokenPermit { nonce: 0, deadline_s: now_s() + 599, signature: None };
+    let sponsored = ask(TransferMethod::Permit2By(permit), 2);
+    let (_, verified) = world.ask("/verify", &sponsored).await;
+    assert_eq!(verified["isValid"], true, "{verified}");
+    for _ in 0..2 {
+        let (_, settled) = world.ask("/settle", &sponsored).await;
+        assert_eq!((&settled["success"], &settled["amount"]), (&json!(true), &json!("100")));
+        assert_eq!(settled["extra"]["channelState"]["balance"], "100", "it comes in once");
+    }
+    channel.is_claimed_and_paid_out(&world).await;
 }

@@ -39,7 +39,7 @@ fn upto() -> Scheme {
     Scheme::Upto { facilitator: gas().address() }
 }
 
-fn info(asset: Asset) -> AssetInfo {
+pub fn info(asset: Asset) -> AssetInfo {
     AssetInfo {
         asset,
         symbol: "USDC".to_owned(),
@@ -187,7 +187,7 @@ async fn only_the_named_facilitator_settles_upto(chain: &Chain) {
     assert_eq!(seen(&evm, &authorization).await, NonceState::Unused);
 }
 
-async fn give_payer_gas(chain: &Chain) {
+pub async fn give_payer_gas(chain: &Chain) {
     use alloy::network::TransactionBuilder;
     use alloy::rpc::types::TransactionRequest;
     let gift = TransactionRequest::default()

@@ -283,7 +283,7 @@ async fn paid_in(
     Market::open_with(Shop { terms, instead, tender, ..Shop::default() }).await
 }
 
-fn token(symbol: &str, decimals: u8, domain: (&str, &str), nano: u64) -> AssetInfo {
+pub fn token(symbol: &str, decimals: u8, domain: (&str, &str), nano: u64) -> AssetInfo {
     AssetInfo {
         asset: other_token(),
         symbol: symbol.to_owned(),

@@ -140,24 +140,36 @@ async fn official_clients_pay_our_gateway_by_upto_for_what_was_used() {
     }
 }
 
+/// Three calls by channel, its deposit moved as `by` says, and what the client heard of each.
+async fn pays_by_channel(client: Client, by: By) {
+    let Some(command) = client.find() else { return };
+    let chain = Chain::start().await;
+    let shop = Shop::open(&chain, by).await;
+    let calls = json!([post(&shop, "one"), post(&shop, "two"), post(&shop, "three")]);
+    let said = Client::pay(command, &chain, "batch-settlement", calls).await;
+    for (n, said) in (1..).zip(&said) {
+        assert_eq!(said["status"], 200, "{client:?} {n}: {said}");
+        let extra = &said["settlement"]["extra"];
+        assert_eq!(extra["chargedAmount"], PRICE.to_string(), "{client:?} {n}: {said}");
+        let sum = (PRICE * n).to_string();
+        assert_eq!(extra["channelState"]["chargedCumulativeAmount"], sum, "{client:?} {n}");
+    }
+    assert_eq!((said.len(), earned(&chain).await), (3, 0));
+    shop.provider.payee.claim_round(true).await.unwrap();
+    assert_eq!(earned(&chain).await, 3 * PRICE);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn official_clients_pay_our_gateway_by_channel() {
     for client in Client::BOTH {
-        let Some(command) = client.find() else { continue };
-        let chain = Chain::start().await;
-        let shop = Shop::open(&chain, By::Channel).await;
-        let calls = json!([post(&shop, "one"), post(&shop, "two"), post(&shop, "three")]);
-        let said = Client::pay(command, &chain, "batch-settlement", calls).await;
-        for (n, said) in (1..).zip(&said) {
-            assert_eq!(said["status"], 200, "{client:?} {n}: {said}");
-            let extra = &said["settlement"]["extra"];
-            assert_eq!(extra["chargedAmount"], PRICE.to_string(), "{client:?} {n}: {said}");
-            let sum = (PRICE * n).to_string();
-            assert_eq!(extra["channelState"]["chargedCumulativeAmount"], sum, "{client:?} {n}");
-        }
-        assert_eq!((said.len(), earned(&chain).await), (3, 0));
-        shop.provider.payee.claim_round(true).await.unwrap();
-        assert_eq!(earned(&chain).await, 3 * PRICE);
+        pays_by_channel(client, By::Channel).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn official_clients_fill_our_channels_by_permit2_without_gas_of_their_own() {
+    for client in Client::BOTH {
+        pays_by_channel(client, By::ChannelPermit2).await;
     }
 }
 

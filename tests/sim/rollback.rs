@@ -159,10 +159,10 @@ impl World {
             let Some(till) = self.tills.get(&channel) else { continue };
             let transaction = B256::repeat_byte(2);
             match found.pending {
-                Some(deposit) if till.deposits.contains(&deposit.salt) => {
+                Some(coming) if till.deposits.contains(&coming.deposit.salt) => {
                     self.tell(ChannelCommand::ConfirmDeposit { channel, transaction, block }).await;
                 }
-                Some(deposit) if time_s >= deposit.valid_before_s => {
+                Some(coming) if time_s >= coming.deposit.valid_before_s => {
                     self.tell(ChannelCommand::ExpireDeposit { channel, block }).await;
                 }
                 Some(_) => {}
@@ -237,6 +237,7 @@ impl World {
             nano: Nano::new(PRICE),
             timeout_s: 600,
             deposit_min: Amount::ZERO,
+            method: TransferMethod::Eip3009,
             doubtful: Doubtful::Ask,
         };
         for _ in 0..TRIES_MAX {

@@ -105,7 +105,13 @@ impl Reckoning {
             }
             Scheme::BatchSettlement(offer) => {
                 let calls = u128::from(self.calls_per_deposit.max(1));
-                let all = parts(settlement, self.channel_permille, WHOLE);
+                // Of a channel's transactions only the deposit goes through Permit2.
+                let detour = match way.method.is_permit2() {
+                    true => self.permit2_permille.saturating_sub(1_000),
+                    false => 0,
+                };
+                let permille = self.channel_permille.saturating_add(detour);
+                let all = parts(settlement, permille, WHOLE);
                 // The least deposit at the call's own rate.
                 let least = whole.saturating_mul(offer.deposit_min.get());
                 let least = least.div_ceil(worst.amount.get().max(1));

@@ -132,7 +132,7 @@ fn read_amount(permitted: &Fields<'_>) -> Result<Amount, PaymentError> {
 }
 
 /// A nonce in its one spelling: decimal digits, none of them a leading zero.
-fn read_nonce(text: &str) -> Option<B256> {
+pub(super) fn read_nonce(text: &str) -> Option<B256> {
     let canonical = text == "0" || !text.starts_with('0');
     let digits = text.len() <= NONCE_LEN_MAX && text.bytes().all(|b| b.is_ascii_digit());
     let nonce = (canonical && digits && !text.is_empty()).then(|| text.parse::<U256>().ok())?;

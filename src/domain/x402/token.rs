@@ -85,6 +85,11 @@ impl TokenDomain {
         self.batch_separator
     }
 
+    /// The domain separator of Permit2.
+    pub const fn permit2_separator(&self) -> B256 {
+        self.permit2
+    }
+
     /// What a payer signs for `commitment`, which has to be of this token, by its own method.
     pub fn authorization_digest(&self, commitment: &Commitment) -> B256 {
         match commitment.method {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, Signature};
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
+use crate::domain::commitment::TransferMethod;
 use crate::domain::id::Name;
 use crate::domain::negotiation::{PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::order::Units;
@@ -22,7 +23,7 @@ use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
 use crate::edge::config::secured::{read_listen, read_public};
 use crate::edge::config::terms::{PriceSettings, read_price};
-use crate::edge::config::ways::{PaidBy, read_ways};
+use crate::edge::config::ways::{PaidBy, Ways, read_ways};
 use crate::runtime::payee::Flowing;
 
 /// Facilitators of one provider at most.
@@ -107,6 +108,8 @@ pub struct ProviderSettings {
     pub refund_after: Option<Duration>,
     /// How it is paid call by call, in order of preference; never empty.
     pub ways: Vec<PaidBy>,
+    /// What moves the deposits of its channels.
+    pub deposit_by: TransferMethod,
     /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
     pub withdraw_delay: Option<Duration>,
     /// How streamed answers are paid by channel while they flow.
@@ -214,6 +217,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let withdraw_delay = read_withdraw_delay(section);
     let flowing = read_flowing(section);
     let facilitators = read_facilitators(section, withdraw_delay);
+    let Ways { by_call, deposit_by } = ways?;
     Some(ProviderSettings {
         listen: listen?,
         public: public?,
@@ -232,7 +236,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         quote_life,
         authorization_life: life,
         refund_after,
-        ways: ways?,
+        ways: by_call,
+        deposit_by,
         withdraw_delay,
         flowing: flowing?,
         facilitators: facilitators?,

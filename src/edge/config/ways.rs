@@ -14,9 +14,18 @@ pub enum PaidBy {
     Upto(TransferMethod),
 }
 
-/// `schemes = ["exact", "upto"]`, in order of preference; `transfer = "permit2"` where `exact` goes by
-/// it too; `permits = false` where the payer's own permits at the token are not handed in.
-pub(super) fn read_ways(section: &Section<'_>, asset: Option<&AssetInfo>) -> Option<Vec<PaidBy>> {
+/// How a provider is paid.
+pub(super) struct Ways {
+    /// Call by call, in order of preference.
+    pub(super) by_call: Vec<PaidBy>,
+    /// What moves the deposits of channels.
+    pub(super) deposit_by: TransferMethod,
+}
+
+/// `schemes = ["exact", "upto"]`, in order of preference; `transfer = "permit2"` where `exact` and the
+/// deposits of channels go by it too; `permits = false` where the payer's own permits at the token are not
+/// handed in.
+pub(super) fn read_ways(section: &Section<'_>, asset: Option<&AssetInfo>) -> Option<Ways> {
     let transfer = section.find("transfer");
     let permits = section.find("permits");
     let named = section.find("schemes");
@@ -49,7 +58,8 @@ pub(super) fn read_ways(section: &Section<'_>, asset: Option<&AssetInfo>) -> Opt
             }
         },
     };
-    let Some(list) = named else { return Some(vec![PaidBy::Exact(exact_by)]) };
+    let all = |by_call| Some(Ways { by_call, deposit_by: exact_by });
+    let Some(list) = named else { return all(vec![PaidBy::Exact(exact_by)]) };
     let mut ways = Vec::new();
     for item in list.list()? {
         let way = match item.text()? {
@@ -73,5 +83,5 @@ pub(super) fn read_ways(section: &Section<'_>, asset: Option<&AssetInfo>) -> Opt
         let what = "nobody could pay".to_owned();
         return list.wrong(Kind::BadValue, what, "schemes = [\"exact\"]");
     }
-    Some(ways)
+    all(ways)
 }

@@ -228,6 +228,20 @@ impl From<&typed::ChannelConfig> for ChannelConfig {
     }
 }
 
+impl From<&ChannelConfig> for typed::ChannelConfig {
+    fn from(config: &ChannelConfig) -> Self {
+        Self {
+            payer: config.payer,
+            payerAuthorizer: config.payerAuthorizer,
+            receiver: config.receiver,
+            receiverAuthorizer: config.receiverAuthorizer,
+            token: config.token,
+            withdrawDelay: config.withdrawDelay,
+            salt: config.salt,
+        }
+    }
+}
+
 impl From<&ClaimRow> for VoucherClaim {
     fn from(row: &ClaimRow) -> Self {
         let channel = (&typed::config_of(&row.terms)).into();

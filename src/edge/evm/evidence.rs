@@ -294,7 +294,7 @@ async fn causes_at_permit2(
     asset: Asset,
 ) -> Result<Vec<(Place, Cause)>, Trouble> {
     let Some(sent) = node.sent(receipt).await? else { return Ok(Vec::new()) };
-    let spent = permit2::spent(receipt, &sent).into_iter();
+    let spent = permit2::spent(receipt, &sent, asset.network).into_iter();
     let causes = spent.filter_map(|one| {
         let (position, payer, nonce) = one.cause(asset.contract)?;
         let log = receipt.logs().get(position)?;

@@ -5,17 +5,21 @@ use alloy::primitives::{Address, B256, Bytes, Signature, U256, keccak256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolCall, SolStruct, SolValue};
 
-use crate::domain::channel::ChannelId;
-use crate::domain::commitment::{AuthorizationKey, TransferMethod};
+use crate::domain::channel::{ChannelId, Incoming};
+use crate::domain::commitment::{AuthorizationKey, Commitment, TransferMethod};
 use crate::domain::money::Amount;
-use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
-use crate::domain::x402::batch::typed::{BATCH_SETTLEMENT, ERC3009_COLLECTOR, config_of, id_of};
+use crate::domain::x402::batch::funding::{by_permit2, by_token, deposit_deadline_s};
+use crate::domain::x402::batch::permitted::movement;
+use crate::domain::x402::batch::typed::{
+    BATCH_SETTLEMENT, ERC3009_COLLECTOR, PERMIT2_COLLECTOR, config_of, id_of,
+};
 use crate::domain::x402::permit::permit2_digest;
+use crate::domain::x402::permit2::permit2_domain;
 use crate::ports::channel_rail::SignedDeposit;
 use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement};
 
 use super::abi;
-use super::contracts::{BatchSettlement, erc3009_collector_data};
+use super::contracts::{BatchSettlement, erc3009_collector_data, permit2_collector_data};
 use super::judge::{Verdict, judge};
 use super::node::{Node, Trouble};
 use super::permit2;
@@ -100,10 +104,7 @@ impl Move {
             valid_after_s,
             valid_before_s: commitment.valid_before_s,
             call: Call { name, to, input },
-            permit_nonce: match commitment.method {
-                TransferMethod::Permit2By(permit) => Some(permit.nonce),
-                _ => None,
-            },
+            permit_nonce: permit_nonce(commitment.method),
             signed,
             signature: *signature,
         }
@@ -118,39 +119,63 @@ impl From<&Authorization> for Move {
 
 impl From<&SignedDeposit> for Move {
     fn from(deposit: &SignedDeposit) -> Self {
-        let SignedDeposit { terms, amount, valid_before_s, salt, signature } = deposit;
+        let SignedDeposit { terms, amount, method, valid_before_s, signature, .. } = deposit;
         let channel = id_of(terms);
-        let salt = U256::from_be_bytes(salt.0);
-        let nonce = deposit_nonce(channel.0, salt);
-        let key = AuthorizationKey { asset: terms.asset, payer: terms.payer, nonce };
-        let channel = Some(channel);
-        let sought = Sought { key, to: ERC3009_COLLECTOR, channel, by_permit2: false };
-        let valid_before = U256::from(*valid_before_s);
-        let signed = Bytes::from(signature.as_bytes());
+        let incoming = deposit.word().incoming(channel);
+        let moved = movement(terms, &incoming);
+        let sought = Sought { channel: Some(channel), ..Sought::from(&moved) };
+        let (collector, data) = collected(&incoming, &moved, signature);
         let input = BatchSettlement::depositCall {
             config: (&config_of(terms)).into(),
             amount: amount.get(),
-            collector: ERC3009_COLLECTOR,
-            collectorData: erc3009_collector_data(U256::ZERO, valid_before, salt, &signed),
+            collector,
+            collectorData: data,
         };
-        let content = ReceiveWithAuthorization {
-            from: terms.payer,
-            to: ERC3009_COLLECTOR,
-            value: U256::from(amount.get()),
-            validAfter: U256::ZERO,
-            validBefore: valid_before,
-            nonce,
+        let signed = match method.is_permit2() {
+            true => {
+                let content = by_permit2(terms.asset.contract, channel, &incoming.deposit);
+                let domain = permit2_domain(terms.asset.network);
+                Signed::AtPermit2(content.eip712_signing_hash(&domain))
+            }
+            false => {
+                let content = by_token(terms.payer, channel, &incoming.deposit);
+                Signed::AtToken(content.eip712_hash_struct())
+            }
         };
-        let (name, input) = (name_of(&key), input.abi_encode().into());
+        let (name, input) = (name_of(&sought.key), input.abi_encode().into());
         Self {
             sought,
             amount: *amount,
             valid_after_s: 0,
             valid_before_s: *valid_before_s,
             call: Call { name, to: BATCH_SETTLEMENT, input },
-            permit_nonce: None,
-            signed: Signed::AtToken(content.eip712_hash_struct()),
+            permit_nonce: permit_nonce(*method),
+            signed,
             signature: *signature,
+        }
+    }
+}
+
+/// Who brings a deposit, and what it reads.
+fn collected(incoming: &Incoming, moved: &Commitment, signature: &Signature) -> (Address, Bytes) {
+    let deposit = &incoming.deposit;
+    let signed = Bytes::from(signature.as_bytes());
+    if incoming.method.is_permit2() {
+        let deadline = U256::from(deposit_deadline_s(deposit.valid_before_s));
+        let sponsored = permit2::sponsored(moved);
+        let (nonce, sponsored) = (moved.nonce.into(), sponsored.as_ref());
+        return (PERMIT2_COLLECTOR, permit2_collector_data(nonce, deadline, &signed, sponsored));
+    }
+    let salt = U256::from_be_bytes(deposit.salt.0);
+    let valid_before = U256::from(deposit.valid_before_s);
+    (ERC3009_COLLECTOR, erc3009_collector_data(U256::ZERO, valid_before, salt, &signed))
+}
+
+const fn permit_nonce(method: TransferMethod) -> Option<u64> {
+    match method {
+        TransferMethod::Permit2By(permit) => Some(permit.nonce),
+        TransferMethod::Eip3009 | TransferMethod::Permit2 | TransferMethod::Permit2Sponsored => {
+            None
         }
     }
 }

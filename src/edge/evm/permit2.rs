@@ -2,14 +2,16 @@
 //!
 //! Permit2 tells of no nonce that was used. So what a nonce moved is read from the transaction itself: the
 //! calls of x402's spenders in what was sent, one after the other, belong to the events by which the
-//! spenders say that they settled. Where the two do not fit, nothing is concluded.
+//! spenders say that they settled; and so do the deposits into channels in what was sent, and the events by
+//! which the contract that holds channels says that they came in. Where the two do not fit, nothing is
+//! concluded.
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::{Filter, Log, TransactionReceipt};
 use alloy::sol_types::{SolCall, SolEvent};
 use serde::Deserialize;
 
-use crate::domain::asset::Asset;
+use crate::domain::asset::{Asset, Network};
 use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::x402::permit::{deadline_s, spender};
@@ -25,6 +27,10 @@ use super::contracts::{
 use super::node::{Head, Node, Trouble};
 use super::read::{Sought, Trace, amount, decode};
 use super::search::{self, Backwards};
+
+mod deposits;
+
+use deposits::deposited;
 
 /// The most transfers that a search looks into.
 const TRANSFERS_MAX: u32 = 1_000;
@@ -92,7 +98,7 @@ pub(super) fn settle_call(authorization: &Authorization, charged: Amount) -> (Ad
 }
 
 /// The payer's own permit at the token, where one came with the commitment.
-fn sponsored(commitment: &Commitment) -> Option<EIP2612Permit> {
+pub(super) fn sponsored(commitment: &Commitment) -> Option<EIP2612Permit> {
     let TransferMethod::Permit2By(permit) = commitment.method else { return None };
     let signature = permit.signature?;
     Some(EIP2612Permit {
@@ -140,9 +146,10 @@ impl Node {
         Ok(Allowance { amount, permit_nonce })
     }
 
-    /// What was sent as the transaction of this receipt, where a spender settled anything in it.
+    /// What was sent as the transaction of this receipt, where a spender settled anything in it, or a
+    /// deposit came in.
     pub(super) async fn sent(&self, receipt: &TransactionReceipt) -> Result<Option<Sent>, Trouble> {
-        if settled(receipt).next().is_none() {
+        if settled(receipt).next().is_none() && deposited(receipt).next().is_none() {
             return Ok(None);
         }
         let hash = receipt.transaction_hash;
@@ -184,8 +191,15 @@ fn settled(receipt: &TransactionReceipt) -> impl Iterator<Item = usize> {
     ours.map(|(place, _)| place)
 }
 
-/// What spenders settled in a transaction; nothing where what was sent does not fit what came of it.
-pub(super) fn spent(receipt: &TransactionReceipt, sent: &Sent) -> Vec<Spent> {
+/// What spenders settled in a transaction, and what came into channels; nothing where what was sent does
+/// not fit what came of it.
+pub(super) fn spent(receipt: &TransactionReceipt, sent: &Sent, network: Network) -> Vec<Spent> {
+    let mut all = paid(receipt, sent);
+    all.extend(deposits::filled(receipt, &sent.input, network));
+    all
+}
+
+fn paid(receipt: &TransactionReceipt, sent: &Sent) -> Vec<Spent> {
     let mut asked = asked_in(&sent.input);
     let told: Vec<usize> = settled(receipt).collect();
     if !receipt.status() || asked.len() != told.len() {
@@ -258,7 +272,8 @@ impl Spent {
 
 /// What a transaction says of a nonce.
 pub(super) fn trace(receipt: &TransactionReceipt, sent: &Sent, sought: &Sought) -> Trace {
-    let found = spent(receipt, sent).into_iter().find(|one| one.is_of(&sought.key));
+    let network = sought.key.asset.network;
+    let found = spent(receipt, sent, network).into_iter().find(|one| one.is_of(&sought.key));
     match found {
         None => Trace::None,
         Some(one) => {

@@ -16,7 +16,6 @@ use crate::domain::ledger::claim::Claim;
 use crate::domain::listing::{Listing, SignedListing};
 use crate::domain::quote::{Quote, SignedQuote};
 use crate::domain::x402::TokenDomains;
-use crate::domain::x402::batch::check::{deposit_digest, deposit_word};
 use crate::domain::x402::batch::read::{DepositWord, voucher_digest};
 use crate::domain::x402::digest::{listing_digest, quote_hash, receipt_digest};
 use crate::domain::x402::offer_receipt::{Artifact, OfferPayload, ReceiptPayload};
@@ -26,7 +25,7 @@ use crate::edge::keys::key::SigningKey;
 use crate::edge::keys::nonce::NonceSecret;
 use crate::ports::holds::{Holds, Released};
 use crate::ports::signer::{
-    ChannelSigner, RefundSigner, ServiceSigner, Signer, SignerError, authorize, refund_of,
+    ChannelSigner, RefundSigner, ServiceSigner, Signer, SignerError, authorize, fill, refund_of,
 };
 
 /// Signs authorizations with keys in this process.
@@ -121,13 +120,12 @@ impl ChannelSigner for LocalSigner {
 
     async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError> {
         let released = self.holds.release_deposit(channel).await?;
-        let (opened, deposit) = (&released.opened, &released.deposit);
+        let opened = &released.opened;
         let key = self.keys.get(&opened.wallet).filter(|key| key.address() == opened.terms.payer);
         let key = key.ok_or(SignerError::NoKey(opened.wallet))?;
         let tokens = self.tokens.read().expect("no holder of the domains panics");
         let token = tokens.find(opened.terms.asset).ok_or(SignerError::UnknownToken(channel))?;
-        let digest = deposit_digest(token, channel, opened.terms.payer, deposit);
-        Ok(deposit_word(deposit, key.sign(digest)))
+        Ok(fill(&released, token, |digest| key.sign(digest)))
     }
 }
 

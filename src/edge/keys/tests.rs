@@ -12,19 +12,23 @@ use alloy::primitives::{Address, B256, address, b256};
 use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
-use crate::domain::channel::ChannelId;
-use crate::domain::commitment::{Commitment, Scheme, TransferMethod};
+use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
+use crate::domain::commitment::{Commitment, Scheme, TokenPermit, TransferMethod};
 use crate::domain::fault::Fault;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId, WalletId};
 use crate::domain::ledger::agent::Token;
-use crate::domain::money::{Amount, Rate};
+use crate::domain::ledger::channel::Opened;
+use crate::domain::money::{Amount, Nano, Rate};
 use crate::domain::x402::TokenDomains;
+use crate::domain::x402::batch::check::deposit_digest;
+use crate::domain::x402::batch::permitted::movement;
+use crate::domain::x402::batch::typed::id_of;
 use crate::domain::x402::digest::{Delegation, delegation_digest};
 use crate::domain::x402::signature::is_signed_by;
 use crate::edge::keys::*;
 use crate::ports::entropy::SeededEntropy;
 use crate::ports::holds::{Holds, NotSignable, Permit, Released, ReleasedDeposit, ReleasedVoucher};
-use crate::ports::signer::{Signer, SignerError};
+use crate::ports::signer::{Signer, SignerError, fill};
 
 /// The first development key of anvil and hardhat: known to everybody, and so no secret.
 const KNOWN_KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -376,4 +380,44 @@ fn a_passphrase_is_the_one_line_of_a_private_file() {
         fs::write(&path, content).unwrap();
         assert_eq!(read_passphrase(&path).ok().as_ref().map(|line| line.as_str()), read);
     }
+}
+
+/// A deposit by Permit2 is signed again to the byte after a restart, its permit at the token with it.
+#[test]
+fn a_deposit_by_permit2_is_signed_by_its_payer_and_always_the_same() {
+    let salt = B256::repeat_byte(5);
+    let permit = TokenPermit { nonce: 3, deadline_s: 1_999, signature: None };
+    let terms = ChannelTerms {
+        asset: TOKEN,
+        payer: KNOWN_ADDRESS,
+        payer_authorizer: Address::repeat_byte(1),
+        receiver: Address::repeat_byte(2),
+        receiver_authorizer: Address::repeat_byte(3),
+        withdraw_delay_s: 900,
+        salt,
+    };
+    let (id, amount, nano) = (id_of(&terms), Amount::new(1_000), Nano::new(1));
+    let deposit = Deposit { amount, nano, nonce: salt, salt, valid_before_s: 2_000 };
+    let incoming = deposit.by(TransferMethod::Permit2By(permit));
+    let released = || ReleasedDeposit {
+        opened: Opened {
+            id,
+            terms,
+            wallet: WalletId::named(&name("main")),
+            role: name("role"),
+            provider: name("echo"),
+        },
+        incoming,
+        permit: Permit::default(),
+    };
+    let key = SigningKey::from_hex(KNOWN_KEY, "here").unwrap();
+    let domains = TokenDomains::new(&assets());
+    let token = domains.find(TOKEN).unwrap();
+    let first = fill(&released(), token, |digest| key.sign(digest));
+    assert_eq!(fill(&released(), token, |digest| key.sign(digest)), first);
+    let digest = deposit_digest(token, id, KNOWN_ADDRESS, &incoming);
+    assert!(is_signed_by(KNOWN_ADDRESS, digest, &first.signature));
+    let TransferMethod::Permit2By(signed) = first.method else { panic!("{first:?}") };
+    let digest = token.permit_digest(&movement(&terms, &incoming), &permit);
+    assert!(is_signed_by(KNOWN_ADDRESS, digest, &signed.signature.unwrap()));
 }

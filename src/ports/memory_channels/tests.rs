@@ -13,6 +13,7 @@ use alloy::primitives::{Address, B256, Signature};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::ChannelTerms;
+use crate::domain::commitment::TransferMethod;
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::domain::x402::batch::typed::id_of;
@@ -66,7 +67,8 @@ fn signature() -> Signature {
 
 fn deposit(terms: ChannelTerms, amount: u128) -> SignedDeposit {
     let (amount, salt) = (Amount::new(amount), B256::repeat_byte(7));
-    SignedDeposit { terms, amount, valid_before_s: 2_000, salt, signature: signature() }
+    let (method, valid_before_s, signature) = (TransferMethod::Eip3009, 2_000, signature());
+    SignedDeposit { terms, amount, method, valid_before_s, salt, signature }
 }
 
 fn row(terms: ChannelTerms, ceiling: u128, total: u128) -> ClaimRow {

@@ -6,84 +6,23 @@ use std::time::Duration;
 use alloy::primitives::Signature;
 
 use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
-use crate::domain::fault::{Class, Fault};
+use crate::domain::commitment::TransferMethod;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::channel::{
     ChannelCommand, ChannelEvent, Charge, DrawAsk, Frozen, Fund, Opened,
 };
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::{Command, Event, Rejection};
-use crate::domain::money::{Amount, Nano};
+use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::domain::x402::batch::read::DepositWord;
 use crate::domain::x402::batch::typed::id_of;
 use crate::ports::holds::NotSignable;
 use crate::ports::signer::SignerError;
+use crate::runtime::channels::need::{Doubtful, Need, NotLent};
 use crate::runtime::channels::sizing::Funding;
 use crate::runtime::channels::{Doubted, Keeper, POOL_MAX, PoolKey, STALE, Slot, UNKNOWN, is_open};
 use crate::runtime::treasury::{Done, Refused};
-
-/// Why no channel was lent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotLent {
-    /// Every channel of the pool was busy for as long as a call waits.
-    #[error("all channels to the provider are busy")]
-    Busy,
-    /// The ledger says no: to a channel, or to the deposit that it needs.
-    #[error("{0}")]
-    Refused(Box<Refused>),
-}
-
-impl Fault for NotLent {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Busy => "channels.busy",
-            Self::Refused(refused) => refused.code(),
-        }
-    }
-
-    fn class(&self) -> Class {
-        match self {
-            Self::Busy => Class::Later,
-            Self::Refused(refused) => refused.class(),
-        }
-    }
-}
-
-impl From<Refused> for NotLent {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(Box::new(refused))
-    }
-}
-
-/// What a call needs a channel for.
-#[derive(Copy, Clone, Debug)]
-pub struct Need {
-    /// The call.
-    pub payment: PaymentId,
-    /// Its worst case.
-    pub amount: Amount,
-    /// The same in the unit of account.
-    pub nano: Nano,
-    /// How long an authorization may live by the offer, in seconds.
-    pub timeout_s: u64,
-    /// The least that a deposit may be by the offer.
-    pub deposit_min: Amount,
-    /// What is done with a channel of which it is not known how it stands.
-    pub doubtful: Doubtful,
-}
-
-/// What is done with a channel of which it is not known how it stands.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Doubtful {
-    /// It is lent to ask its payee.
-    Ask,
-    /// Nobody can ask: one is lent as it stands here whose last charge the ledger knows. Were the ledger
-    /// an old copy, the payee would refuse the voucher, which says no more than one that it has already.
-    Trust,
-    /// It is left alone.
-    Skip,
-}
 
 /// What a call is lent.
 pub enum Lent {
@@ -115,7 +54,9 @@ pub struct Lease {
     ended: bool,
     /// The call may have been charged already: its voucher is presented again.
     again: bool,
-    funding: Option<Funding>,
+    pub(super) funding: Option<Funding>,
+    /// How a deposit that it needs is moved.
+    pub(super) method: TransferMethod,
     /// What has to go with the call, once it was signed.
     pub deposit: Option<DepositWord>,
 }
@@ -205,6 +146,7 @@ impl Keeper {
             ended: false,
             again: false,
             funding: None,
+            method: TransferMethod::Eip3009,
             deposit: None,
         }
     }
@@ -268,6 +210,7 @@ impl Keeper {
 
     /// Makes a new channel known, and sizes the deposit that goes with the call, where one is needed.
     async fn ready(&self, lease: &mut Lease, need: &Need) -> Result<(), NotLent> {
+        lease.method = need.method;
         if lease.room >= need.amount {
             return Ok(());
         }

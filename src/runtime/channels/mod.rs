@@ -8,6 +8,7 @@
 mod burn;
 mod doubt;
 mod lease;
+mod need;
 mod retire;
 mod sizing;
 
@@ -29,7 +30,8 @@ use crate::ports::signer::ChannelSigner;
 use crate::runtime::treasury::{Refused, Treasury};
 
 pub use doubt::Doubted;
-pub use lease::{Doubtful, Lease, Lent, Need, NotLent, is_unfit};
+pub use lease::{Lease, Lent, is_unfit};
+pub use need::{Doubtful, Need, NotLent};
 pub use retire::Retired;
 
 use burn::Burn;

@@ -1,6 +1,7 @@
 //! How much is put into a channel.
 
 use crate::domain::channel::Deposit;
+use crate::domain::commitment::TransferMethod;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::x402::batch::check::nonce_of;
 use crate::runtime::channels::{Keeper, Lease, Need, PoolKey};
@@ -19,11 +20,50 @@ pub(super) struct Funding {
     pub(super) least: Amount,
 }
 
+impl Funding {
+    /// The same with at most `most`, but the least that does in any case.
+    pub(super) fn cut(&mut self, most: Amount) {
+        let Deposit { amount, nano, .. } = self.wanted;
+        let cut = most.max(self.least).min(amount);
+        self.wanted = Deposit { amount: cut, nano: share(nano, cut, amount), ..self.wanted };
+    }
+}
+
+/// What `part` of `all` counts, where all of it counts `nano`, rounded up.
+fn share(nano: Nano, part: Amount, all: Amount) -> Nano {
+    let share = u128::from(nano.get()).saturating_mul(part.get()).div_ceil(all.get().max(1));
+    Nano::new(u64::try_from(share).unwrap_or(u64::MAX)).min(nano)
+}
+
+impl Lease {
+    /// What has to be put in with the call, and the least of it that does, where something has.
+    pub fn wanted(&self) -> Option<(Deposit, Amount)> {
+        self.funding.as_ref().map(|funding| (funding.wanted, funding.least))
+    }
+
+    /// Puts in no more than `most`, which is at least the least that does.
+    pub fn put_in_at_most(&mut self, most: Amount) {
+        if let Some(funding) = &mut self.funding {
+            funding.cut(most);
+        }
+    }
+
+    /// How a deposit that goes with the call is moved.
+    pub const fn method(&self) -> TransferMethod {
+        self.method
+    }
+
+    /// Lets it be moved in this way.
+    pub const fn set_method(&mut self, method: TransferMethod) {
+        self.method = method;
+    }
+}
+
 impl Keeper {
     /// By what the pool's channels were charged lately, each its share; before anything was, for so many
     /// calls like this one. At least what the call needs and the payee asks for.
     pub(super) fn size(&self, lease: &Lease, need: &Need) -> Funding {
-        let Need { payment, amount, nano, timeout_s, .. } = *need;
+        let Need { payment, amount, nano, timeout_s, method, .. } = *need;
         let now = self.clock.now();
         let recent = self.burns.lock().expect("no holder of the burns panics");
         let recent = recent.get(&lease.key).map_or(Amount::ZERO, |burn| burn.recent(now));
@@ -44,7 +84,7 @@ impl Keeper {
         let wanted = Deposit {
             amount: amount_of,
             nano: Nano::new(u64::try_from(nano_of).unwrap_or(u64::MAX)),
-            nonce: nonce_of(lease.channel, salt),
+            nonce: if method.is_permit2() { salt } else { nonce_of(lease.channel, salt) },
             salt,
             valid_before_s: now.as_secs().saturating_add(timeout_s.min(DEPOSIT_LIFE_MAX_S)),
         };

@@ -11,18 +11,18 @@ use serde_json::{Map, Value};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms, SignedRefund};
-use crate::domain::commitment::{Commitment, Scheme, TransferMethod};
+use crate::domain::commitment::TransferMethod;
 use crate::domain::money::Amount;
 use crate::domain::x402::PaymentCode;
-use crate::domain::x402::batch::check::{check_batch, nonce_of};
+use crate::domain::x402::batch::check::check_batch;
 use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::permitted::movement;
 use crate::domain::x402::batch::read::DepositWord;
 use crate::domain::x402::batch::refund::{check_refund, is_refund};
 use crate::domain::x402::batch::relayed::{
     Relayed, RelayedClaim, RelayedRefund, check_relayed, read_relayed,
 };
 use crate::domain::x402::batch::state::ChannelState;
-use crate::domain::x402::batch::typed::ERC3009_COLLECTOR;
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::error::PaymentError;
 use crate::domain::x402::facilitate::{Step, requirement_of};
@@ -172,15 +172,11 @@ impl Facilitator {
         let Some(deposit) = word.deposit else {
             return Err(Refusal::new(PaymentCode::Batch(BatchCode::PayloadType), payer));
         };
-        let signed = SignedDeposit {
-            terms: word.terms,
-            amount: deposit.amount,
-            valid_before_s: deposit.valid_before_s,
-            salt: deposit.salt,
-            signature: deposit.signature,
-        };
+        let signed = SignedDeposit::of(word.terms, &deposit);
         let settled = settler.deposit(&signed).await.map_err(|error| trouble(&error, payer))?;
-        let (transaction, amount) = moved(settled, BatchCode::DepositFailed, payer)?;
+        let by_permit2 = deposit.method.is_permit2();
+        let moved = moved(settled, BatchCode::DepositFailed, payer);
+        let (transaction, amount) = moved.map_err(|refusal| in_words_of(by_permit2, refusal))?;
         let sight = look(rail, word.channel, payer).await?;
         let state = Some(state_of(word.channel, &sight));
         Ok(done(payer, &requirements.network, transaction, amount.to_string(), state))
@@ -259,17 +255,7 @@ async fn give_back(
 /// settlement now would find it: what arrived a moment ago can be paid with.
 async fn coming(rail: &Rail, word: &Word, deposit: &DepositWord) -> Result<Amount, Refusal> {
     let payer = Some(word.terms.payer);
-    let commitment = Commitment {
-        scheme: Scheme::Exact,
-        method: TransferMethod::Eip3009,
-        asset: word.terms.asset,
-        payer: word.terms.payer,
-        pay_to: ERC3009_COLLECTOR,
-        amount_max: deposit.amount,
-        valid_after_s: 0,
-        valid_before_s: deposit.valid_before_s,
-        nonce: nonce_of(word.channel, deposit.salt),
-    };
+    let commitment = movement(&word.terms, &deposit.incoming(word.channel));
     let seen = rail.evidence.find_nonce_now(&commitment).await;
     if seen.map_err(|error| trouble(&error, payer))?.nonce != NonceState::Unused {
         return Ok(Amount::ZERO);
@@ -277,6 +263,14 @@ async fn coming(rail: &Rail, word: &Word, deposit: &DepositWord) -> Result<Amoun
     let owned = rail.evidence.balance_now(word.terms.asset, word.terms.payer).await;
     if owned.map_err(|error| trouble(&error, payer))?.amount < deposit.amount {
         return Err(Refusal::new(PaymentCode::Batch(BatchCode::InsufficientBalance), payer));
+    }
+    // One that brings its own permit needs no allowance to stand.
+    if deposit.method == TransferMethod::Permit2 {
+        let allowed = rail.evidence.allowance(word.terms.asset, word.terms.payer).await;
+        let allowed = allowed.map_err(|error| trouble(&error, payer))?;
+        if allowed.is_some_and(|allowance| allowance.amount < deposit.amount) {
+            return Err(Refusal::new(PaymentCode::Batch(BatchCode::Permit2Allowance), payer));
+        }
     }
     Ok(deposit.amount)
 }
@@ -327,6 +321,9 @@ fn moved(
                 (RefusedBy::InsufficientFunds, BatchCode::DepositFailed) => {
                     BatchCode::InsufficientBalance
                 }
+                (RefusedBy::AllowanceRequired, BatchCode::DepositFailed) => {
+                    BatchCode::Permit2Allowance
+                }
                 (RefusedBy::InsufficientFunds, BatchCode::RefundTransaction) => {
                     BatchCode::RefundNoBalance
                 }
@@ -337,6 +334,20 @@ fn moved(
             Err(Refusal::new(PaymentCode::Batch(code), payer))
         }
     }
+}
+
+/// The same refusal of a deposit, in the words that the scheme has for its way.
+fn in_words_of(by_permit2: bool, refusal: Refusal) -> Refusal {
+    let code = match refusal.code {
+        PaymentCode::Batch(BatchCode::DepositSignature) if by_permit2 => {
+            BatchCode::Permit2Signature
+        }
+        PaymentCode::Batch(BatchCode::DepositValidBefore) if by_permit2 => {
+            BatchCode::Permit2Deadline
+        }
+        _ => return refusal,
+    };
+    Refusal { code: PaymentCode::Batch(code), ..refusal }
 }
 
 fn trouble(error: &RailError, payer: Option<Address>) -> Refusal {

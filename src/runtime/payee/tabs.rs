@@ -287,9 +287,8 @@ impl Desk {
         deposit: &DepositWord,
     ) -> Result<alloy::primitives::B256, ServiceError> {
         let refuse = |code| self.refuse(&PaymentError::Batch(code), &job.quote, &job.order);
-        let DepositWord { amount, valid_before_s, salt, signature } = *deposit;
         let terms = job.word.terms;
-        let signed = SignedDeposit { terms, amount, valid_before_s, salt, signature };
+        let signed = SignedDeposit::of(terms, deposit);
         let clock = self.parts.clock.as_ref();
         let depositing = within(clock, DEPOSIT_WAIT_MAX, channels.settler.deposit(&signed));
         match self.time(Phase::Settle, depositing).await {
@@ -297,10 +296,11 @@ impl Desk {
                 self.look_at(&terms, job.word.channel).await?;
                 Ok(transaction)
             }
-            Some(Ok(Settlement::Refused(RefusedBy::InsufficientFunds))) => {
-                Err(refuse(BatchCode::InsufficientBalance))
-            }
-            Some(Ok(Settlement::Refused(_))) => Err(refuse(BatchCode::DepositFailed)),
+            Some(Ok(Settlement::Refused(reason))) => Err(refuse(match reason {
+                RefusedBy::InsufficientFunds => BatchCode::InsufficientBalance,
+                RefusedBy::AllowanceRequired => BatchCode::Permit2Allowance,
+                _ => BatchCode::DepositFailed,
+            })),
             Some(Err(problem)) => Err(ServiceError::Unavailable(problem.to_string())),
             // It may arrive yet: the same word again finds it, and nothing was charged.
             Some(Ok(Settlement::Unknown { .. })) | None => {

@@ -4,13 +4,19 @@
 //! It never approves anything: an allowance is the operator's to give, and a permit is for one payment's
 //! maximum. Source: threats.md F23.
 
-use crate::domain::commitment::{Commitment, TokenPermit, TransferMethod};
+use alloy::primitives::Address;
+
+use crate::domain::asset::Asset;
+use crate::domain::commitment::{Commitment, Scheme, TokenPermit, TransferMethod};
 use crate::domain::ledger::Ledger;
+use crate::domain::ledger::channel::Channel;
 use crate::domain::ledger::hold::{Hold, HoldState};
 use crate::domain::money::Amount;
 use crate::domain::policy::RuleCheck;
+use crate::domain::x402::batch::funding::deposit_deadline_s;
 use crate::domain::x402::permit::deadline_s;
 use crate::ports::rail::Allowance;
+use crate::runtime::channels::{Lease, NotLent};
 use crate::runtime::payer::offers::Candidate;
 use crate::runtime::payer::pay::Prepared;
 use crate::runtime::payer::{PayError, Payer};
@@ -50,12 +56,13 @@ impl Payer {
     /// # Errors
     /// [`PayError::Allowance`] where Permit2 may not move so much and no permit can be sent.
     pub(super) async fn with_method(&self, commitment: Commitment) -> Result<Commitment, PayError> {
-        if !commitment.method.is_permit2() {
+        // A voucher moves nothing: its channel's deposit is looked at where one is due.
+        let is_channel = matches!(commitment.scheme, Scheme::BatchSettlement(_));
+        if is_channel || !commitment.method.is_permit2() {
             return Ok(commitment);
         }
-        let allowance = self.find_allowance(&commitment).await;
-        let open = move |ledger: &Ledger| Open::of(ledger, &commitment);
-        let open = self.parts.treasury.read(open).await.unwrap_or(Open::UNKNOWN);
+        let (asset, payer) = (commitment.asset, commitment.payer);
+        let (allowance, open) = self.look_at_allowance(asset, payer).await;
         let allowed = allowance.map_or(Amount::ZERO, |allowance| allowance.amount);
         let needed = commitment.amount_max.checked_add(open.held).unwrap_or(Amount::MAX);
         if allowed >= needed {
@@ -64,23 +71,67 @@ impl Payer {
         let nonce = allowance.and_then(|allowance| allowance.permit_nonce);
         match (commitment.method, nonce) {
             // Permits at a token are used in their order: one at a time.
-            (TransferMethod::Permit2Sponsored, Some(nonce)) if !open.permits => {
+            (TransferMethod::Permit2Sponsored, Some(nonce)) if open.is_turn_of(nonce) => {
                 let deadline_s = deadline_s(&commitment);
                 let permit = TokenPermit { nonce, deadline_s, signature: None };
                 Ok(Commitment { method: TransferMethod::Permit2By(permit), ..commitment })
             }
-            _ => {
-                let (asset, payer) = (commitment.asset, commitment.payer);
-                Err(PayError::Allowance { asset, payer, allowed, needed })
-            }
+            _ => Err(PayError::Allowance { asset, payer, allowed, needed }),
         }
     }
 
-    async fn find_allowance(&self, commitment: &Commitment) -> Option<Allowance> {
-        let network = commitment.asset.network;
+    /// Finds how the deposit that goes with a call is really moved, where Permit2 does; one that the allowance
+    /// is short for is made smaller, down to the least that does.
+    ///
+    /// # Errors
+    /// [`NotLent::NotAllowed`] where Permit2 may not move so much and no permit can be sent;
+    /// [`NotLent::Busy`] while another permit is on its way.
+    pub(super) async fn allow_deposit(&self, lease: &mut Lease) -> Result<(), NotLent> {
+        if !lease.method().is_permit2() {
+            return Ok(());
+        }
+        let Some((wanted, least)) = lease.wanted() else {
+            lease.set_method(TransferMethod::Permit2);
+            return Ok(());
+        };
+        let (asset, payer) = (lease.terms.asset, lease.terms.payer);
+        let (allowance, open) = self.look_at_allowance(asset, payer).await;
+        let allowed = allowance.map_or(Amount::ZERO, |allowance| allowance.amount);
+        let left = allowed.checked_sub(open.held).unwrap_or(Amount::ZERO);
+        let nonce = allowance.and_then(|allowance| allowance.permit_nonce);
+        let sponsored = lease.method() == TransferMethod::Permit2Sponsored;
+        match nonce.filter(|_| sponsored && left < wanted.amount) {
+            Some(nonce) if open.is_turn_of(nonce) => {
+                let deadline_s = deposit_deadline_s(wanted.valid_before_s);
+                let permit = TokenPermit { nonce, deadline_s, signature: None };
+                lease.set_method(TransferMethod::Permit2By(permit));
+            }
+            _ if left >= least => {
+                lease.put_in_at_most(left);
+                lease.set_method(TransferMethod::Permit2);
+            }
+            // Permits at a token are used in their order: this one's turn comes.
+            Some(_) => return Err(NotLent::Busy),
+            None => {
+                let needed = least.checked_add(open.held).unwrap_or(Amount::MAX);
+                return Err(NotLent::NotAllowed { allowed, needed });
+            }
+        }
+        Ok(())
+    }
+
+    /// What Permit2 may move, and what of that is spoken for.
+    async fn look_at_allowance(&self, asset: Asset, payer: Address) -> (Option<Allowance>, Open) {
+        let allowance = self.find_allowance(asset, payer).await;
+        let open = move |ledger: &Ledger| Open::of(ledger, asset, payer);
+        (allowance, self.parts.treasury.read(open).await.unwrap_or(Open::UNKNOWN))
+    }
+
+    async fn find_allowance(&self, asset: Asset, payer: Address) -> Option<Allowance> {
+        let network = asset.network;
         let rail = self.rails.iter().find(|rail| rail.network() == network)?;
         let until = self.parts.clock.now().after(self.parts.settings.quote_timeout);
-        let asked = rail.allowance(commitment.asset, commitment.payer);
+        let asked = rail.allowance(asset, payer);
         tokio::select! {
             biased;
             allowance = asked => allowance.ok().flatten(),
@@ -94,30 +145,50 @@ impl Payer {
 struct Open {
     /// What is held for Permit2 to move by its allowance.
     held: Amount,
-    /// Whether a permit at the token is.
-    permits: bool,
+    /// The highest nonce of a permit at the token that is on its way, where one is.
+    permit: Option<u64>,
 }
 
 impl Open {
-    const UNKNOWN: Self = Self { held: Amount::MAX, permits: true };
+    const UNKNOWN: Self = Self { held: Amount::MAX, permit: Some(u64::MAX) };
 
-    fn of(ledger: &Ledger, commitment: &Commitment) -> Self {
+    /// Whether the token wants a permit with this nonce next: permits are used in their order, one at a time,
+    /// and one that is behind the token's own count was used.
+    const fn is_turn_of(&self, nonce: u64) -> bool {
+        match self.permit {
+            None => true,
+            Some(other) => other < nonce,
+        }
+    }
+
+    fn of(ledger: &Ledger, asset: Asset, payer: Address) -> Self {
         let same = |hold: &&Hold| {
             let other = &hold.held.commitment;
-            (other.asset, other.payer) == (commitment.asset, commitment.payer)
+            (other.asset, other.payer) == (asset, payer)
                 && !matches!(hold.state, HoldState::Captured { .. })
         };
-        let none = Self { held: Amount::ZERO, permits: false };
-        ledger.holds().into_iter().filter(same).fold(none, |open, hold| {
+        let none = Self { held: Amount::ZERO, permit: None };
+        let holds = ledger.holds();
+        let held = holds.iter().copied().filter(same).map(|hold| {
             let held = &hold.held.commitment;
-            match held.method {
-                TransferMethod::Permit2 => {
-                    let sum = open.held.checked_add(held.amount_max).unwrap_or(Amount::MAX);
-                    Self { held: sum, ..open }
-                }
-                TransferMethod::Permit2By(_) => Self { permits: true, ..open },
-                TransferMethod::Eip3009 | TransferMethod::Permit2Sponsored => open,
+            (held.method, held.amount_max)
+        });
+        let coming = |channel: &Channel| {
+            let terms = &channel.opened.terms;
+            let ours = (terms.asset, terms.payer) == (asset, payer);
+            let coming = channel.pending.filter(|_| ours)?;
+            Some((coming.method, coming.deposit.amount))
+        };
+        let coming = ledger.channels().filter_map(coming);
+        held.chain(coming).fold(none, |open, (method, amount)| match method {
+            TransferMethod::Permit2 => {
+                let sum = open.held.checked_add(amount).unwrap_or(Amount::MAX);
+                Self { held: sum, ..open }
             }
+            TransferMethod::Permit2By(permit) => {
+                Self { permit: open.permit.max(Some(permit.nonce)), ..open }
+            }
+            TransferMethod::Eip3009 | TransferMethod::Permit2Sponsored => open,
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::commitment::{Commitment, Scheme};
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::channel::{Charge, Frozen};
 use crate::domain::money::Amount;
+use crate::domain::x402::batch::permitted::extensions;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::voucher_payload;
 use crate::runtime::channels::{Doubtful, Lease, Lent, Need, NotLent, PoolKey};
@@ -73,22 +74,28 @@ impl Payer {
             nano: chosen.nano,
             timeout_s: way.timeout_s,
             deposit_min: offer.deposit_min,
+            method: way.method,
             doubtful: Doubtful::Trust,
         };
-        let busy = || PayError::ChannelsBusy { provider: call.provider.clone() };
+        let not_lent = |error| match error {
+            NotLent::Busy => PayError::ChannelsBusy { provider: call.provider.clone() },
+            NotLent::NotAllowed { allowed, needed } => {
+                PayError::Allowance { asset: way.asset, payer, allowed, needed }
+            }
+            NotLent::Refused(refused) => {
+                let rules_seen = chosen.rules.clone();
+                self.note(prepared, rules, Err(refused.as_ref()), rules_seen, Vec::new());
+                stopped(prepared, *refused)
+            }
+        };
         match channels.lend(&key, &need).await {
-            Ok(Lent::Known(lease)) => Ok(Some(lease)),
+            Ok(Lent::Known(lease)) => self.allowed(lease).await.map(Some).map_err(not_lent),
             // Nobody can ask here: the caller sends what is signed, and no more than that.
             Ok(Lent::Doubted(doubted)) => {
                 doubted.unanswered();
-                Err(busy())
+                Err(not_lent(NotLent::Busy))
             }
-            Err(NotLent::Refused(refused)) => {
-                let rules_seen = chosen.rules.clone();
-                self.note(prepared, rules, Err(refused.as_ref()), rules_seen, Vec::new());
-                Err(stopped(prepared, *refused))
-            }
-            Err(NotLent::Busy) => Err(busy()),
+            Err(error) => Err(not_lent(error)),
         }
     }
 
@@ -110,12 +117,13 @@ impl Payer {
                 return Err(PayError::NotSigned { payment, error });
             }
         };
+        let offered = call.offer.extensions.clone();
         let accepted = call.offer.accepts.get(chosen.index).expect("the way was found there");
         let payload = voucher_payload(
             call.offer.resource.clone(),
             accepted.clone(),
             word::payload(&lease.terms, &ceiling, &signature, lease.deposit.as_ref()),
-            call.offer.extensions.clone(),
+            extensions(&lease.terms, lease.channel, lease.deposit.as_ref(), offered),
             Some(payment),
         );
         let drawn = Some(Drawn { lease, ceiling, most: chosen.amount });

@@ -47,6 +47,16 @@ pub(super) struct Candidate {
     pub hash: B256,
 }
 
+/// Takes a way out where another is left, which may do; whether one is.
+pub(super) fn leave_out(candidates: &mut Vec<Candidate>, way: &Candidate) -> bool {
+    let other = |other: &Candidate| !other.is_same_way(way);
+    let is_left = candidates.iter().any(other);
+    if is_left {
+        candidates.retain(other);
+    }
+    is_left
+}
+
 impl Candidate {
     /// What it costs now, in the unit of account.
     pub(super) fn cost(&self) -> Nano {

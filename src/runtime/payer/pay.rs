@@ -18,12 +18,12 @@ use crate::domain::policy::{self, Offer, Role, RuleCheck};
 use crate::domain::quote::PayBy;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Lease, is_unfit};
+use crate::runtime::channels::{Lease, NotLent, is_unfit};
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::flow::Plan;
 use crate::runtime::payer::free::Free;
-use crate::runtime::payer::offers::{Candidate, ways_looked_at};
+use crate::runtime::payer::offers::{Candidate, leave_out, ways_looked_at};
 use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
 use crate::runtime::rules::InForce;
 use crate::runtime::treasury::Refused;
@@ -240,6 +240,9 @@ impl Payer {
             let split = self.split(&prepared, &candidate)?;
             let mut lease = match self.lend(&prepared, &candidate).await {
                 Ok(lease) => lease,
+                Err(NotLent::NotAllowed { .. }) if leave_out(&mut candidates, &candidate) => {
+                    continue;
+                }
                 Err(error) => {
                     return Err(self.not_lent(&prepared, rules, &candidate, checks, error));
                 }
@@ -265,9 +268,8 @@ impl Payer {
                         lease.give_back_unused();
                     }
                     // Nothing may be locked for it: another way may do.
-                    let other = |other: &Candidate| !other.is_same_way(&candidate);
-                    if by_channel && is_not_lockable(&refused) && candidates.iter().any(other) {
-                        candidates.retain(other);
+                    let unlockable = by_channel && is_not_lockable(&refused);
+                    if unlockable && leave_out(&mut candidates, &candidate) {
                         continue;
                     }
                     if is_stale(&refused) && tries < HOLD_TRIES_MAX {
@@ -399,12 +401,14 @@ fn is_stale(refused: &Refused) -> bool {
     matches!(refused.rejection(), Some(Rejection::StalePolicy { .. }))
 }
 
-/// What a channel's voucher commits to: the channel is its nonce, and it has no time limit.
+/// What a channel's voucher commits to: the channel is its nonce, it has no time limit, and a deposit that
+/// goes with it is moved as its lease says.
 pub(super) fn at(commitment: Commitment, lease: Option<&Lease>) -> Commitment {
     match lease {
         None => commitment,
         Some(lease) => {
-            Commitment { nonce: lease.channel.0, valid_before_s: u64::MAX, ..commitment }
+            let (nonce, method) = (lease.channel.0, lease.method());
+            Commitment { nonce, method, valid_before_s: u64::MAX, ..commitment }
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::domain::ledger::channel::{Charge, Frozen};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::policy::RuleCheck;
 use crate::domain::x402::batch::corrective::{Correction, read_correction};
+use crate::domain::x402::batch::permitted::extensions;
 use crate::domain::x402::batch::read::VoucherWord;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::{grpc_resource, voucher_payload};
@@ -63,11 +64,12 @@ impl Payer {
             nano: candidate.nano,
             timeout_s: candidate.pay_by.timeout_s,
             deposit_min: offer.deposit_min,
+            method: candidate.pay_by.method,
             doubtful: Doubtful::Ask,
         };
         for asked in 1..=ASKED_MAX {
             match channels.lend(&key, &need).await? {
-                Lent::Known(lease) => return Ok(Some(lease)),
+                Lent::Known(lease) => return self.allowed(lease).await.map(Some),
                 Lent::Doubted(doubted) => {
                     self.recover(prepared, candidate, doubted).await?;
                 }
@@ -77,10 +79,21 @@ impl Payer {
             }
         }
         match channels.lend(&key, &need).await? {
-            Lent::Known(lease) => Ok(Some(lease)),
+            Lent::Known(lease) => self.allowed(lease).await.map(Some),
             Lent::Doubted(doubted) => {
                 doubted.unanswered();
                 Err(NotLent::Busy)
+            }
+        }
+    }
+
+    /// The same channel, with how the deposit that it needs is moved.
+    pub(super) async fn allowed(&self, mut lease: Lease) -> Result<Lease, NotLent> {
+        match self.allow_deposit(&mut lease).await {
+            Ok(()) => Ok(lease),
+            Err(error) => {
+                lease.give_back_unused();
+                Err(error)
             }
         }
     }
@@ -119,6 +132,12 @@ impl Payer {
             NotLent::Busy => {
                 PayError::ChannelsBusy { provider: candidate.quote.quote.provider.clone() }
             }
+            NotLent::NotAllowed { allowed, needed } => {
+                let asset = candidate.pay_by.asset;
+                let payer = self.parts.signer.address(prepared.agent.wallet_id());
+                let payer = payer.unwrap_or_default();
+                PayError::Allowance { asset, payer, allowed, needed }
+            }
         }
     }
 
@@ -147,7 +166,7 @@ impl Payer {
                 grpc_resource(&standing.candidate.quote.quote.resource),
                 standing.candidate.requirement().to_wire(),
                 payload,
-                None,
+                extensions(&lease.terms, lease.channel, lease.deposit.as_ref(), None),
                 Some(payment),
             );
             Saying::Whole(call_with(&standing, Some(payload)))

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 
 use crate::domain::asset::Network;
-use crate::domain::channel::{ChannelId, Deposit};
-use crate::domain::commitment::{AuthorizationKey, Commitment, Scheme, TransferMethod};
+use crate::domain::channel::{ChannelId, Incoming};
+use crate::domain::commitment::{AuthorizationKey, Commitment};
 use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Opened};
 use crate::domain::ledger::hold::FinalBlock;
 use crate::domain::ledger::{Command, Ledger};
 use crate::domain::money::Amount;
-use crate::domain::x402::batch::typed::ERC3009_COLLECTOR;
+use crate::domain::x402::batch::permitted::movement;
 use crate::ports::channel_rail::Depth;
 use crate::ports::rail::{Evidence, NonceState, RailError, Transfer};
 use crate::runtime::reconcile::{Reconciler, Round};
@@ -25,30 +25,27 @@ const CHANNELS_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct Filling {
     opened: Opened,
-    deposit: Deposit,
+    incoming: Incoming,
 }
 
 impl Filling {
     /// The name of its authorization on the rail.
     pub(super) const fn key(&self) -> AuthorizationKey {
         let terms = &self.opened.terms;
-        AuthorizationKey { asset: terms.asset, payer: terms.payer, nonce: self.deposit.nonce }
+        AuthorizationKey {
+            asset: terms.asset,
+            payer: terms.payer,
+            nonce: self.incoming.deposit.nonce,
+        }
     }
 
     /// What was signed, as far as the rail's nonces go.
-    fn commitment(&self) -> Commitment {
-        let terms = &self.opened.terms;
-        Commitment {
-            scheme: Scheme::Exact,
-            method: TransferMethod::Eip3009,
-            asset: terms.asset,
-            payer: terms.payer,
-            pay_to: ERC3009_COLLECTOR,
-            amount_max: self.deposit.amount,
-            valid_after_s: 0,
-            valid_before_s: self.deposit.valid_before_s,
-            nonce: self.deposit.nonce,
-        }
+    const fn commitment(&self) -> Commitment {
+        movement(&self.opened.terms, &self.incoming)
+    }
+
+    const fn valid_before_s(&self) -> u64 {
+        self.incoming.deposit.valid_before_s
     }
 }
 
@@ -89,8 +86,8 @@ impl Reconciler {
     pub(super) async fn filling(&self, network: Network) -> Result<Vec<Filling>, Refused> {
         let look = move |ledger: &Ledger| {
             let filling = |channel: &Channel| {
-                let (opened, deposit) = (channel.opened.clone(), channel.pending?);
-                (opened.terms.asset.network == network).then_some(Filling { opened, deposit })
+                let (opened, incoming) = (channel.opened.clone(), channel.pending?);
+                (opened.terms.asset.network == network).then_some(Filling { opened, incoming })
             };
             ledger.channels().filter_map(filling).collect()
         };
@@ -133,7 +130,7 @@ impl Reconciler {
         let network = rail.network();
         let now_s = self.clock.now().as_secs();
         for filling in self.filling(network).await? {
-            if now_s < filling.deposit.valid_before_s {
+            if now_s < filling.valid_before_s() {
                 continue;
             }
             let sighting = match rail.find_nonce(&filling.commitment()).await {
@@ -141,7 +138,7 @@ impl Reconciler {
                 Err(problem) => return Ok(Err(problem)),
             };
             let block = FinalBlock { hash: sighting.block, time_s: sighting.block_time_s };
-            let over = block.time_s >= filling.deposit.valid_before_s;
+            let over = block.time_s >= filling.valid_before_s();
             let channel = filling.opened.id;
             match sighting.nonce {
                 NonceState::Unused | NonceState::Canceled { .. } if over => {

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::{RwLock, mpsc, oneshot};
 
 use crate::domain::asset::Asset;
-use crate::domain::channel::{Ceiling, ChannelId, Deposit};
+use crate::domain::channel::{Ceiling, ChannelId, Incoming};
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{PaymentId, WalletId};
@@ -113,7 +113,7 @@ enum Request {
     },
     ReleaseDeposit {
         channel: ChannelId,
-        answer: oneshot::Sender<Result<(Opened, Deposit), NotSignable>>,
+        answer: oneshot::Sender<Result<(Opened, Incoming), NotSignable>>,
     },
 }
 
@@ -257,8 +257,8 @@ impl Holds for Treasury {
         let (answer, answered) = oneshot::channel();
         let asked = self.ask(Request::ReleaseDeposit { channel, answer }).await;
         asked.map_err(|_| NotSignable::Stopped)?;
-        let (opened, deposit) = answered.await.map_err(|_| NotSignable::Stopped)??;
-        Ok(ReleasedDeposit { opened, deposit, permit: Permit::new(gate) })
+        let (opened, incoming) = answered.await.map_err(|_| NotSignable::Stopped)??;
+        Ok(ReleasedDeposit { opened, incoming, permit: Permit::new(gate) })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::asset::Asset;
-use crate::domain::channel::{Ceiling, ChannelId, Deposit};
+use crate::domain::channel::{Ceiling, ChannelId, Incoming};
 use crate::domain::commitment::Commitment;
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::agent::Scope;
@@ -63,7 +63,7 @@ enum Waiting {
     },
     ReleasedDeposit {
         channel: ChannelId,
-        answer: oneshot::Sender<Result<(Opened, Deposit), NotSignable>>,
+        answer: oneshot::Sender<Result<(Opened, Incoming), NotSignable>>,
     },
 }
 
@@ -296,12 +296,12 @@ impl TreasuryTask {
     }
 
     /// The same of a deposit.
-    fn release_deposit(&self, id: ChannelId) -> Result<(Opened, Deposit), NotSignable> {
+    fn release_deposit(&self, id: ChannelId) -> Result<(Opened, Incoming), NotSignable> {
         let none = NotSignable::NoDeposit(id);
         let channel = self.ledger.find_channel(id).ok_or(none)?;
         self.check_channel_signing(channel)?;
-        let deposit = channel.pending.filter(|_| channel.state == ChannelState::Open);
-        Ok((channel.opened.clone(), deposit.ok_or(none)?))
+        let coming = channel.pending.filter(|_| channel.state == ChannelState::Open);
+        Ok((channel.opened.clone(), coming.ok_or(none)?))
     }
 
     /// Whose money an event spends, by role.

@@ -36,6 +36,7 @@ pub enum By {
     ExactPermit2,
     Upto,
     Channel,
+    ChannelPermit2,
 }
 
 impl By {
@@ -54,12 +55,16 @@ impl By {
             Self::Upto => {
                 PayBy { scheme: Scheme::Upto { facilitator: gas().address() }, method, ..exact }
             }
-            Self::Channel => PayBy {
+            Self::Channel | Self::ChannelPermit2 => PayBy {
                 scheme: Scheme::BatchSettlement(ChannelOffer {
                     receiver_authorizer: gas().address(),
                     withdraw_delay_s: 900,
                     deposit_min: Amount::new(20 * PRICE),
                 }),
+                method: match self {
+                    Self::ChannelPermit2 => method,
+                    _ => exact.method,
+                },
                 ..exact
             },
         }
@@ -71,7 +76,7 @@ impl By {
             Self::Upto => {
                 PriceTerms { per_1k_output: Amount::new(PER_BYTE * 1_000), ..PriceTerms::default() }
             }
-            Self::Exact | Self::ExactPermit2 | Self::Channel => {
+            Self::Exact | Self::ExactPermit2 | Self::Channel | Self::ChannelPermit2 => {
                 PriceTerms { flat: Amount::new(PRICE), ..PriceTerms::default() }
             }
         }

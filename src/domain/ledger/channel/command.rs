@@ -57,7 +57,8 @@ pub struct Fund {
 pub enum ChannelCommand {
     /// Know a channel from now on.
     Open(Box<Opened>),
-    /// Hold money that shall lie in a channel.
+    /// Hold money that shall lie in a channel, moved by the token's own EIP-3009. What comes with a call is
+    /// moved as its commitment says.
     Deposit {
         /// In which.
         channel: ChannelId,

@@ -74,7 +74,7 @@ impl Ledger {
 
     fn pending(&self, channel: ChannelId) -> Result<(Deposit, Money), Rejection> {
         let found = self.channel(channel)?;
-        let deposit = found.pending.ok_or(Rejection::Unchanged)?;
+        let deposit = found.pending.ok_or(Rejection::Unchanged)?.deposit;
         Ok((deposit, Money { amount: deposit.amount, asset: found.opened.terms.asset }))
     }
 
@@ -166,6 +166,9 @@ impl Ledger {
         let Some(fund) = fund else {
             return Ok(Decided { event: Event::Channel(ChannelEvent::Drawn(drawn)), checks });
         };
+        if self.permits_are_used(found, &drawn.held) {
+            return Err(Refusal { rejection: Rejection::ChannelBusy { channel }, checks });
+        }
         // More than every budget has left could not be spent in their windows.
         let left = checks.iter().map(BudgetCheck::left).min().unwrap_or(Nano::MAX);
         let deposit = match self.check_fund(now, found, &fund, left) {

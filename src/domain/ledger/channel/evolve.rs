@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::domain::channel::{ChannelId, Deposit};
+use crate::domain::channel::{ChannelId, Incoming};
+use crate::domain::commitment::TransferMethod;
 use crate::domain::ledger::account::Change;
 use crate::domain::ledger::channel::event::{ChannelEvent, Drawn, Extended, Seen};
 use crate::domain::ledger::channel::state::{
@@ -31,7 +32,10 @@ impl Ledger {
             | ChannelEvent::DepositExpired { .. }) => self.evolve_deposit(deposit),
             ChannelEvent::Drawn(drawn) => self.draw(at, drawn),
             ChannelEvent::Funded(funded) => {
-                self.set_aside(funded.drawn.channel, &funded.deposit, funded.money.amount);
+                // What moves it is a field of the call that it comes with.
+                let method = funded.drawn.held.commitment.method;
+                let coming = funded.deposit.by(method);
+                self.set_aside(funded.drawn.channel, coming, funded.money.amount);
                 self.draw(at, &funded.drawn);
             }
             ChannelEvent::Resynced { channel, charged, ceiling, turns, .. } => {
@@ -81,18 +85,18 @@ impl Ledger {
     fn evolve_deposit(&mut self, event: &ChannelEvent) {
         match event {
             ChannelEvent::DepositHeld { channel, deposit, money } => {
-                self.set_aside(*channel, deposit, money.amount);
+                self.set_aside(*channel, deposit.by(TransferMethod::Eip3009), money.amount);
             }
             ChannelEvent::Deposited { channel, money, .. } => {
                 let found = self.channel_mut(*channel);
-                let arrived = found.pending.take().map(|deposit| deposit.amount);
+                let arrived = found.pending.take().map(|coming| coming.deposit.amount);
                 assert_eq!(arrived, Some(money.amount), "what arrives was on its way");
                 found.deposited = more(found.deposited, money.amount);
             }
             ChannelEvent::DepositExpired { channel, money, unclaimed, .. } => {
                 let found = self.channel_mut(*channel);
                 let room = found.room();
-                let lost = found.pending.take().map(|deposit| deposit.amount);
+                let lost = found.pending.take().map(|coming| coming.deposit.amount);
                 assert_eq!(lost, Some(money.amount), "what expires was on its way");
                 found.charged = minus(found.charged, unclaimed.amount);
                 // Vouchers on what never arrived stay held; where such a one was charged, nothing is
@@ -112,14 +116,15 @@ impl Ledger {
     }
 
     /// Counts a deposit in the channel caps and in the wallet, before it is signed.
-    fn set_aside(&mut self, channel: ChannelId, deposit: &Deposit, amount: Amount) {
+    fn set_aside(&mut self, channel: ChannelId, coming: Incoming, amount: Amount) {
         let found = self.channel_mut(channel);
         assert!(found.pending.is_none(), "one deposit is on its way at a time");
-        found.pending = Some(*deposit);
-        found.locked = plus(found.locked, deposit.nano);
+        found.pending = Some(coming);
+        let nano = coming.deposit.nano;
+        found.locked = plus(found.locked, nano);
         let provider = found.opened.provider.clone();
         let locked = self.channels.locked.entry(provider).or_default();
-        *locked = plus(*locked, deposit.nano);
+        *locked = plus(*locked, nano);
         self.move_locked(channel, |position| {
             position.locked = more(position.locked, amount);
             let set_aside = more(position.held, position.locked);

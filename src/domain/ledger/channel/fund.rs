@@ -1,14 +1,33 @@
 //! How much may be put into a channel.
 
 use crate::domain::channel::Deposit;
+use crate::domain::commitment::TransferMethod;
 use crate::domain::ledger::channel::command::Fund;
 use crate::domain::ledger::channel::state::{Channel, Opened, more, share};
+use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::time::Timestamp;
 
 impl Ledger {
+    /// Whether `held` needs a permit at its token that another deposit on its way has, or a later one:
+    /// permits are used in their order, so that only the first of two would be good.
+    pub(super) fn permits_are_used(&self, found: &Channel, held: &Held) -> bool {
+        let nonce = |method| match method {
+            TransferMethod::Permit2By(permit) => Some(permit.nonce),
+            _ => None,
+        };
+        let Some(asked) = nonce(held.commitment.method) else { return false };
+        let (wallet, asset) = (found.opened.wallet, found.opened.terms.asset);
+        self.channels().any(|other| {
+            let opened = &other.opened;
+            let coming = other.pending.and_then(|coming| nonce(coming.method));
+            (opened.wallet, opened.terms.asset) == (wallet, asset)
+                && coming.is_some_and(|coming| coming >= asked)
+        })
+    }
+
     /// The deposit that `fund` asks for, or a smaller one where there is less room: at least what has to
     /// be. `spendable` is what the budgets of the call could still spend.
     pub(super) fn check_fund(

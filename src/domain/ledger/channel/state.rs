@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
+use crate::domain::channel::{ChannelId, ChannelTerms, Incoming};
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::hold::{Held, shared};
 use crate::domain::money::{Amount, Nano};
@@ -137,7 +137,7 @@ pub struct Channel {
     /// Whether it is drawn on.
     pub state: ChannelState,
     /// What is on its way in.
-    pub pending: Option<Deposit>,
+    pub pending: Option<Incoming>,
     /// What arrived, in all.
     pub deposited: Amount,
     /// What came back, in all.
@@ -196,7 +196,7 @@ impl Channel {
 
     /// What lies in it or is on its way: so much may be signed away in all.
     pub fn reach(&self) -> Amount {
-        more(self.balance(), self.pending.map_or(Amount::ZERO, |deposit| deposit.amount))
+        more(self.balance(), self.pending.map_or(Amount::ZERO, |coming| coming.deposit.amount))
     }
 
     /// What may still be signed away.

@@ -4,6 +4,7 @@
 use super::channels::{Bench, CAPS, id, units};
 use super::fixture::*;
 use crate::domain::channel::Deposit;
+use crate::domain::commitment::{TokenPermit, TransferMethod};
 use crate::domain::ledger::Rejection;
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, DrawAsk, Frozen, Fund,
@@ -45,7 +46,8 @@ fn a_call_that_its_budget_refuses_puts_nothing_aside_and_one_that_fits_holds_bot
     // No more than the budget has left for it and for what comes after it.
     assert_eq!((deposit.amount, deposit.nano), (units(100), Nano::new(100)));
     let found = bench.desk.ledger.find_channel(id(1)).unwrap();
-    assert_eq!((found.pending, found.ceiling), (Some(deposit), units(60)));
+    let pending = found.pending.map(|coming| coming.deposit);
+    assert_eq!((pending, found.ceiling), (Some(deposit), units(60)));
     assert_eq!(bench.desk.ledger.locked(), Nano::new(100));
 }
 
@@ -117,4 +119,39 @@ fn e09_after_a_claim_above_what_was_said_no_call_is_signed_for() {
     let state = Frozen::Overclaimed.as_str();
     assert_eq!(refused, Rejection::ChannelFrozen { channel: id(1), state });
     bench.draw(1, 50, Some((first, 50))).unwrap();
+}
+
+/// threats.md F23: permits at a token are used in their order, so that only one is on its way at a time.
+#[test]
+fn f23_a_second_deposit_by_permit_waits_for_the_first_and_the_channel_keeps_what_moves_it() {
+    let permit = TokenPermit { nonce: 4, deadline_s: 9, signature: None };
+    let by_permit = TransferMethod::Permit2By(permit);
+    let mut bench = Bench::new(10_000, 0);
+    bench.open(2);
+    bench.open(3);
+    let fund = |bench: &mut Bench, n: u64, method| {
+        let mut ask = bench.call(n, 60);
+        ask.commitment.method = method;
+        let deposit = Deposit {
+            amount: units(300),
+            nano: Nano::new(300),
+            nonce: number(700 + n),
+            salt: number(700 + n),
+            valid_before_s: bench.desk.now.as_secs() + LIFE_S,
+        };
+        let fund = Some(Fund { deposit, least: units(60), caps: CAPS });
+        let draw = DrawAsk { ask, channel: id(n), last: None, fund };
+        bench.ask(ChannelCommand::Draw(Box::new(draw))).map(|event| event.kind())
+    };
+    assert_eq!(fund(&mut bench, 1, by_permit), Ok("funded"));
+    let before = bench.desk.ledger.clone();
+    let waits = Err(Rejection::ChannelBusy { channel: id(2) });
+    assert_eq!(fund(&mut bench, 2, by_permit), waits);
+    assert_eq!(bench.desk.ledger, before, "nothing half done");
+    // One that is used after it may come, and an allowance is for as many as it is for.
+    let next = TransferMethod::Permit2By(TokenPermit { nonce: 5, ..permit });
+    assert_eq!(fund(&mut bench, 3, next), Ok("funded"));
+    assert_eq!(fund(&mut bench, 2, TransferMethod::Permit2), Ok("funded"));
+    let pending = |number| bench.desk.ledger.find_channel(id(number)).unwrap().pending.unwrap();
+    assert_eq!((pending(1).method, pending(2).method), (by_permit, TransferMethod::Permit2));
 }

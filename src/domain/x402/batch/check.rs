@@ -6,15 +6,16 @@
 use alloy::primitives::{Address, B256, Signature, U256};
 use alloy::sol_types::SolStruct;
 
-use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
-use crate::domain::commitment::Scheme;
-use crate::domain::money::{Amount, Nano};
+use crate::domain::channel::{ChannelId, ChannelTerms, Incoming};
+use crate::domain::commitment::{Scheme, TransferMethod};
+use crate::domain::money::Amount;
 use crate::domain::x402::batch::code::BatchCode;
-use crate::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
+use crate::domain::x402::batch::funding::{by_permit2, by_token, deposit_nonce};
+use crate::domain::x402::batch::permitted::{movement, with_permit};
 use crate::domain::x402::batch::read::{
     BatchWord, DepositWord, VoucherWord, authorizer_of, read_batch, voucher_digest,
 };
-use crate::domain::x402::batch::typed::{ERC3009_COLLECTOR, WITHDRAW_DELAY_S};
+use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, find_accepted};
 use crate::domain::x402::digest::signing_hash;
 use crate::domain::x402::error::PaymentError;
@@ -49,10 +50,16 @@ pub fn check_batch<'a>(
     if payload.resource.as_ref().is_some_and(|resource| resource.url != demand.resource) {
         return Err(PaymentError::Resource);
     }
-    let word = read_batch(&payload.payload, requirement.pay_by.asset.network)?;
+    let mut word = read_batch(&payload.payload, requirement.pay_by.asset.network)?;
     check_terms(&word.terms, requirement)?;
-    if let Some(deposit) = &word.deposit {
-        check_deposit(&word, deposit, requirement, demand.now_s)?;
+    if let Some(deposit) = word.deposit {
+        check_method(deposit.method, requirement.pay_by.method)?;
+        let deposit = match deposit.method.is_permit2() {
+            true => with_permit(payload, &word.terms, word.channel, deposit)?,
+            false => deposit,
+        };
+        check_deposit(&word, &deposit, requirement, demand.now_s)?;
+        word.deposit = Some(deposit);
     }
     check_voucher(&word.terms, &word.voucher, requirement.token)?;
     Ok(CheckedWord { word, requirement })
@@ -102,6 +109,15 @@ pub(super) fn check_terms(
     Err(PaymentError::Batch(wrong))
 }
 
+/// A deposit comes by the way that was offered, whatever else would move it.
+fn check_method(found: TransferMethod, offered: TransferMethod) -> Result<(), PaymentError> {
+    match (found.is_permit2(), offered.is_permit2()) {
+        (true, false) => Err(PaymentError::Batch(BatchCode::Erc3009Required)),
+        (false, true) => Err(PaymentError::Batch(BatchCode::Permit2Required)),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
 fn check_deposit(
     word: &BatchWord,
     deposit: &DepositWord,
@@ -117,22 +133,29 @@ fn check_deposit(
     let earliest_s = now_s.saturating_add(SETTLE_MARGIN_S);
     let latest_s =
         now_s.saturating_add(requirement.pay_by.timeout_s).saturating_add(CLOCK_SKEW_MAX_S);
-    if !(earliest_s..=latest_s).contains(&deposit.valid_before_s) {
-        return Err(PaymentError::Batch(BatchCode::DepositValidBefore));
-    }
-    let signed = Deposit {
-        amount: deposit.amount,
-        nano: Nano::ZERO,
-        nonce: nonce_of(word.channel, deposit.salt),
-        salt: deposit.salt,
-        valid_before_s: deposit.valid_before_s,
+    let (over, forged) = match deposit.method.is_permit2() {
+        true => (BatchCode::Permit2Deadline, BatchCode::Permit2Signature),
+        false => (BatchCode::DepositValidBefore, BatchCode::DepositSignature),
     };
-    let digest = deposit_digest(requirement.token, word.channel, word.terms.payer, &signed);
-    if is_signed_by(word.terms.payer, digest, &deposit.signature) {
-        Ok(())
-    } else {
-        Err(PaymentError::Batch(BatchCode::DepositSignature))
+    if !(earliest_s..=latest_s).contains(&deposit.valid_before_s) {
+        return Err(PaymentError::Batch(over));
     }
+    let (payer, incoming) = (word.terms.payer, deposit.incoming(word.channel));
+    let digest = deposit_digest(requirement.token, word.channel, payer, &incoming);
+    if !is_signed_by(payer, digest, &deposit.signature) {
+        return Err(PaymentError::Batch(forged));
+    }
+    let TransferMethod::Permit2By(permit) = deposit.method else { return Ok(()) };
+    if requirement.pay_by.method != TransferMethod::Permit2Sponsored {
+        return Err(PaymentError::NotOffered);
+    }
+    if permit.deadline_s < earliest_s {
+        return Err(PaymentError::Batch(BatchCode::PermitDeadline));
+    }
+    let moved = movement(&word.terms, &incoming);
+    let digest = requirement.token.permit_digest(&moved, &permit);
+    let is_own = permit.signature.is_some_and(|signed| is_signed_by(payer, digest, &signed));
+    if is_own { Ok(()) } else { Err(PaymentError::Batch(BatchCode::PermitSignature)) }
 }
 
 /// Whether the voucher is signed by the payer's authorizer. A contract is never asked: a channel whose
@@ -152,33 +175,32 @@ pub(super) fn check_voucher(
     }
 }
 
-/// What a payer signs for a deposit by EIP-3009, in the token's domain.
+/// What a payer signs for a deposit: in the token's domain by EIP-3009, in Permit2's where that moves it.
 pub fn deposit_digest(
     token: &TokenDomain,
     channel: ChannelId,
     payer: Address,
-    deposit: &Deposit,
+    incoming: &Incoming,
 ) -> B256 {
-    let message = ReceiveWithAuthorization {
-        from: payer,
-        to: ERC3009_COLLECTOR,
-        value: U256::from(deposit.amount.get()),
-        validAfter: U256::ZERO,
-        validBefore: U256::from(deposit.valid_before_s),
-        nonce: nonce_of(channel, deposit.salt),
-    };
-    signing_hash(token.separator(), message.eip712_hash_struct())
+    let Incoming { deposit, method } = incoming;
+    if method.is_permit2() {
+        let message = by_permit2(token.asset().contract, channel, deposit);
+        return signing_hash(token.permit2_separator(), message.eip712_hash_struct());
+    }
+    signing_hash(token.separator(), by_token(payer, channel, deposit).eip712_hash_struct())
 }
 
-/// The nonce by which the rail knows a deposit.
+/// The nonce by which the rail knows a deposit by EIP-3009.
 pub fn nonce_of(channel: ChannelId, salt: B256) -> B256 {
     deposit_nonce(channel.0, U256::from_be_bytes(salt.0))
 }
 
 /// A deposit that was signed, as it is sent.
-pub const fn deposit_word(deposit: &Deposit, signature: Signature) -> DepositWord {
+pub const fn deposit_word(incoming: &Incoming, signature: Signature) -> DepositWord {
+    let Incoming { deposit, method } = *incoming;
     DepositWord {
         amount: deposit.amount,
+        method,
         valid_before_s: deposit.valid_before_s,
         salt: deposit.salt,
         signature,

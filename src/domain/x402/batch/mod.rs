@@ -2,7 +2,7 @@
 //! each for a greater sum than the last, and now and then a claim of the newest.
 //!
 //! - `typed`: what is signed for a channel, and where the contracts are.
-//! - `funding`: what is signed for a deposit.
+//! - `funding`: what is signed for a deposit; `permitted`: one that Permit2 moves.
 //! - `payload`, `deposit`: what a payer sends, and what a payee sends to its facilitator.
 //! - `state`: what the two sides tell each other about a channel.
 //!
@@ -22,6 +22,7 @@ pub mod corrective;
 pub mod deposit;
 pub mod funding;
 pub mod payload;
+pub mod permitted;
 pub mod read;
 pub mod refund;
 pub mod relayed;

@@ -7,11 +7,14 @@ use alloy::sol_types::SolStruct;
 use serde_json::{Map, Value};
 
 use crate::domain::asset::{Asset, Network};
-use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
-use crate::domain::money::Amount;
+use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms, Deposit, Incoming};
+use crate::domain::commitment::TransferMethod;
+use crate::domain::money::{Amount, Nano};
+use crate::domain::x402::batch::check::nonce_of;
 use crate::domain::x402::batch::code::BatchCode;
-use crate::domain::x402::batch::deposit::{Deposit, DepositAuthorization};
+use crate::domain::x402::batch::deposit::{self, DepositAuthorization};
 use crate::domain::x402::batch::payload::{BatchPayload, Channel, SignedVoucher};
+use crate::domain::x402::batch::permitted;
 use crate::domain::x402::batch::typed::id_of;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::payload::{read_hash, read_time};
@@ -32,12 +35,23 @@ pub struct VoucherWord {
 pub struct DepositWord {
     /// How much.
     pub amount: Amount,
+    /// By the token's own EIP-3009, or by Permit2, with the payer's permit at the token where one came.
+    pub method: TransferMethod,
     /// Strictly before, in seconds since the epoch.
     pub valid_before_s: u64,
-    /// What its nonce is made of, with the channel's name.
+    /// What its nonce is made of, with the channel's name; at Permit2 the nonce itself.
     pub salt: B256,
     /// By the payer, by its own word: not checked.
     pub signature: Signature,
+}
+
+impl DepositWord {
+    /// What it signs, for `channel`; what that counts in caps is the payer's own affair.
+    pub fn incoming(&self, channel: ChannelId) -> Incoming {
+        let Self { amount, method, valid_before_s, salt, .. } = *self;
+        let nonce = if method.is_permit2() { salt } else { nonce_of(channel, salt) };
+        Deposit { amount, nano: Nano::ZERO, nonce, salt, valid_before_s }.by(method)
+    }
 }
 
 /// What a payer says with a call.
@@ -77,7 +91,7 @@ pub fn read_batch(
     if voucher.ceiling.channel != channel {
         return Err(PaymentError::Batch(BatchCode::ChannelId));
     }
-    let deposit = deposit.map(read_deposit).transpose()?;
+    let deposit = deposit.map(|deposit| read_deposit(deposit, &terms, channel)).transpose()?;
     Ok(BatchWord { terms, channel, voucher, deposit })
 }
 
@@ -109,18 +123,25 @@ pub(super) fn read_voucher(voucher: &SignedVoucher) -> Result<VoucherWord, Payme
     Ok(VoucherWord { ceiling: Ceiling { channel: ChannelId(channel), amount }, signature })
 }
 
-fn read_deposit(deposit: &Deposit) -> Result<DepositWord, PaymentError> {
-    // Deposits by Permit2 need an allowance that no wallet of a stranger was seen to have here.
-    let DepositAuthorization::Erc3009Authorization(by) = &deposit.authorization else {
-        return Err(field("payload.deposit.authorization"));
+fn read_deposit(
+    deposit: &deposit::Deposit,
+    terms: &ChannelTerms,
+    channel: ChannelId,
+) -> Result<DepositWord, PaymentError> {
+    let amount = deposit.amount.parse().map_err(|_| field("payload.deposit.amount"))?;
+    let by = match &deposit.authorization {
+        DepositAuthorization::Erc3009Authorization(by) => by,
+        DepositAuthorization::Permit2Authorization(by) => {
+            return permitted::read(by, amount, terms, channel);
+        }
     };
     let prefix = "payload.deposit.authorization.erc3009Authorization";
     if by.valid_after != "0" {
         return Err(field(prefix));
     }
-    let amount = deposit.amount.parse().map_err(|_| field("payload.deposit.amount"))?;
     Ok(DepositWord {
         amount,
+        method: TransferMethod::Eip3009,
         valid_before_s: read_time(&by.valid_before).ok_or(field(prefix))?,
         salt: read_hash(&by.salt).ok_or(field(prefix))?,
         signature: signature::from_text(&by.signature)

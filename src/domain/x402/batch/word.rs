@@ -9,6 +9,7 @@ use crate::domain::x402::batch::deposit::{Deposit, DepositAuthorization, Erc3009
 use crate::domain::x402::batch::payload::{
     BatchPayload, Channel, DepositPayload, SignedVoucher, VoucherPayload,
 };
+use crate::domain::x402::batch::permitted;
 use crate::domain::x402::batch::read::DepositWord;
 use crate::domain::x402::batch::state::{BatchResponse, ChannelState};
 use crate::domain::x402::signature::to_text;
@@ -30,16 +31,8 @@ pub fn payload(
     let payload = match deposit {
         None => BatchPayload::Voucher(VoucherPayload { channel_config, voucher }),
         Some(deposit) => {
-            let authorization = Erc3009Deposit {
-                valid_after: "0".to_owned(),
-                valid_before: deposit.valid_before_s.to_string(),
-                salt: deposit.salt.to_string(),
-                signature: to_text(&deposit.signature),
-            };
-            let deposit = Deposit {
-                amount: deposit.amount.to_string(),
-                authorization: DepositAuthorization::Erc3009Authorization(authorization),
-            };
+            let authorization = authorization(terms, ceiling.channel, deposit);
+            let deposit = Deposit { amount: deposit.amount.to_string(), authorization };
             BatchPayload::Deposit(DepositPayload { channel_config, voucher, deposit })
         }
     };
@@ -47,6 +40,23 @@ pub fn payload(
         Ok(Value::Object(map)) => map,
         _ => unreachable!("a payload has text keys and no failing values"),
     }
+}
+
+fn authorization(
+    terms: &ChannelTerms,
+    channel: ChannelId,
+    deposit: &DepositWord,
+) -> DepositAuthorization {
+    if deposit.method.is_permit2() {
+        let by = permitted::write(terms, channel, deposit);
+        return DepositAuthorization::Permit2Authorization(by);
+    }
+    DepositAuthorization::Erc3009Authorization(Erc3009Deposit {
+        valid_after: "0".to_owned(),
+        valid_before: deposit.valid_before_s.to_string(),
+        salt: deposit.salt.to_string(),
+        signature: to_text(&deposit.signature),
+    })
 }
 
 /// A channel's terms as JSON has them.

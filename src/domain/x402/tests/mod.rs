@@ -10,6 +10,7 @@
 mod batch;
 mod check;
 mod corrective;
+mod deposits;
 mod digest;
 mod payer;
 mod permitted;

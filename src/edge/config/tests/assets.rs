@@ -120,6 +120,20 @@ fn a_provider_says_by_which_schemes_it_is_paid() {
         let ways = &config.providers.values().next().unwrap().ways;
         assert_eq!(ways, expected, "{asset} {more}");
     }
+    // The deposits of its channels come as `exact` would.
+    let deposits = [
+        ("USDC", "", Eip3009),
+        ("USDC", "transfer = \"permit2\"", Permit2Sponsored),
+        ("DAI", "", Permit2),
+    ];
+    for (asset, more, expected) in deposits {
+        let config = load(&provider(asset, &format!("withdraw_delay = \"15m\"\n{more}"))).unwrap();
+        assert_eq!(
+            config.providers.values().next().unwrap().deposit_by,
+            expected,
+            "{asset} {more}"
+        );
+    }
     for (asset, more) in [
         ("DAI", "transfer = \"eip3009\""),
         ("DAI", "permits = true"),

@@ -74,7 +74,7 @@ async fn capability_of(node: &Node, channel: ChannelId) -> Result<Option<Name>, 
 
 fn to_pb(found: &Channel) -> pb::Channel {
     let opened = &found.opened;
-    let pending = found.pending.map_or(Amount::ZERO, |deposit| deposit.amount);
+    let pending = found.pending.map_or(Amount::ZERO, |coming| coming.deposit.amount);
     pb::Channel {
         channel_id: opened.id.to_string(),
         provider: opened.provider.to_string(),

@@ -86,7 +86,8 @@ async fn deposit(world: &World, channels: &MemoryChannels) -> ChannelId {
     let policy_version = world.treasury.read(|ledger| ledger.policy().version).await.unwrap();
     tell(ChannelCommand::Deposit { channel, deposit: held, caps, policy_version }).await.unwrap();
     let signature = Signature::test_signature();
-    let signed = SignedDeposit { terms, amount, valid_before_s, salt, signature };
+    let method = TransferMethod::Eip3009;
+    let signed = SignedDeposit { terms, amount, method, valid_before_s, salt, signature };
     channels.by(AUTHORIZER).deposit(&signed).await.unwrap();
     channel
 }
