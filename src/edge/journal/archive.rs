@@ -5,15 +5,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::chain::{damaged, to_sql};
 use super::inbox::{Answered, Job};
 use super::store::{Options, Store};
 use crate::domain::id::PaymentId;
+use crate::domain::order::Usage;
 use crate::domain::time::Timestamp;
-use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, Archive, Decision, KeptAnswer};
+use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, Archive, Decision, KeptAnswer, KeptCharge};
 
 /// Rows that one clearing removes: what one step takes.
 const CLEARED_MAX: u32 = 32;
@@ -92,36 +94,56 @@ pub(super) fn keep_decisions(
     tx.commit()
 }
 
+/// What is kept of an answer beside its text and its receipt.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    usage: Usage,
+    charge: Option<KeptCharge>,
+}
+
 /// Writes answers in one transaction, without their bytes where they are too many.
 pub(super) fn keep_answers<'a>(
     conn: &mut Connection,
     answers: impl IntoIterator<Item = &'a Answered>,
 ) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for Answered { key, answer, at, .. } in answers {
-        let body = answer.body.as_deref().filter(|body| body.len() <= ANSWER_LEN_MAX);
-        tx.prepare_cached(
-            "INSERT OR REPLACE INTO answers
-             (answer, at_ns, at, content_type, model, usage, receipt, body, charge)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            answer_name(*key),
-            to_sql(at.as_nanos()),
-            at.to_string(),
-            answer.content_type,
-            answer.model,
-            to_json(&answer.usage)?,
-            answer.receipt.as_ref().map(to_json).transpose()?,
-            body,
-            answer.charge.as_ref().map(to_json).transpose()?,
-        ])?;
+    {
+        let mut insert = tx.prepare_cached(
+            "INSERT INTO answers (answer, at_ns, content_type, model, rest, receipt)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (answer) DO UPDATE SET at_ns = excluded.at_ns,
+                content_type = excluded.content_type, model = excluded.model,
+                rest = excluded.rest, receipt = excluded.receipt
+             RETURNING no",
+        )?;
+        let mut insert_body =
+            tx.prepare_cached("INSERT OR REPLACE INTO answer_bodies (no, body) VALUES (?1, ?2)")?;
+        for Answered { key, answer, at, .. } in answers {
+            let rest = Rest { usage: answer.usage, charge: answer.charge.clone() };
+            let no: i64 = insert.query_row(
+                params![
+                    digest(*key)?,
+                    to_sql(at.as_nanos()),
+                    answer.content_type,
+                    answer.model,
+                    to_postcard(&rest)?,
+                    answer.receipt.as_ref().map(to_json).transpose()?,
+                ],
+                |row| row.get(0),
+            )?;
+            match answer.body.as_deref().filter(|body| body.len() <= ANSWER_LEN_MAX) {
+                Some(body) => insert_body.execute(params![no, body])?,
+                None => {
+                    tx.prepare_cached("DELETE FROM answer_bodies WHERE no = ?1")?.execute([no])?
+                }
+            };
+        }
     }
     tx.commit()
 }
 
-/// Drops the bytes of answers older than a day, and answers whose requests are no longer remembered.
-/// Returns whether there may be more of them.
+/// Drops the bytes of answers older than a day, and answers whose requests are no longer remembered:
+/// those that came first. Returns whether there may be more of them.
 pub(super) fn clear_answers(
     conn: &mut Connection,
     now: Timestamp,
@@ -130,14 +152,16 @@ pub(super) fn clear_answers(
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let bodies = tx
         .prepare_cached(
-            "UPDATE answers SET body = NULL WHERE answer IN
-             (SELECT answer FROM answers WHERE body IS NOT NULL AND at_ns < ?1 LIMIT ?2)",
+            "DELETE FROM answer_bodies WHERE no IN
+             (SELECT no FROM (SELECT no FROM answer_bodies ORDER BY no LIMIT ?2)
+              LEFT JOIN answers USING (no) WHERE at_ns IS NULL OR at_ns < ?1)",
         )?
         .execute(params![to_sql(now.before(options.answers_kept).as_nanos()), CLEARED_MAX])?;
     let rows = tx
         .prepare_cached(
-            "DELETE FROM answers WHERE answer IN
-             (SELECT answer FROM answers WHERE at_ns < ?1 LIMIT ?2)",
+            "DELETE FROM answers WHERE no IN
+             (SELECT no FROM (SELECT no, at_ns FROM answers ORDER BY no LIMIT ?2)
+              WHERE at_ns < ?1)",
         )?
         .execute(params![to_sql(now.before(options.receipts_kept).as_nanos()), CLEARED_MAX])?;
     tx.commit()?;
@@ -146,19 +170,21 @@ pub(super) fn clear_answers(
 
 fn find_answer(conn: &Connection, key: AnswerKey) -> rusqlite::Result<Option<KeptAnswer>> {
     conn.prepare_cached(
-        "SELECT content_type, model, usage, receipt, body, charge FROM answers WHERE answer = ?1",
+        "SELECT content_type, model, rest, receipt, body
+         FROM answers LEFT JOIN answer_bodies USING (no) WHERE answer = ?1",
     )?
-    .query_row([answer_name(key)], |row| {
+    .query_row([digest(key)?], |row| {
+        let rest: Vec<u8> = row.get(2)?;
+        let Rest { usage, charge } = from_postcard(&rest, 2)?;
         let receipt: Option<String> = row.get(3)?;
         let body: Option<Vec<u8>> = row.get(4)?;
-        let charge: Option<String> = row.get(5)?;
         Ok(KeptAnswer {
             content_type: row.get(0)?,
             model: row.get(1)?,
-            usage: from_json(&row.get::<_, String>(2)?, 2)?,
+            usage,
             receipt: receipt.map(|json| from_json(&json, 3)).transpose()?,
             body: body.map(Bytes::from),
-            charge: charge.map(|json| from_json(&json, 5)).transpose()?,
+            charge,
         })
     })
     .optional()
@@ -174,11 +200,18 @@ pub(super) fn find_decision(
         .optional()
 }
 
-fn answer_name(key: AnswerKey) -> String {
-    match key {
-        AnswerKey::Bought(payment) => format!("bought/{payment}"),
-        AnswerKey::Sold(paid) => format!("sold/{}/{}/{}", paid.asset, paid.payer, paid.nonce),
-    }
+/// Whose an answer is, in few bytes: it is looked for by nothing else.
+fn digest(key: AnswerKey) -> rusqlite::Result<[u8; 32]> {
+    Ok(Sha256::digest(to_postcard(&key)?).into())
+}
+
+fn to_postcard<T: Serialize>(value: &T) -> rusqlite::Result<Vec<u8>> {
+    postcard::to_stdvec(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
+}
+
+fn from_postcard<T: DeserializeOwned>(bytes: &[u8], column: usize) -> rusqlite::Result<T> {
+    postcard::from_bytes(bytes)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, e.into()))
 }
 
 fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {

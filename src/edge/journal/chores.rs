@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::journal::{JournalError, Snapshot};
 
 /// Answers that one step writes.
-const ANSWERS_A_STEP: usize = 8;
+const ANSWERS_A_STEP: usize = 64;
 /// Time of the ledger between two clearings of answers.
 const CLEAR_EVERY: Duration = Duration::from_mins(1);
 /// What one row writes, by estimate: its page, and an index's.

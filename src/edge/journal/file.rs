@@ -12,8 +12,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::ports::journal::JournalError;
 
 /// The format this version writes, and the newest that it reads. Format 1 had the readable tables in
-/// the journal's own file.
-const FORMAT: i64 = 2;
+/// the journal's own file, format 2 answers under their names in words.
+const FORMAT: i64 = 3;
 /// What tells our files from other SQLite files: `BRSR`.
 const APPLICATION_ID: i64 = 0x4252_5352;
 /// What tells the readable tables' files: `BRST`.
@@ -27,11 +27,13 @@ const CACHE_KIB: i64 = -64 * 1024;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 128;
 
-const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("answers.sql"));
+const ANSWERS: &str = include_str!("answers.sql");
 const DECISIONS: &str = include_str!("decisions.sql");
 
-/// What format 1 had besides, all of which is made again in the tables' file, or may be forgotten.
+/// What formats 1 and 2 had besides, all of which is made again, or may be forgotten.
 const LEFT_BEHIND: &str = "
+    DROP TABLE IF EXISTS answers;
     DROP VIEW IF EXISTS budgets; DROP VIEW IF EXISTS books; DROP VIEW IF EXISTS refusals;
     DROP TABLE IF EXISTS projection; DROP TABLE IF EXISTS rails; DROP TABLE IF EXISTS policies;
     DROP TABLE IF EXISTS agents; DROP TABLE IF EXISTS delegations; DROP TABLE IF EXISTS wallets;
@@ -188,6 +190,7 @@ fn create(conn: &mut Connection, schema: &str, application: i64) -> rusqlite::Re
 fn leave_behind(conn: &mut Connection) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(LEFT_BEHIND)?;
+    tx.execute_batch(ANSWERS)?;
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.commit()
 }

@@ -36,20 +36,3 @@ CREATE TABLE snapshot_parts (
     body BLOB    NOT NULL,
     PRIMARY KEY (seq, part)
 );
-
--- Answers, so that the same request gets the same answer. The body goes after a day, the row when
--- its request is no longer remembered.
-CREATE TABLE answers (
-    answer       TEXT    PRIMARY KEY,
-    at_ns        INTEGER NOT NULL,
-    at           TEXT    NOT NULL,
-    content_type TEXT    NOT NULL,
-    model        TEXT    NOT NULL,
-    usage        TEXT    NOT NULL,
-    receipt      TEXT,
-    body         BLOB,
-    charge       TEXT
-) WITHOUT ROWID;
-
-CREATE INDEX answers_by_age ON answers (at_ns);
-CREATE INDEX answers_with_body ON answers (at_ns) WHERE body IS NOT NULL;

@@ -246,9 +246,13 @@ CREATE TABLE claims (
     answer_bytes     INTEGER,
     compute_ms       INTEGER,
     lost             ,
-    refund_hash      TEXT,
-    UNIQUE (nonce, from_address, asset, network)
+    refund_hash      TEXT
 );
+
+-- A charged call is looked for by nobody: its nonce, with a stroke in it, is written and no more.
+CREATE UNIQUE INDEX claims_once ON claims (nonce, from_address, asset, network)
+    WHERE instr(nonce, '/') = 0;
+CREATE INDEX claims_streaming ON claims (nonce) WHERE state = 'streaming';
 
 -- The payee's side of channels: of charged, which newest voucher of ceiling stands for, claimed is
 -- claimed already; stray was claimed and never charged here, lost can never be claimed.

@@ -56,7 +56,7 @@ pub struct Bargains {
 pub struct Book {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    found: Mutex<BTreeMap<String, (Timestamp, Vec<SignedListing>)>>,
+    found: Mutex<BTreeMap<String, (Timestamp, Vec<Arc<SignedListing>>)>>,
     measured: Mutex<BTreeMap<Name, Measured>>,
 }
 
@@ -70,7 +70,7 @@ impl Book {
     ///
     /// # Errors
     /// As the directory says, where nothing is remembered.
-    pub async fn find(&self, query: &Query) -> Result<Vec<SignedListing>, DirectoryError> {
+    pub async fn find(&self, query: &Query) -> Result<Vec<Arc<SignedListing>>, DirectoryError> {
         let now = self.clock.now();
         let key = serde_json::to_string(query).expect("a query has text keys only");
         {
@@ -81,7 +81,8 @@ impl Book {
                 return Ok(listings.clone());
             }
         }
-        let mut listings = self.directory.find(query).await?;
+        let listings = self.directory.find(query).await?;
+        let mut listings: Vec<_> = listings.into_iter().map(Arc::new).collect();
         listings.retain(|signed| match check_listing(signed, now) {
             Ok(()) => true,
             Err(problem) => {
@@ -102,10 +103,10 @@ impl Book {
     /// a row comes last, for a while.
     pub fn rank(
         &self,
-        listings: Vec<SignedListing>,
+        listings: Vec<Arc<SignedListing>>,
         order: &Order,
         assets: &AssetRegistry,
-    ) -> Vec<SignedListing> {
+    ) -> Vec<Arc<SignedListing>> {
         let now = self.clock.now();
         let measured = self.measured.lock().expect("no holder of the book panics");
         let mut ranked: Vec<_> = listings

@@ -296,7 +296,7 @@ fn silent(standing: &Standing) -> PayError {
 pub(super) fn call_with(standing: &Standing, payment: Option<PaymentPayload>) -> PaidCall {
     PaidCall {
         order: standing.wish.order.clone(),
-        quote: Some(standing.candidate.quote.clone()),
+        quote: Some(standing.candidate.quote.as_ref().clone()),
         content_type: standing.wish.content_type.clone(),
         body: standing.wish.body.clone(),
         payment,

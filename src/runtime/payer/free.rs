@@ -132,7 +132,7 @@ impl Payer {
         let signed = self.parts.signer.sign_order(wallet, &ordered, prepared.payment, now_s)?;
         Some(PaidCall {
             order: wish.order.clone(),
-            quote: Some(candidate.quote.clone()),
+            quote: Some(candidate.quote.as_ref().clone()),
             content_type: wish.content_type.clone(),
             body: wish.body.clone(),
             payment: None,

@@ -247,7 +247,7 @@ impl Payer {
                 amount,
                 nano,
             };
-            match policy::decide(&role, &offer) {
+            match policy::decide(role, &offer) {
                 Ok(rules) => return Ok(Chosen { pay_by, amount, nano, index: way.index, rules }),
                 Err(denied) => {
                     if first_error.is_none() {

@@ -65,7 +65,7 @@ impl Payer {
                 nano,
             };
             let too_dear = call.price_max.is_some_and(|max| nano > max);
-            let (checks, denial) = match policy::decide(&role, &offer) {
+            let (checks, denial) = match policy::decide(role, &offer) {
                 Ok(checks) => (checks, None),
                 Err(denied) => (denied.rules, Some(denied.denial)),
             };

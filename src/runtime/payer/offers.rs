@@ -29,12 +29,12 @@ const WAYS_SHOWN_MAX: usize = 16;
 /// A signed offer that checks out, and how to take it.
 #[derive(Clone)]
 pub(super) struct Candidate {
-    pub quote: SignedQuote,
+    pub quote: Arc<SignedQuote>,
     pub service: Arc<dyn PaidService>,
     /// The way of paying that was chosen among those offered.
     pub pay_by: PayBy,
     /// The EIP-712 domain that is pinned for its asset.
-    pub token: TokenDomain,
+    pub token: Arc<TokenDomain>,
     /// The price of the order's stated maxima, in atomic units.
     pub amount: Amount,
     /// The same in the unit of account.
@@ -91,7 +91,7 @@ pub(super) struct Asking<'a> {
 
 impl Candidate {
     /// What it asks for.
-    pub(super) const fn requirement(&self) -> Requirement<'_> {
+    pub(super) fn requirement(&self) -> Requirement<'_> {
         Requirement { pay_by: self.pay_by, amount: self.amount, token: &self.token }
     }
 }
@@ -155,10 +155,10 @@ impl Payer {
             let info = assets.find(way.asset)?;
             let (amount, nano) = (candidate.amount, info.rate.to_nano(candidate.amount)?);
             let reckoned = self.reckon(way, &candidate.quote, amount, nano);
-            let known = candidate.token.is_of(info).then(|| candidate.token.clone());
+            let known = candidate.token.is_of(info).then(|| Arc::clone(&candidate.token));
             Some(Candidate {
                 pay_by: *way,
-                token: known.unwrap_or_else(|| TokenDomain::of(info)),
+                token: known.unwrap_or_else(|| Arc::new(TokenDomain::of(info))),
                 nano,
                 reckoned,
                 ..candidate.clone()
@@ -188,7 +188,7 @@ impl Payer {
 
     async fn ask(
         &self,
-        listing: SignedListing,
+        listing: Arc<SignedListing>,
         asking: Asking<'_>,
     ) -> Result<Candidate, (Name, QuoteProblem)> {
         if let Some(quoted) = self.find_quoted(&listing, &asking) {
@@ -293,8 +293,8 @@ impl Payer {
             .filter_map(|way| assets.find(way.asset).map(|info| (*way, info)));
         let (pay_by, info) = payable.next().ok_or(QuoteProblem::UnknownAsset)?;
         let nano = info.rate.to_nano(amount).ok_or(QuoteProblem::PriceOutOfRange)?;
-        let (service, token) = (Arc::clone(service), TokenDomain::of(info));
-        let (quote, free) = (signed.clone(), signed.quote.is_free_for(payer));
+        let (service, token) = (Arc::clone(service), Arc::new(TokenDomain::of(info)));
+        let (quote, free) = (Arc::new(signed.clone()), signed.quote.is_free_for(payer));
         let hash = quote_hash(&quote.quote);
         let reckoned = self.reckon(&pay_by, &quote, amount, nano);
         Ok(Candidate { quote, service, pay_by, token, amount, nano, reckoned, free, hash })

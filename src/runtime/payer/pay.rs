@@ -1,7 +1,5 @@
 //! From a wish to a durable hold.
 
-use std::sync::Arc;
-
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, Span, field};
 
@@ -302,7 +300,7 @@ impl Payer {
                 first_error.get_or_insert(PayError::TooDear { price: candidate.nano, price_max });
                 continue;
             }
-            match policy::decide(&role, &to_offer(&prepared.wish, candidate)) {
+            match policy::decide(role, &to_offer(&prepared.wish, candidate)) {
                 Ok(checks) => return Ok((candidate.clone(), checks)),
                 Err(denied) => {
                     if first_error.is_none() {
@@ -418,9 +416,9 @@ pub(super) enum Prepare {
     Repeated(Box<Prepared>),
 }
 
-pub(super) fn find_role(rules: &InForce, agent: &Agent) -> Result<Arc<Role>, PayError> {
-    let role = rules.policy.find_role(&agent.role).cloned();
-    role.map(Arc::new).ok_or_else(|| PayError::UnknownRole { role: agent.role.clone() })
+pub(super) fn find_role<'r>(rules: &'r InForce, agent: &Agent) -> Result<&'r Role, PayError> {
+    let role = rules.policy.find_role(&agent.role);
+    role.ok_or_else(|| PayError::UnknownRole { role: agent.role.clone() })
 }
 
 pub(super) fn stopped(prepared: &Prepared, refused: Refused) -> PayError {

@@ -49,7 +49,7 @@ impl Payer {
         let _admission = self.parts.limits.admit(&keys)?;
         let offers = self.find_offers(wish, agent.wallet_id(), &rules.policy.assets).await?;
         let decided =
-            offers.iter().map(|offer| (offer, policy::decide(&role, &to_offer(wish, offer))));
+            offers.iter().map(|offer| (offer, policy::decide(role, &to_offer(wish, offer))));
         let mut first = None;
         let mut best = None;
         for (offer, decision) in decided {
@@ -75,7 +75,7 @@ impl Payer {
         let accounts = self.parts.treasury.read(look).await.map_err(refuse)?;
         let budgets = accounts.into_iter().map(|check| BudgetCheck { asked: nano, ..check });
         Ok(Preview {
-            quote: offer.quote.clone(),
+            quote: offer.quote.as_ref().clone(),
             amount: offer.amount,
             nano,
             policy_version: rules.version,

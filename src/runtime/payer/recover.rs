@@ -61,7 +61,7 @@ impl Payer {
         );
         let call = PaidCall {
             order: prepared.wish.order.clone(),
-            quote: Some(candidate.quote.clone()),
+            quote: Some(candidate.quote.as_ref().clone()),
             content_type: prepared.wish.content_type.clone(),
             // Nobody works for it, and a call that was served before is not taken for it.
             body: Bytes::new(),

@@ -1,7 +1,5 @@
 //! What an agent may buy: the listings that its role lets pass, before anybody is asked for a quote.
 
-use std::sync::Arc;
-
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::Rejection;
 use crate::domain::ledger::agent::Agent;
@@ -49,7 +47,7 @@ impl Payer {
             };
             let found = self.parts.book.find(&query).await;
             for signed in found.map_err(|error| PayError::NoDirectory(error.to_string()))? {
-                let listing = signed.listing;
+                let listing = &signed.listing;
                 let wares = listing.wares.iter().filter(|ware| ware.capability == *capability);
                 for ware in wares {
                     let mut ways = listing.pay_by.iter().filter(|way| {
@@ -92,14 +90,14 @@ impl Payer {
         self.role_of(agent).await.map(|(_, role)| role.check_lists(found).err())
     }
 
-    async fn role_of(&self, id: AgentId) -> Result<(InForce, Arc<Role>), PayError> {
+    async fn role_of(&self, id: AgentId) -> Result<(InForce, Role), PayError> {
         let payment = PaymentId::derive(id, RequestId::from_bytes([0; 16]), 0);
         let refuse = |refused| PayError::Refused { payment, refused: Box::new(refused) };
         let rules = self.rules.current().await.map_err(refuse)?;
         let found = self.parts.treasury.read(move |ledger| ledger.find_agent(id).cloned());
         let unknown = || refuse(rejected(Rejection::UnknownAgent(id)));
         let agent: Agent = found.await.map_err(refuse)?.ok_or_else(unknown)?;
-        let role = find_role(&rules, &agent)?;
+        let role = find_role(&rules, &agent)?.clone();
         Ok((rules, role))
     }
 }

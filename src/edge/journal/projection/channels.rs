@@ -1,5 +1,7 @@
 //! Channels: the payer's side, and the payments that are drawn on them.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::str::FromStr;
 
 use rusqlite::types::Type;
@@ -11,6 +13,7 @@ use super::values::{SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
+use crate::domain::id::WalletId;
 use crate::domain::ledger::channel::{ChannelEvent, Drawn, Opened, Seen};
 use crate::domain::money::Amount;
 
@@ -145,20 +148,47 @@ impl Channel {
     }
 }
 
+/// The channels that a run of events is about: each is read once and written once.
+#[derive(Default)]
+pub(super) struct Channels(BTreeMap<ChannelId, Known>);
+
+/// A channel's row, and whose money it is.
+struct Known {
+    wallet: WalletId,
+    asset: Asset,
+    row: Channel,
+}
+
 /// Read, changed and written in Rust: SQLite would add beyond 64 bits in floating point.
 fn change(
     sheet: &mut Sheet<'_>,
     channel: ChannelId,
     change: impl FnOnce(&mut Channel),
 ) -> rusqlite::Result<()> {
-    let name = channel.to_string();
-    let tx = sheet.tx;
+    let known = match sheet.channels.0.entry(channel) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => match find(sheet.tx, channel)? {
+            Some(found) => place.insert(found),
+            None => return Ok(()),
+        },
+    };
+    let row = &mut known.row;
+    let before = row.locked;
+    (row.taken, row.paid_back) = (Amount::ZERO, Amount::ZERO);
+    change(row);
+    sheet.positions.change(sheet.tx, known.wallet, known.asset, |position| {
+        position.locked = less(plus(position.locked, row.locked), before);
+        position.paid = less(plus(position.paid, row.taken), row.paid_back);
+    })
+}
+
+fn find(tx: &Transaction<'_>, channel: ChannelId) -> rusqlite::Result<Option<Known>> {
     let found = tx
         .prepare_cached(
             "SELECT wallet_id, network, asset, state, pending, deposited, returned, claimed, charged,
                 ceiling, calls FROM channels WHERE channel = ?1",
         )?
-        .query_row([&name], |row| {
+        .query_row([channel.to_string()], |row| {
             let amount = |column| row.get(column).map(|SqlAmount(amount)| amount);
             let place: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
             let (pending, deposited, returned) = (amount(4)?, amount(5)?, amount(6)?);
@@ -179,30 +209,33 @@ fn change(
             Ok((place, channel))
         })
         .optional()?;
-    let Some(([wallet, network, contract], mut row)) = found else { return Ok(()) };
-    let before = row.locked;
-    change(&mut row);
-    run(
-        tx,
-        "UPDATE channels SET state = ?2, pending = ?3, deposited = ?4, returned = ?5, claimed = ?6,
-            charged = ?7, ceiling = ?8, calls = ?9 WHERE channel = ?1",
-        params![
-            name,
-            row.state,
-            SqlAmount(row.pending),
-            SqlAmount(row.deposited),
-            SqlAmount(row.returned),
-            SqlAmount(row.claimed),
-            SqlAmount(row.charged),
-            SqlAmount(row.ceiling),
-            row.calls,
-        ],
-    )?;
+    let Some(([wallet, network, contract], row)) = found else { return Ok(None) };
     let asset = Asset { network: parsed(1, &network)?, contract: parsed(2, &contract)? };
-    sheet.positions.change(tx, parsed(0, &wallet)?, asset, |position| {
-        position.locked = less(plus(position.locked, row.locked), before);
-        position.paid = less(plus(position.paid, row.taken), row.paid_back);
-    })
+    Ok(Some(Known { wallet: parsed(0, &wallet)?, asset, row }))
+}
+
+impl Channels {
+    /// Writes what was gathered.
+    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut update = tx.prepare_cached(
+            "UPDATE channels SET state = ?2, pending = ?3, deposited = ?4, returned = ?5,
+                claimed = ?6, charged = ?7, ceiling = ?8, calls = ?9 WHERE channel = ?1",
+        )?;
+        for (channel, Known { row, .. }) in self.0 {
+            update.execute(params![
+                channel.to_string(),
+                row.state,
+                SqlAmount(row.pending),
+                SqlAmount(row.deposited),
+                SqlAmount(row.returned),
+                SqlAmount(row.claimed),
+                SqlAmount(row.charged),
+                SqlAmount(row.ceiling),
+                row.calls,
+            ])?;
+        }
+        Ok(())
+    }
 }
 
 fn plus(amount: Amount, more: Amount) -> Amount {

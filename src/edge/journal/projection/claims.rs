@@ -139,7 +139,8 @@ fn set(
 ) -> rusqlite::Result<()> {
     let sql = format!(
         "UPDATE claims SET {set}
-         WHERE nonce = ?1 AND from_address = ?2 AND asset = ?3 AND network = ?4"
+         WHERE nonce = ?1 AND from_address = ?2 AND asset = ?3 AND network = ?4
+            AND instr(nonce, '/') = 0"
     );
     let key = [
         claim.nonce.to_string(),

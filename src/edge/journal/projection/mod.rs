@@ -22,7 +22,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 7;
+const FORMAT: i64 = 8;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
@@ -190,7 +190,7 @@ fn apply(sheet: &mut Sheet<'_>, place: Place<'_>, event: &Event) -> rusqlite::Re
         Event::UsageMetered(metered) => usage::apply(sheet, place, metered),
         Event::Granted(grant) => claims::grant(sheet.tx, place, grant),
         Event::Channel(event) => channels::apply(sheet, place, event),
-        Event::Tab(event) => tabs::apply(sheet.tx, place, event),
+        Event::Tab(event) => tabs::apply(sheet, place, event),
     }
 }
 

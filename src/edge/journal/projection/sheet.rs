@@ -9,8 +9,10 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::books::Postings;
 use super::budgets::Windows;
+use super::channels::Channels;
 use super::fleet::Positions;
 use super::payments::Payments;
+use super::tabs::Tabs;
 use crate::domain::id::{AgentId, Name};
 
 /// Agents whose names are remembered; then the remembering begins anew.
@@ -85,6 +87,8 @@ pub(super) struct Sheet<'a> {
     pub(super) tx: &'a Transaction<'a>,
     pub(super) spenders: &'a mut Spenders,
     pub(super) payments: Payments,
+    pub(super) channels: Channels,
+    pub(super) tabs: Tabs,
     pub(super) postings: Postings,
     pub(super) windows: &'a mut Windows,
     pub(super) positions: &'a mut Positions,
@@ -93,13 +97,23 @@ pub(super) struct Sheet<'a> {
 impl<'a> Sheet<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>, memory: &'a mut Memory) -> Self {
         let Memory { spenders, windows, positions } = memory;
-        let (payments, postings) = (Payments::default(), Postings::default());
-        Self { tx, spenders, payments, postings, windows, positions }
+        Self {
+            tx,
+            spenders,
+            payments: Payments::default(),
+            channels: Channels::default(),
+            tabs: Tabs::default(),
+            postings: Postings::default(),
+            windows,
+            positions,
+        }
     }
 
     /// Writes all that was gathered.
     pub(super) fn write(self) -> rusqlite::Result<()> {
         self.payments.write(self.tx)?;
+        self.channels.write(self.tx)?;
+        self.tabs.write(self.tx)?;
         self.postings.write(self.tx)?;
         self.windows.write(self.tx)?;
         self.positions.write(self.tx)

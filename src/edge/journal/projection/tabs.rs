@@ -1,18 +1,50 @@
 //! Tabs: the payee's side of channels. Each charged call stands among the claims.
 
-use rusqlite::{Transaction, params};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::payments::{asset_columns, describe};
-use super::values::{SqlAmount, lower};
+use super::sheet::Sheet;
+use super::values::{AssetWords, Pace, SqlAmount, lower};
 use super::{Place, run};
+use crate::domain::channel::ChannelId;
 use crate::domain::ledger::tab::{Charged, TabEvent};
+use crate::domain::money::Amount;
 use crate::edge::journal::chain::to_sql;
 
+/// What a run of events charges: each tab is read once and written once, and so is each call, however
+/// many steps it took.
+#[derive(Default)]
+pub(super) struct Tabs {
+    rows: BTreeMap<ChannelId, Tab>,
+    calls: BTreeMap<(ChannelId, Amount), Call>,
+}
+
+/// The columns that calls change, and whom they name.
+struct Tab {
+    payer: String,
+    receiver: String,
+    charged: Amount,
+    ceiling: Amount,
+    calls: i64,
+}
+
+/// A call as its last step left it.
+struct Call {
+    seq: i64,
+    at: String,
+    state: &'static str,
+    charged: Charged,
+}
+
 pub(super) fn apply(
-    tx: &Transaction<'_>,
+    sheet: &mut Sheet<'_>,
     place: Place<'_>,
     event: &TabEvent,
 ) -> rusqlite::Result<()> {
+    let tx = sheet.tx;
     match event {
         TabEvent::Opened { channel, terms } => {
             let [network, contract] = asset_columns(terms.asset);
@@ -31,10 +63,10 @@ pub(super) fn apply(
             )
             .map(drop)
         }
-        TabEvent::Charged(charged) => charge(tx, place, charged, (1, "charged")),
+        TabEvent::Charged(charged) => sheet.tabs.charge(tx, place, charged, ("charged", true)),
         TabEvent::Stepped(stepped) => {
             let state = if stepped.ended { "charged" } else { "streaming" };
-            charge(tx, place, &stepped.call, (i64::from(stepped.first), state))
+            sheet.tabs.charge(tx, place, &stepped.call, (state, stepped.first))
         }
         TabEvent::Seen(seen) => run(
             tx,
@@ -53,47 +85,117 @@ pub(super) fn apply(
     }
 }
 
-fn charge(
+impl Tabs {
+    fn charge(
+        &mut self,
+        tx: &Transaction<'_>,
+        place: Place<'_>,
+        charged: &Charged,
+        (state, counts): (&'static str, bool),
+    ) -> rusqlite::Result<()> {
+        let tab = match self.rows.entry(charged.channel) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(row) => match find(tx, charged.channel)? {
+                Some(found) => row.insert(found),
+                None => return Ok(()),
+            },
+        };
+        tab.charged = charged.base.checked_add(charged.amount).unwrap_or(charged.base);
+        tab.ceiling = charged.ceiling;
+        tab.calls = tab.calls.saturating_add(i64::from(counts));
+        // A call's name here: the channel, and what had been charged before it.
+        let call = Call {
+            seq: to_sql(place.seq),
+            at: place.now.to_owned(),
+            state,
+            charged: charged.clone(),
+        };
+        self.calls.insert((charged.channel, charged.base), call);
+        Ok(())
+    }
+
+    /// Writes what was gathered: calls in the order of their entries.
+    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut calls: Vec<Call> = self.calls.into_values().collect();
+        calls.sort_unstable_by_key(|call| call.seq);
+        let mut words = AssetWords::default();
+        let mut pace = Pace::default();
+        for call in calls {
+            pace.step();
+            if let Some(tab) = self.rows.get(&call.charged.channel) {
+                write_call(tx, &call, tab, &mut words)?;
+            }
+        }
+        let mut update = tx.prepare_cached(
+            "UPDATE tabs SET charged = ?2, ceiling = ?3, calls = ?4 WHERE channel = ?1",
+        )?;
+        for (channel, tab) in self.rows {
+            update.execute(params![
+                channel.to_string(),
+                SqlAmount(tab.charged),
+                SqlAmount(tab.ceiling),
+                tab.calls,
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+fn find(tx: &Transaction<'_>, channel: ChannelId) -> rusqlite::Result<Option<Tab>> {
+    tx.prepare_cached(
+        "SELECT payer, receiver, charged, ceiling, calls FROM tabs WHERE channel = ?1",
+    )?
+    .query_row([channel.to_string()], |row| {
+        let amount = |column| row.get(column).map(|SqlAmount(amount)| amount);
+        Ok(Tab {
+            payer: row.get(0)?,
+            receiver: row.get(1)?,
+            charged: amount(2)?,
+            ceiling: amount(3)?,
+            calls: row.get(4)?,
+        })
+    })
+    .optional()
+}
+
+fn write_call(
     tx: &Transaction<'_>,
-    place: Place<'_>,
-    charged: &Charged,
-    (calls, state): (i64, &str),
+    call: &Call,
+    tab: &Tab,
+    words: &mut AssetWords,
 ) -> rusqlite::Result<()> {
-    let channel = charged.channel.to_string();
-    let sum = charged.base.checked_add(charged.amount).unwrap_or(charged.base);
-    run(
-        tx,
-        "UPDATE tabs SET charged = ?2, ceiling = ?3, calls = calls + ?4 WHERE channel = ?1",
-        params![channel, SqlAmount(sum), SqlAmount(charged.ceiling), calls],
-    )?;
-    let [network, contract] = asset_columns(charged.asset);
+    let Call { seq, at, state, charged } = call;
+    let nonce = format!("{}/{}", charged.channel, charged.base);
+    // The row of its steps before, where there were any.
+    run(tx, "DELETE FROM claims WHERE nonce = ?1 AND state = 'streaming'", [&nonce])?;
+    let [network, contract] = words.of(charged.asset);
     let usage = charged.delivery.usage;
-    // A call's name here: the channel, and what had been charged before it.
     run(
         tx,
-        "INSERT OR REPLACE INTO claims (seq, nonce, network, asset, from_address, to_address, amount, payment,
+        "INSERT INTO claims (seq, nonce, network, asset, from_address, to_address, amount, payment,
             provider, capability, model, description, state, accepted_at, ended_at, input_units,
             output_units, answer_bytes, compute_ms)
-         SELECT ?1, channel || '/' || ?3, ?4, ?5, payer, receiver, ?6, ?7, ?8, ?9, ?10, ?11,
-            ?17, ?12, ?12, ?13, ?14, ?15, ?16 FROM tabs WHERE channel = ?2",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17,
+            ?18)",
         params![
-            to_sql(place.seq),
-            channel,
-            SqlAmount(charged.base),
+            seq,
+            nonce,
             network,
             contract,
+            tab.payer,
+            tab.receiver,
             SqlAmount(charged.amount),
             charged.payment.map(|payment| payment.to_string()),
             charged.provider.as_str(),
             charged.capability.as_str(),
             charged.model.as_str(),
             describe(&charged.capability, &charged.model, &charged.provider),
-            place.now,
+            state,
+            at,
             to_sql(usage.input.0),
             to_sql(usage.output.0),
             to_sql(usage.bytes),
             to_sql(usage.compute_ms),
-            state,
         ],
     )
     .map(drop)

@@ -95,7 +95,7 @@ async fn anyone_who_may_can_read_beside_the_writer_and_nobody_else_may() {
 async fn s15_a_file_of_a_later_version_is_refused() {
     let (_folder, path) = place();
     drop(open(&path));
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 4).unwrap();
     let refused = Store::open(&path, Options::default()).err().unwrap();
     assert!(matches!(refused, JournalError::Unfit(_)), "{refused}");
 }
