@@ -52,11 +52,14 @@ pub struct Bargains {
     pub at_floor: u64,
 }
 
+/// What was found, and until when it is used again.
+type Found = (Timestamp, Vec<Arc<SignedListing>>);
+
 /// Finds, remembers and ranks.
 pub struct Book {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    found: Mutex<BTreeMap<String, (Timestamp, Vec<Arc<SignedListing>>)>>,
+    found: Mutex<BTreeMap<String, Found>>,
     measured: Mutex<BTreeMap<Name, Measured>>,
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod corrective;
 mod deposits;
 mod digest;
+mod fuzzed;
 mod payer;
 mod permitted;
 mod read;

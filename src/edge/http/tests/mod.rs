@@ -7,6 +7,7 @@
 
 //! The HTTP doors, over real sockets and a rail in memory.
 
+mod fuzzed;
 mod headers;
 mod paying;
 mod rows;
