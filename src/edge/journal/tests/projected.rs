@@ -411,7 +411,11 @@ async fn tables_that_were_in_the_journals_file_move_to_their_own() {
     // As an earlier version left it.
     std::fs::remove_file(file::tables_of(&path)).unwrap();
     let old = Connection::open(&path).unwrap();
-    old.execute_batch("PRAGMA user_version = 1; CREATE TABLE payments (stale); ").unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1; CREATE TABLE payments (stale);
+         DROP TABLE answers; DROP TABLE answer_bodies; CREATE TABLE answers (answer TEXT PRIMARY KEY);",
+    )
+    .unwrap();
     drop(old);
     let store = open(&path);
     store.catch_up().await.unwrap();
