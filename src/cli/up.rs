@@ -22,6 +22,7 @@ use bursar::edge::grpc::node::{Fund, ReadPolicy};
 use bursar::edge::grpc::{
     Address, GrpcConnector, GrpcDirectory, Listener, Reach, Secured, connect_one,
 };
+use bursar::edge::http::client as http;
 use bursar::edge::journal::{Options, Page, PaymentFilter, Views};
 use bursar::edge::keys::{NodeSecrets, SigningKey};
 use bursar::edge::tls::{self, Speaks};
@@ -132,11 +133,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
     let (session, ways_clock) = (secrets.nonce.session_key(), Arc::clone(&clock));
     let plan = NodePlan {
         ledger: config.ledger.path.clone(),
-        journal: Options {
-            receipts_kept: config.ledger.request_memory,
-            fail_after,
-            ..Options::default()
-        },
+        journal: journal_options(&config, fail_after),
         bounds: Bounds { request_memory: config.ledger.request_memory, ..Bounds::default() },
         snapshot_every: config.ledger.snapshot_every,
         wallets,
@@ -146,6 +143,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
         directory,
         registry: (config.directory.serve || chains.sandbox.is_some()).then_some(registry),
         connector: Arc::new(GrpcConnector::new(reach(&config, false)?)),
+        web: web_reach(&config)?,
         listeners,
         operator_token: secrets.operator.hash(),
         read_policy: read_policy(),
@@ -176,6 +174,11 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
             .help("the next start asks the chain what became of them"));
     }
     Ok(Exit::Done)
+}
+
+fn journal_options(config: &Config, fail_after: Option<u64>) -> Options {
+    let receipts_kept = config.ledger.request_memory;
+    Options { receipts_kept, fail_after, ..Options::default() }
 }
 
 fn banner(ready: &Ready) -> String {
@@ -371,6 +374,14 @@ pub fn reach(config: &Config, own: bool) -> Result<Reach, Failure> {
     let roots = roots.map_err(|error| Failure::of(&error))?;
     let private = own || config.discovery.allow_private;
     Ok(Reach::Secured(Secured { roots, private }))
+}
+
+/// How far requests over HTTP reach: this machine, and by TLS whoever the same roots vouch for.
+pub fn web_reach(config: &Config) -> Result<http::Reach, Failure> {
+    let roots = tls::client(config.discovery.ca.as_deref(), Speaks::Http1);
+    let roots = roots.map_err(|error| Failure::of(&error))?;
+    let private = config.discovery.allow_private;
+    Ok(http::Reach::Secured(http::Secured { roots, private }))
 }
 
 /// A configured address as a server takes it.

@@ -57,6 +57,8 @@ impl Fault for TlsError {
 pub enum Speaks {
     /// HTTP/2 alone, as gRPC does.
     Http2,
+    /// HTTP/1.1 alone.
+    Http1,
     /// HTTP/1.1, or HTTP/2 where the server has it.
     Http,
 }
@@ -107,6 +109,7 @@ pub fn client(ca: Option<&Path>, speaks: Speaks) -> Result<Arc<ClientConfig>, Tl
         .with_no_client_auth();
     config.alpn_protocols = match speaks {
         Speaks::Http2 => vec![b"h2".to_vec()],
+        Speaks::Http1 => vec![b"http/1.1".to_vec()],
         Speaks::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))

@@ -90,6 +90,7 @@ impl LocalPurse {
             directory: Arc::new(Registry::new(Arc::clone(&plan.clock), assets)),
             registry: None,
             connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
+            web: http::Reach::Loopback,
             listeners: Vec::new(),
             operator_token: token,
             read_policy: Arc::new(|_, name| Err(vec![format!("{name} is not read here")])),

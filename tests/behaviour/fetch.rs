@@ -7,6 +7,7 @@ use bursar::ports::entropy::Entropy;
 use serde_json::Value;
 
 use crate::node_commands::{House, Running};
+use crate::tls::certified;
 
 const SHOP: &str = r#"
 [wallet.till]
@@ -135,4 +136,41 @@ fn d21_the_same_request_is_never_paid_twice() {
         assert_eq!((exit, message.contains("payer.answer_gone")), (4, true), "{message}");
     }
     assert_eq!(corner.house.spent(), PRICE_NANO);
+}
+
+/// A server is paid by TLS where its certificate is believed, and not even asked where it is not.
+#[test]
+fn g12_a_server_is_paid_by_tls() {
+    let house = House::new();
+    let (cert, key) = certified(house.path(), "shop");
+    let (foreign, _) = certified(house.path(), "foreign");
+    let file = house.path().join("bursar.toml");
+    let open = |believed: &std::path::Path| {
+        let text = bursar::edge::config::default_sandbox_file();
+        let ca = format!("[discovery]\nca = \"{}\"", believed.display());
+        std::fs::write(&file, text.replacen("[discovery]", &ca, 1)).unwrap();
+        let anywhere = "127.0.0.1:0";
+        Running::start(house.path(), &["up", "--listen", anywhere, "--metrics", anywhere])
+    };
+    let node = open(&cert);
+    let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
+    let shop = house.open_shop(&format!("{SHOP}listen = \"127.0.0.1:0\"\n{tls}\n"));
+    let added = house.answer(&["agent", "add", "scout-1", "--role", "worker"]);
+    let token = house.path().join("scout.token");
+    std::fs::write(&token, added["token"].as_str().unwrap()).unwrap();
+    let token = token.to_str().unwrap();
+    let at = shop.said()[0]["endpoint"].as_str().unwrap();
+    assert!(at.starts_with("https://127.0.0.1:"), "{at}");
+    let url = format!("{at}/v1/chat/completions");
+    let words = ["--format", "json", "fetch", &url, "--token-file", token, "-d", CHAT];
+    let got = house.answer(&words);
+    assert_eq!((&got["status"], &got["settled"]), (&200.into(), &true.into()), "{got}");
+    assert_eq!(house.spent(), PRICE_NANO);
+    // The same node with other roots believes nobody there, and pays nothing.
+    assert_eq!(node.stop(), 0);
+    let _node = open(&foreign);
+    let (_, code, error) = house.refusal(&words);
+    assert_eq!(code, "node.refused", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("fetch.unreachable"), "{error}");
+    assert_eq!(house.spent(), PRICE_NANO);
 }

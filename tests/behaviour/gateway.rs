@@ -114,7 +114,7 @@ async fn a04_a05_a06_a_payment_shown_again_and_again_is_served_once_and_for_one_
     let url = at(&market, "/echo/echo-1");
     let asked = Client::new().post(&url).body("once").send().await.unwrap();
     let offer = header::find_offer(asked.headers()).unwrap().unwrap();
-    let origin = Origin::of(&url, Reach::Loopback).unwrap();
+    let origin = Origin::of(&url, &Reach::Loopback).unwrap();
     let message = Default::default();
     let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
     let mut payment = purse(&market).pay(unpaid).await.unwrap().payload;

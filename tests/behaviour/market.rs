@@ -1,5 +1,4 @@
-//! A market to try things in: a sandbox chain, a directory, one provider and a payers' node, each with a
-//! journal on disk, over real sockets. Keys are made from public labels and guard nothing.
+//! A sandbox chain, a directory, a provider and a payers' node over real sockets, with keys of public labels.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -369,6 +368,7 @@ impl Market {
             directory: self.registry.clone(),
             registry: Some(self.registry.clone()),
             connector: Arc::new(Counting::of(GrpcConnector::new(Reach::Loopback), &self.asked)),
+            web: bursar::edge::http::client::Reach::Loopback,
             listeners: vec![Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap()],
             operator_token: operator.hash(),
             read_policy: Arc::new(|_, _| Err(vec!["not in this test".to_owned()])),

@@ -12,6 +12,7 @@ use bursar::edge::clock::SystemClock;
 use bursar::edge::grpc::{
     Address, Doors, Listener, Reach, Secured, ServeError, connect_one, is_public, serve_directory,
 };
+use bursar::edge::http::client as http;
 use bursar::edge::tls::{self, Speaks};
 use bursar::runtime::directory::Registry;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -27,7 +28,7 @@ use crate::node_commands::{House as Home, Running, endpoint};
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A certificate for `127.0.0.1` and `localhost`, and its key, in files.
-fn certified(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub fn certified(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
     let (cert_file, key_file) =
@@ -111,6 +112,32 @@ async fn say(at: SocketAddr, words: &[u8]) -> String {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn g07_g12_a_host_is_called_by_tls_where_its_certificate_is_believed_and_its_address_allowed()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = certified(folder.path(), "node");
+    let (foreign, _) = certified(folder.path(), "foreign");
+    let here = Address::Tls(([127, 0, 0, 1], 0).into());
+    let tls = tls::server(&cert, &key).unwrap();
+    let house = open(Listener::bind_with(&here, "--listen", Some(tls)).await.unwrap()).await;
+    let client = |ca: Option<&Path>, private| {
+        let roots = tls::client(ca, Speaks::Http1).unwrap();
+        http::Plain::new(http::Reach::Secured(http::Secured { roots, private }))
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("https://{host}:{}/hello?x=1", house.at.port());
+        let fetched = client(Some(&cert), true).get(&url, 1_000).await.unwrap();
+        assert_eq!((fetched.status.as_u16(), fetched.body.as_ref()), (200, &b"by HTTP"[..]));
+        assert!(client(Some(&cert), true).get(&url, 3).await.is_err(), "longer than is read");
+        assert!(client(Some(&foreign), true).get(&url, 1_000).await.is_err());
+        assert!(client(None, true).get(&url, 1_000).await.is_err());
+        assert!(client(Some(&cert), false).get(&url, 1_000).await.is_err(), "a private address");
+    }
+    house.stop.send(()).unwrap();
+    house.served.await.unwrap().unwrap();
 }
 
 #[tokio::test]

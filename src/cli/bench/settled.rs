@@ -360,6 +360,7 @@ pub async fn start_node(
         directory,
         registry: None,
         connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
+        web: bursar::edge::http::client::Reach::Loopback,
         listeners,
         operator_token: token,
         read_policy: Arc::new(|_, name| Err(vec![format!("{name} is not read here")])),

@@ -220,6 +220,7 @@ async fn start_node(
         directory: registry.clone(),
         registry: Some(Arc::clone(registry)),
         connector: Arc::new(GrpcConnector::new(Reach::Loopback)),
+        web: bursar::edge::http::client::Reach::Loopback,
         listeners: vec![listener().await?],
         operator_token: Token::for_operator(operator).hash(),
         read_policy: Arc::new(|_, _| Err(vec!["the demo's policy is its own".to_owned()])),

@@ -116,7 +116,7 @@ impl Door {
             clock: Arc::clone(&self.own.clock),
             entropy: Arc::clone(&self.own.entropy),
         };
-        let client = HttpPayer::new(purse, self.own.reach);
+        let client = HttpPayer::new(purse, self.own.reach.clone());
         let dry_run = asked.dry_run;
         let call = asked.into_call()?;
         let _place = self.room.try_acquire().map_err(|_| Refusal::busy())?;

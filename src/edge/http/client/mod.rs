@@ -7,9 +7,13 @@
 
 mod origin;
 mod purse;
+mod secured;
 
 pub use origin::{Origin, OriginError, Reach};
 pub use purse::{PayerPurse, Signed, Unpaid};
+pub use secured::Secured;
+
+use secured::Asked;
 
 use std::time::Duration;
 
@@ -172,6 +176,29 @@ enum First {
     Asked(Box<Offered>),
 }
 
+/// A client that never pays: for what costs nothing and is read within a bound.
+pub struct Plain {
+    http: reqwest::Client,
+    reach: Reach,
+}
+
+impl Plain {
+    /// Connects to nothing beyond `reach`.
+    pub fn new(reach: Reach) -> Self {
+        Self { http: connector(&reach), reach }
+    }
+
+    /// Reads what is at `url`, at most `len_max` bytes of it.
+    ///
+    /// # Errors
+    /// What happened, where nobody answered whole.
+    pub async fn get(&self, url: &str, len_max: usize) -> Result<Fetched, String> {
+        Origin::of(url, &self.reach).map_err(|error| error.to_string())?;
+        let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
+        exchange(&self.http, &self.reach, Asked { method, url, headers, body }, len_max).await
+    }
+}
+
 /// A client that pays from one purse.
 #[derive(Clone)]
 pub struct HttpPayer {
@@ -186,15 +213,7 @@ impl HttpPayer {
     /// # Panics
     /// Where the system has no randomness to start a client with.
     pub fn new(purse: PayerPurse, reach: Reach) -> Self {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(origin::Names::new(reach))
-            .connect_timeout(CONNECT_MAX)
-            .timeout(EXCHANGE_MAX)
-            .build()
-            .expect("a client without TLS needs nothing of the system");
-        Self { http, purse, reach }
+        Self { http: connector(&reach), purse, reach }
     }
 
     /// Makes a request, and pays for it where it has to be paid and the policy allows it.
@@ -231,7 +250,7 @@ impl HttpPayer {
     /// Whom the call is for, where it may be made. Whom a role lets nothing be bought of is not even asked:
     /// an agent that has no way to a server gets none through whoever pays for it.
     async fn check(&self, call: &HttpCall) -> Result<Origin, FetchError> {
-        let origin = check_call(call, self.reach)?;
+        let origin = check_call(call, &self.reach)?;
         match self.purse.find_denial(&origin, &call.method).await? {
             Some(denial) => Err(FetchError::Denied(denial)),
             None => Ok(origin),
@@ -287,24 +306,52 @@ impl HttpPayer {
         if let Some((name, value)) = shown {
             headers.insert(name, value);
         }
-        let request = self.http.request(call.method.clone(), &call.url).headers(headers);
-        let sent = request.body(call.body.clone()).send().await;
-        // Its own words may have the URL with its query in them.
-        let mut response = sent.map_err(|error| error.without_url().to_string())?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = BytesMut::new();
-        loop {
-            let chunk = response.chunk().await;
-            match chunk.map_err(|error| error.without_url().to_string())? {
-                Some(chunk) if body.len().saturating_add(chunk.len()) <= READ_LEN_MAX => {
-                    body.extend_from_slice(&chunk);
-                }
-                Some(_) => return Err(format!("the answer has more than {READ_LEN_MAX} bytes")),
-                None => break,
-            }
-        }
-        Ok(Fetched { status, headers, body: body.freeze(), paid: None })
+        let (method, body) = (call.method.clone(), call.body.clone());
+        let asked = Asked { method, url: &call.url, headers, body };
+        exchange(&self.http, &self.reach, asked, READ_LEN_MAX).await
     }
+}
+
+fn connector(reach: &Reach) -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .dns_resolver(origin::Names::new(reach))
+        .connect_timeout(CONNECT_MAX)
+        .timeout(EXCHANGE_MAX)
+        .build()
+        .expect("a client without TLS needs nothing of the system")
+}
+
+/// Makes one request, by TLS where its URL says so, and reads the answer whole.
+async fn exchange(
+    http: &reqwest::Client,
+    reach: &Reach,
+    asked: Asked<'_>,
+    len_max: usize,
+) -> Result<Fetched, String> {
+    if let Reach::Secured(secured) = reach
+        && Origin::named_by(asked.url).is_ok_and(|origin| origin.is_secured())
+    {
+        return secured.exchange(asked, len_max).await;
+    }
+    let request = http.request(asked.method, asked.url).headers(asked.headers);
+    let sent = request.body(asked.body).send().await;
+    // Its own words may have the URL with its query in them.
+    let mut response = sent.map_err(|error| error.without_url().to_string())?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = BytesMut::new();
+    loop {
+        let chunk = response.chunk().await;
+        match chunk.map_err(|error| error.without_url().to_string())? {
+            Some(chunk) if body.len().saturating_add(chunk.len()) <= len_max => {
+                body.extend_from_slice(&chunk);
+            }
+            Some(_) => return Err(format!("the answer has more than {len_max} bytes")),
+            None => break,
+        }
+    }
+    Ok(Fetched { status, headers, body: body.freeze(), paid: None })
 }
 
 type Shown = (axum::http::HeaderName, axum::http::HeaderValue);
@@ -332,7 +379,7 @@ fn is_refusal(status: StatusCode) -> bool {
     status.is_client_error()
 }
 
-fn check_call(call: &HttpCall, reach: Reach) -> Result<Origin, FetchError> {
+fn check_call(call: &HttpCall, reach: &Reach) -> Result<Origin, FetchError> {
     for (name, text) in [(&PAYMENT_SIGNATURE, "payment-signature"), (&X_PAYMENT, "x-payment")] {
         if call.headers.contains_key(name) {
             return Err(FetchError::OwnPayment(text));

@@ -9,13 +9,17 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::x402::read::URL_LEN_MAX;
 
+use super::secured::Secured;
+
 /// How far a client may reach. A URL may be another's word: without this bound it could send requests
 /// anywhere.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Reach {
     /// This machine: loopback addresses, and `localhost`.
     #[default]
     Loopback,
+    /// That in the clear, and any host by TLS whose certificate is believed.
+    Secured(Secured),
     /// Any host but those that no name should lead to, in the clear: only where the configuration says so.
     Anywhere,
 }
@@ -23,9 +27,12 @@ pub enum Reach {
 /// Why a URL is not called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// Not an absolute `http` URL, or longer than what is read.
-    #[error("expected http://host[:port]/path; TLS is not spoken yet")]
+    /// Not an absolute `http` or `https` URL, or longer than what is read.
+    #[error("expected https://host[:port]/path or http://host[:port]/path")]
     NotHttp,
+    /// It is to be called by TLS, and no certificate would be believed.
+    #[error("TLS is not spoken here: no roots are configured")]
+    NoRoots,
     /// It names a user: that would fool whoever reads it.
     #[error("a URL with a user in it is not called")]
     User,
@@ -38,6 +45,7 @@ impl Fault for OriginError {
     fn code(&self) -> &'static str {
         match self {
             Self::NotHttp => "origin.not_http",
+            Self::NoRoots => "origin.no_roots",
             Self::User => "origin.user",
             Self::Beyond(_) => "origin.beyond",
         }
@@ -67,12 +75,18 @@ impl Origin {
     ///
     /// # Errors
     /// [`OriginError`].
-    pub fn of(url: &str, reach: Reach) -> Result<Self, OriginError> {
+    pub fn of(url: &str, reach: &Reach) -> Result<Self, OriginError> {
         let origin = Self::named_by(url)?;
         let bare = origin.host.trim_start_matches('[').trim_end_matches(']');
-        let allowed = match (reach, bare.parse::<IpAddr>()) {
-            (Reach::Loopback, Ok(ip)) => ip.is_loopback(),
-            (Reach::Loopback, Err(_)) => bare == LOCALHOST,
+        let ip = bare.parse::<IpAddr>();
+        let allowed = match (reach, ip) {
+            // Where a name leads is looked at when it is called.
+            (Reach::Secured(how), ip) if origin.is_secured() => {
+                how.private || ip.is_ok_and(is_callable) || bare.parse::<IpAddr>().is_err()
+            }
+            _ if origin.is_secured() => return Err(OriginError::NoRoots),
+            (Reach::Loopback | Reach::Secured(_), Ok(ip)) => ip.is_loopback(),
+            (Reach::Loopback | Reach::Secured(_), Err(_)) => bare == LOCALHOST,
             (Reach::Anywhere, Ok(ip)) => is_callable(ip),
             (Reach::Anywhere, Err(_)) => true,
         };
@@ -92,7 +106,7 @@ impl Origin {
         let (Some(host), Some(port)) = (read.host_str(), read.port_or_known_default()) else {
             return Err(OriginError::NotHttp);
         };
-        if read.scheme() != "http" {
+        if !["http", SECURED].contains(&read.scheme()) {
             return Err(OriginError::NotHttp);
         }
         if !read.username().is_empty() || read.password().is_some() {
@@ -100,6 +114,11 @@ impl Origin {
         }
         let host = host.trim_end_matches('.').to_owned();
         Ok(Self { scheme: read.scheme().to_owned(), host, port })
+    }
+
+    /// Whether it is called by TLS.
+    pub fn is_secured(&self) -> bool {
+        self.scheme == SECURED
     }
 
     /// As policies name providers: `127.0.0.1:4021`, `example.com:443`, `v6-::1:4021`.
@@ -112,10 +131,11 @@ impl Origin {
 }
 
 const LOCALHOST: &str = "localhost";
+const SECURED: &str = "https";
 
 /// Whether an address may be called where any may: not this machine, not its own network's, not the one
 /// at which clouds keep their secrets. Source: threats.md G07.
-fn is_callable(ip: IpAddr) -> bool {
+pub(super) fn is_callable(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let [first, second, ..] = ip.octets();
@@ -141,19 +161,20 @@ fn is_callable(ip: IpAddr) -> bool {
 }
 
 /// Resolves names, and gives nothing that may not be called: what was looked at is what is connected to.
-pub(super) struct Names(Reach);
+/// What is called by TLS is looked up where it is dialled.
+pub(super) struct Names(bool);
 
 impl Names {
-    pub(super) fn new(reach: Reach) -> Arc<Self> {
-        Arc::new(Self(reach))
+    pub(super) fn new(reach: &Reach) -> Arc<Self> {
+        Arc::new(Self(matches!(reach, Reach::Anywhere)))
     }
 }
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let anywhere = self.0;
         Box::pin(async move {
-            if reach == Reach::Loopback {
+            if !anywhere {
                 let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
                 let own = Some(own).filter(|_| name.as_str().trim_end_matches('.') == LOCALHOST);
                 let found: Addrs = Box::new(own.into_iter());
@@ -190,17 +211,16 @@ mod tests {
             "http://[fd00::1]/",
             "http://[fe80::1]/",
         ] {
-            let refused = Origin::of(url, Reach::Anywhere);
+            let refused = Origin::of(url, &Reach::Anywhere);
             assert!(matches!(refused, Err(OriginError::Beyond(_))), "{url}: {refused:?}");
         }
         for url in
             ["http://example.com/", "http://8.8.8.8/", "http://10.0.0.1/", "http://loopback/"]
         {
-            let refused = Origin::of(url, Reach::Loopback);
+            let refused = Origin::of(url, &Reach::Loopback);
             assert!(matches!(refused, Err(OriginError::Beyond(_))), "{url}: {refused:?}");
         }
         for url in [
-            "https://127.0.0.1/",
             "file:///etc/passwd",
             "127.0.0.1:80",
             "/relative",
@@ -208,15 +228,39 @@ mod tests {
             "http://127.0.0.1/a b",
             "gopher://127.0.0.1/",
         ] {
-            assert_eq!(Origin::of(url, Reach::Loopback), Err(OriginError::NotHttp), "{url}");
+            assert_eq!(Origin::of(url, &Reach::Loopback), Err(OriginError::NotHttp), "{url}");
         }
+        let secured = Origin::of("https://127.0.0.1/", &Reach::Loopback);
+        assert_eq!(secured, Err(OriginError::NoRoots));
         let user = "http://127.0.0.1:80@example.com/";
-        assert_eq!(Origin::of(user, Reach::Loopback), Err(OriginError::User));
+        assert_eq!(Origin::of(user, &Reach::Loopback), Err(OriginError::User));
+    }
+
+    #[test]
+    fn g07_by_tls_no_spelling_of_a_private_address_is_called() {
+        let roots = crate::edge::tls::client(None, crate::edge::tls::Speaks::Http1).unwrap();
+        let reach = |private| Reach::Secured(Secured { roots: roots.clone(), private });
+        for url in
+            ["https://127.0.0.1/", "https://169.254.169.254/", "https://10.1/", "https://[::1]/"]
+        {
+            let refused = Origin::of(url, &reach(false));
+            assert!(matches!(refused, Err(OriginError::Beyond(_))), "{url}: {refused:?}");
+            assert!(Origin::of(url, &reach(true)).is_ok(), "{url}");
+        }
+        for url in ["https://example.com/", "https://8.8.8.8:8443/x", "http://localhost:1/"] {
+            assert!(Origin::of(url, &reach(false)).is_ok(), "{url}");
+        }
+        // In the clear it goes no further than this machine.
+        let clear = Origin::of("http://example.com/", &reach(true));
+        assert!(matches!(clear, Err(OriginError::Beyond(_))), "{clear:?}");
+        let named = Origin::of("https://example.com/", &reach(false)).unwrap();
+        assert_eq!((named.provider().as_str(), named.is_secured()), ("example.com:443", true));
+        assert_ne!(Ok(named), Origin::named_by("http://example.com:443/"));
     }
 
     #[test]
     fn what_is_the_same_host_is_one_origin() {
-        let origin = |url| Origin::of(url, Reach::Loopback).unwrap();
+        let origin = |url| Origin::of(url, &Reach::Loopback).unwrap();
         assert_eq!(origin("http://127.0.0.1:80/a?b#c"), origin("HTTP://127.0.0.1/"));
         assert_eq!(origin("http://localhost.:4021/"), origin("http://LOCALHOST:4021/x"));
         assert_ne!(origin("http://127.0.0.1:81/"), origin("http://127.0.0.1/"));
@@ -226,10 +270,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_home_resolves_to_nothing_where_any_host_may_be_called() {
-        let names = Names::new(Reach::Anywhere);
+        let names = Names::new(&Reach::Anywhere);
         let found = names.resolve("localhost".parse().unwrap()).await.unwrap();
         assert_eq!(found.count(), 0);
-        let home = Names::new(Reach::Loopback);
+        let home = Names::new(&Reach::Loopback);
         let found = home.resolve("localhost".parse().unwrap()).await.unwrap();
         assert!(found.map(|address| address.ip().is_loopback()).eq([true]));
         let found = home.resolve("example.com".parse().unwrap()).await.unwrap();

@@ -30,7 +30,7 @@ pub(super) async fn sign(world: &World, url: &str) -> PaymentPayload {
     let offer = offer_at(url).await;
     let unpaid = Unpaid {
         request: None,
-        origin: Origin::of(url, Reach::Loopback).unwrap(),
+        origin: Origin::of(url, &Reach::Loopback).unwrap(),
         method: Method::GET,
         message: Default::default(),
         offer,
@@ -118,7 +118,7 @@ async fn the_price_is_told_before_a_body_is_looked_at_and_a_paid_body_is_bounded
     let offer = header::find_offer(unpaid.headers()).unwrap().unwrap();
     let unpaid = Unpaid {
         request: None,
-        origin: Origin::of(&world.url, Reach::Loopback).unwrap(),
+        origin: Origin::of(&world.url, &Reach::Loopback).unwrap(),
         method: Method::POST,
         message: Default::default(),
         offer,
