@@ -16,6 +16,7 @@ use bursar::domain::ledger::agent::Scope;
 use super::bench::Mode;
 use super::channels::ChannelsCommand;
 use super::fetch::FetchArgs;
+use super::search::SearchArgs;
 
 /// A payment runtime for AI agents: budgets that cannot be passed.
 #[derive(Debug, Parser)]
@@ -57,6 +58,8 @@ pub enum Command {
     Provider(ProviderArgs),
     /// Make an HTTP request to any server, and pay what it asks for within an agent's budgets.
     Fetch(FetchArgs),
+    /// Look for x402 resources in a directory: nothing that it says of them is believed.
+    Search(SearchArgs),
     /// Probe something as a stranger would, and say what is wrong with it.
     #[command(subcommand)]
     Doctor(DoctorCommand),

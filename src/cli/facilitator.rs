@@ -8,6 +8,7 @@ use bursar::edge::clock::SystemClock;
 use bursar::edge::config::{Config, Listen};
 use bursar::node::{FacilitatorNode, FacilitatorPlan, connect_rail};
 use bursar::ports::clock::Clock;
+use bursar::runtime::directory::Registry;
 use bursar::runtime::facilitator::Rail;
 
 use super::args::Args;
@@ -35,6 +36,9 @@ pub fn run(args: &Args, listen: Option<SocketAddr>, output: &Output) -> Result<E
             rails,
             assets: config.policy.assets.clone(),
             payer_rates: config.facilitator.payer_rates,
+            registry: config.facilitator.directory.then(|| {
+                Arc::new(Registry::new(Arc::new(SystemClock), config.policy.assets.clone()))
+            }),
             listener,
             clock: Arc::new(SystemClock),
         });

@@ -27,6 +27,7 @@ mod resale;
 mod running;
 mod sandbox;
 mod scope;
+mod search;
 mod show;
 mod signals;
 mod telemetry;
@@ -68,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(&args, command, &output),
         Command::Provider(asked) => provider::run(&args, asked, &output),
         Command::Fetch(asked) => fetch::run(&args, asked, &output),
+        Command::Search(asked) => search::run(&args, asked, &output),
         Command::Doctor(command) => doctor::run(&args, command, &output),
         Command::Directory { listen } => provider::directory(&args, *listen, &output),
         Command::Facilitator { listen } => facilitator::run(&args, *listen, &output),

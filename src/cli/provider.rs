@@ -17,12 +17,14 @@ use bursar::edge::config::{
 };
 use bursar::edge::evm::Evm;
 use bursar::edge::grpc::{Doors, GrpcDirectory, connect_one, serve_directory};
+use bursar::edge::http::discovery;
 use bursar::edge::http::openai::Face;
 use bursar::edge::http::remote::{RemoteFacilitators, RemotePlan};
 use bursar::edge::http::upstream::Upstream;
 use bursar::edge::journal::Options;
 use bursar::edge::keys::SigningKey;
 use bursar::node::{PayTo, Provider, ProviderPlan, connect_rail, fund_over_rpc};
+use bursar::ports::catalogue::Catalogue;
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
@@ -377,7 +379,9 @@ pub fn directory(
         let at = listener.address().to_string();
         output.show(&serde_json::json!({ "directory": at }), || format!("directory at {at}"));
         let registry = Arc::new(Registry::new(Arc::new(SystemClock), config.policy.assets));
-        let doors = Doors::default().with(serve_directory(registry));
+        let listed: Arc<dyn Catalogue> = registry.clone();
+        let doors =
+            Doors::default().with_web(discovery::routes([listed])).with(serve_directory(registry));
         let served = doors.serve(vec![listener], signals.wait(), DRAIN_MAX).await;
         served.map(|()| Exit::Done).map_err(|error| Failure::of(&error))
     })

@@ -9,11 +9,14 @@ use tokio::task::JoinHandle;
 
 use crate::domain::asset::AssetRegistry;
 use crate::domain::policy::Rates;
-use crate::edge::grpc::{Doors, Listener, serve_facilitator};
+use crate::edge::grpc::{Doors, Listener, serve_directory, serve_facilitator};
+use crate::edge::http::discovery;
 use crate::edge::http::facilitator::routes;
 use crate::edge::settlements::SettlementsFile;
 use crate::node::StartError;
+use crate::ports::catalogue::Catalogue;
 use crate::ports::clock::Clock;
+use crate::runtime::directory::Registry;
 use crate::runtime::facilitator::{Facilitator, Parts, Rail};
 
 /// How long calls under way may take to end.
@@ -29,6 +32,9 @@ pub struct FacilitatorPlan {
     pub assets: AssetRegistry,
     /// How fast one payer's payments are looked into.
     pub payer_rates: Rates,
+    /// A directory of its own, where it keeps one: providers announce themselves there, and are found at the same
+    /// doors as what was paid for.
+    pub registry: Option<Arc<Registry>>,
     /// Where it answers, over HTTP and gRPC.
     pub listener: Listener,
     /// The time.
@@ -60,9 +66,15 @@ impl FacilitatorNode {
         }));
         let listener = plan.listener;
         let url = listener.address().to_string();
-        let doors = Doors::default()
+        let mut listed: Vec<Arc<dyn Catalogue>> = vec![facilitator.catalog()];
+        let mut doors = Doors::default()
             .with(serve_facilitator(Arc::clone(&facilitator)))
             .with_web(routes(facilitator));
+        if let Some(registry) = plan.registry {
+            listed.push(registry.clone());
+            doors = doors.with(serve_directory(registry));
+        }
+        let doors = doors.with_web(discovery::routes(listed));
         let (stop, mut stopping) = watch::channel(false);
         let serving = tokio::spawn(async move {
             let stopped = async { drop(stopping.wait_for(|stop| *stop).await) };

@@ -15,11 +15,13 @@ use crate::domain::policy::PolicyDocument;
 use crate::edge::grpc::node::{Applied, Fund, Node, ReadPolicy, Verify};
 use crate::edge::grpc::{Doors, Listener, ServeError, serve_directory};
 use crate::edge::http::client::Reach;
+use crate::edge::http::discovery;
 use crate::edge::http::fetch::FetchDoor;
 use crate::edge::http::openai::OpenAi;
 use crate::edge::journal::{Options, Store, verify};
 use crate::edge::keys::{LocalSigner, NonceSecret, SigningKey};
 use crate::node::{StartError, unless_unchanged};
+use crate::ports::catalogue::Catalogue;
 use crate::ports::clock::Clock;
 use crate::ports::directory::Directory;
 use crate::ports::entropy::Entropy;
@@ -58,6 +60,8 @@ pub struct NodePlan {
     pub registry: Option<Arc<Registry>>,
     /// How providers are reached.
     pub connector: Arc<dyn Connector>,
+    /// How far requests reach that it makes for its agents over HTTP.
+    pub web: Reach,
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// What proves the operator.
@@ -175,10 +179,11 @@ impl PayerNode {
             verify: verifier(plan.ledger.clone(), plan.bounds),
             fund: plan.fund,
         };
-        let web = web(&payer, &treasury, &plan.clock, &entropy);
+        let web = web(plan.web, &payer, &treasury, &plan.clock, &entropy);
         let mut doors = node.open(Doors::default()).with_web(web);
         if let Some(registry) = plan.registry {
-            doors = doors.with(serve_directory(registry));
+            let listed: Arc<dyn Catalogue> = registry.clone();
+            doors = doors.with_web(discovery::routes([listed])).with(serve_directory(registry));
         }
         let endpoints =
             plan.listeners.iter().map(|listener| listener.address().to_string()).collect();
@@ -253,6 +258,7 @@ impl PayerNode {
 
 /// The HTTP doors for agents.
 fn web(
+    reach: Reach,
     payer: &Payer,
     treasury: &Treasury,
     clock: &Arc<dyn Clock>,
@@ -264,7 +270,7 @@ fn web(
         treasury: treasury.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(entropy),
-        reach: Reach::Loopback,
+        reach,
     };
     OpenAi { payer, treasury, clock }.router().merge(fetch.router())
 }

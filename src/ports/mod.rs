@@ -3,6 +3,7 @@
 //! Ports name and never act: no socket, file, clock or environment is touched here.
 
 pub mod archive;
+pub mod catalogue;
 pub mod channel_rail;
 pub mod clock;
 pub mod directory;

@@ -61,6 +61,7 @@ async fn start(
         rails: vec![Rail { settler, evidence: Arc::new(evm.clone()) }],
         assets: AssetRegistry::new(chain.config().assets),
         payer_rates,
+        registry: None,
         listener,
         clock: Arc::new(SystemClock),
     })
@@ -119,25 +120,26 @@ pub fn asked(
     amount: u128,
     nonce: u64,
 ) -> Value {
-    asked_of(chain, &payer(), (scheme, method), amount, nonce)
+    asked_of(chain, (&payer(), payee()), (scheme, method), amount, nonce)
 }
 
 /// The same of somebody else.
 fn asked_of(
     chain: &Chain,
-    payer: &PrivateKeySigner,
+    (payer, pay_to): (&PrivateKeySigner, Address),
     (scheme, method): (Scheme, TransferMethod),
     amount: u128,
     nonce: u64,
 ) -> Value {
     let tokens = TokenDomains::new(&AssetRegistry::new(chain.config().assets));
     let token: &TokenDomain = tokens.find(chain.asset()).unwrap();
-    let pay_by = PayBy { scheme, method, asset: chain.asset(), pay_to: payee(), timeout_s: 300 };
+    let pay_by = PayBy { scheme, method, asset: chain.asset(), pay_to, timeout_s: 300 };
     let requirement = Requirement { pay_by, amount: Amount::new(amount), token };
     let commitment = Commitment {
         scheme,
         method,
         payer: payer.address(),
+        pay_to,
         valid_before_s: now_s() + 300,
         nonce: B256::from(U256::from(nonce) << 200),
         ..chain.commitment(amount, 0)
@@ -154,8 +156,14 @@ pub fn exact(chain: &Chain, amount: u128, nonce: u64) -> Value {
     exact_of(chain, &payer(), amount, nonce)
 }
 
+/// The same to somebody else.
+pub fn exact_to(chain: &Chain, pay_to: Address, amount: u128, nonce: u64) -> Value {
+    let by = (Scheme::Exact, TransferMethod::Eip3009);
+    asked_of(chain, (&payer(), pay_to), by, amount, nonce)
+}
+
 pub fn exact_of(chain: &Chain, payer: &PrivateKeySigner, amount: u128, nonce: u64) -> Value {
-    asked_of(chain, payer, (Scheme::Exact, TransferMethod::Eip3009), amount, nonce)
+    asked_of(chain, (payer, payee()), (Scheme::Exact, TransferMethod::Eip3009), amount, nonce)
 }
 
 async fn an_exact_payment_is_verified_and_settled_and_told_once(chain: &Chain) {

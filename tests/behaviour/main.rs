@@ -9,6 +9,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod bazaar;
 mod bypass;
 mod chain;
 mod channel_doubts;

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::market::name;
 
 /// What is sold in these tests, added to the file that `bursar up --sandbox` writes.
-const SHOP: &str = r#"
+pub const SHOP: &str = r#"
 [wallet.till]
 key = "keystore:till"
 

@@ -26,15 +26,15 @@ use crate::chain::key;
 /// Longer than any change takes to arrive.
 const SOON: Duration = Duration::from_secs(20);
 
-struct House {
-    clock: ManualClock,
-    registry: Arc<Registry>,
+pub struct House {
+    pub clock: ManualClock,
+    pub registry: Arc<Registry>,
     url: String,
     directory: GrpcDirectory,
 }
 
 impl House {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let registry = Arc::new(Registry::new(Arc::new(clock.clone()), sandbox_assets()));
         let at = Address::Tcp(([127, 0, 0, 1], 0).into());
@@ -84,7 +84,7 @@ impl House {
         }
     }
 
-    async fn announce(&self, provider: &str, seconds: u64) -> SignedListing {
+    pub async fn announce(&self, provider: &str, seconds: u64) -> SignedListing {
         let signed = self.listing(provider, seconds);
         self.directory.announce(signed.clone()).await.unwrap();
         signed

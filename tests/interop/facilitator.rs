@@ -103,6 +103,7 @@ impl Bench {
             }],
             assets: assets(),
             payer_rates: PAYER_RATES,
+            registry: None,
             listener: Listener::bind(&any, "--listen").await.unwrap(),
             clock: Arc::new(SystemClock),
         })
@@ -221,6 +222,30 @@ async fn official_servers_claim_and_give_back_channels_by_our_facilitator() {
         bench.post("/refund").await;
         let left = bench.chain.owned(payer().address()).await;
         assert_eq!(left, FUNDS - 3 * PRICE, "{server:?} {client:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn official_clients_find_what_was_paid_for_in_our_bazaar() {
+    for (server, client) in pairs() {
+        let bench = Bench::open(server).await;
+        let said = bench.pay(client, "exact", &["/exact"]).await;
+        assert_eq!(said[0]["status"], 200, "{server:?} {client:?}: {said:?}");
+        let mut search = client.searches();
+        let asked = json!({ "directory": bench.facilitator.url, "query": "exact way" });
+        search.current_dir(scripts()).arg(asked.to_string()).stdin(Stdio::null());
+        let done = tokio::task::spawn_blocking(move || search.output()).await.unwrap().unwrap();
+        let both: Value = serde_json::from_slice(&done.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&done.stderr)));
+        for found in both.as_array().unwrap() {
+            assert_eq!(found.as_array().unwrap().len(), 1, "{server:?} {client:?}: {both}");
+            let found = &found[0];
+            assert_eq!(found["resource"], format!("{}/exact", bench.url), "{found}");
+            assert_eq!((&found["type"], &found["x402Version"]), (&json!("http"), &json!(2)));
+            assert_eq!(found["accepts"][0]["payTo"], payee().address().to_string());
+            let input = &found["extensions"]["bazaar"]["info"]["input"];
+            assert_eq!(input["method"], "GET", "{server:?} {client:?}: {found}");
+        }
     }
 }
 

@@ -46,6 +46,17 @@ impl Client {
         command
     }
 
+    /// What runs its search of a bazaar.
+    pub fn searches(self) -> Command {
+        let (program, script) = match self {
+            Self::TypeScript => ("node".into(), "bazaar.mjs"),
+            Self::Python => (self.installed(), "bazaar.py"),
+        };
+        let mut command = Command::new(program);
+        command.arg(script);
+        command
+    }
+
     /// What runs it, where it is installed.
     fn find(self) -> Option<Command> {
         is_there(&self.installed()).then(|| self.command())

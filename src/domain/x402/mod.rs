@@ -4,6 +4,7 @@
 //! and nothing here holds a key.
 
 pub mod batch;
+pub mod bazaar;
 pub mod check;
 pub mod code;
 pub mod digest;

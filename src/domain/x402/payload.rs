@@ -146,7 +146,11 @@ fn write_exact(commitment: &Commitment) -> Value {
 
 /// A gRPC method as a resource.
 pub fn grpc_resource(url: &str) -> Resource {
-    Resource { url: url.to_owned(), description: None, mime_type: Some(GRPC_MIME_TYPE.to_owned()) }
+    Resource {
+        url: url.to_owned(),
+        mime_type: Some(GRPC_MIME_TYPE.to_owned()),
+        ..Resource::default()
+    }
 }
 
 /// Who pays, by a payment that may not have been checked: for rate limits, never for money.

@@ -131,6 +131,7 @@ pub fn payment_required(
         url: quote.resource.clone(),
         description: Some(format!("{} by {}", quote.capability, quote.model)),
         mime_type: Some(GRPC_MIME_TYPE.to_owned()),
+        ..Resource::default()
     };
     let mut extensions =
         Map::from_iter([(identifier::KEY.to_owned(), identifier::declared(false))]);

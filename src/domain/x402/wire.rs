@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const X402_VERSION: u32 = 2;
 
 /// What is sold, by its URL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
     /// `grpc://host:port/package.Service/Method` for gRPC.
@@ -19,6 +19,9 @@ pub struct Resource {
     /// `application/grpc` for gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
+    /// What else is said of it, kept as it came: `serviceName`, `tags`.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One way to pay. A field that is not known here is refused: it could change the price for a reader

@@ -65,6 +65,8 @@ pub struct FacilitatorSettings {
     pub listen: Listen,
     /// How fast one payer's payments are looked into.
     pub payer_rates: Rates,
+    /// Whether it keeps a directory too.
+    pub directory: bool,
 }
 
 /// What may lie locked in channels, and how they are filled.

@@ -194,13 +194,14 @@ pub(super) fn read_facilitator(
 ) -> Option<FacilitatorSettings> {
     let listen = read_listen(section, loopback(FACILITATOR_PORT), false);
     let rates = read_rates(&section.section("payer_rates"), money);
+    let directory = section.find("directory").map_or(Some(false), |item| item.flag());
     section.end();
     let payer_rates = Rates {
         calls_per_minute: rates.calls_per_minute.or(PAYER_RATES.calls_per_minute),
         concurrency: rates.concurrency.or(PAYER_RATES.concurrency),
         ..rates
     };
-    Some(FacilitatorSettings { listen: listen?, payer_rates })
+    Some(FacilitatorSettings { listen: listen?, payer_rates, directory: directory? })
 }
 
 /// The most channels to one provider: what the keeper takes.

@@ -177,6 +177,7 @@ impl FirstRequired {
             url: first.map(|way| way.resource.clone()).unwrap_or_default(),
             description: first.map(|way| way.description.clone()),
             mime_type: first.map(|way| way.mime_type.clone()),
+            ..Resource::default()
         };
         PaymentRequired {
             x402_version: X402_VERSION,

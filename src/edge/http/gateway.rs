@@ -154,7 +154,7 @@ impl Gateway {
     fn shown(&self, order: &Order, target: &str) -> Shown {
         let face = Face::ALL.into_iter().find(|face| face.name() == order.capability);
         let discovery = Discovery { body: face.map(Face::example), ..Discovery::default() };
-        let declared = discovery.declared(&axum::http::Method::POST, None);
+        let declared = discovery.declared("POST", None);
         let by = order.model.as_ref().map(|model| format!(" by {model}")).unwrap_or_default();
         Shown {
             url: format!("{}{target}", self.base),

@@ -182,8 +182,8 @@ impl PaidDoor {
     /// An offer of the payee's as it is shown.
     fn dress(&self, offer: PaymentRequired, shown: &Shown) -> PaymentRequired {
         let Shown { url, description, mime_type, .. } = shown.clone();
-        let resource =
-            Resource { url, description: description.or(offer.resource.description), mime_type };
+        let description = description.or(offer.resource.description);
+        let resource = Resource { url, description, mime_type, ..Resource::default() };
         let mut extensions = offer.extensions.unwrap_or_default();
         extensions.extend(self.declared(shown));
         if let Some((signer, clock)) = &self.signer {

@@ -4,6 +4,7 @@
 mod announcer;
 mod book;
 mod changes;
+mod listed;
 mod registry;
 
 pub use announcer::{Announcer, Lister};

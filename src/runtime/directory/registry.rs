@@ -16,6 +16,7 @@ use crate::domain::money::Nano;
 use crate::domain::order::{Maxima, Order, Units};
 use crate::domain::pricing::price;
 use crate::domain::time::Timestamp;
+use crate::domain::x402::TokenDomains;
 use crate::domain::x402::listing::check_listing;
 use crate::ports::clock::Clock;
 use crate::ports::directory::{Cursor, Directory, DirectoryError, Watch, Watched};
@@ -68,6 +69,17 @@ impl Registry {
     /// Counts prices in the assets of a new policy.
     pub fn replace_assets(&self, assets: AssetRegistry) {
         *self.assets.write().expect("no holder of the assets panics") = assets;
+    }
+
+    /// What is listed now, by name.
+    pub(super) fn all(&self) -> Vec<Arc<SignedListing>> {
+        let changes = self.board.look(self.clock.now());
+        changes.listed().values().map(|kept| Arc::clone(&kept.signed)).collect()
+    }
+
+    /// The tokens that it counts in.
+    pub(super) fn tokens(&self) -> TokenDomains {
+        TokenDomains::new(&self.assets.read().expect("no holder of the assets panics"))
     }
 
     /// Whether a ware costs at most `price_max` for a thousand units in and a thousand out.

@@ -12,6 +12,7 @@
 //! It never signs a payment, holds nobody's money, and keeps no ledger.
 
 mod answer;
+mod catalog;
 mod channels;
 mod payments;
 
@@ -24,8 +25,10 @@ use crate::domain::asset::{AssetRegistry, Network};
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::policy::Rates;
 use crate::domain::x402::TokenDomains;
+use crate::domain::x402::bazaar;
 use crate::domain::x402::error::PaymentError;
 use crate::domain::x402::facilitate::Step;
+use crate::domain::x402::sponsoring;
 use crate::domain::x402::wire::{Supported, SupportedKind, X402_VERSION};
 use crate::ports::clock::Clock;
 use crate::ports::rail::{Evidence, Settler};
@@ -35,6 +38,7 @@ use crate::runtime::limits::{Admission, Key, Limits};
 use answer::Refusal;
 
 pub use answer::{Answer, Standing};
+pub use catalog::{Catalog, RESOURCES_MAX, RESOURCES_PER_PAYEE_MAX};
 
 /// How fast one payer's payments may be verified, and how fast settled, where nobody says otherwise: each asks
 /// the chain a few questions. Source: threats.md T10.
@@ -73,6 +77,7 @@ pub struct Facilitator {
     rails: Vec<Rail>,
     tokens: TokenDomains,
     settlements: Arc<dyn Settlements>,
+    catalog: Arc<Catalog>,
     payer_rates: Rates,
     verifying: Limits,
     settling: Limits,
@@ -87,6 +92,7 @@ impl Facilitator {
             rails: parts.rails,
             tokens: TokenDomains::new(&parts.assets),
             settlements: parts.settlements,
+            catalog: Arc::new(Catalog::new(Arc::clone(&parts.clock))),
             payer_rates: parts.payer_rates,
             verifying: Limits::new(Arc::clone(&parts.clock)),
             settling: Limits::new(Arc::clone(&parts.clock)),
@@ -118,8 +124,13 @@ impl Facilitator {
             }
         }
         let accounts: Vec<String> = accounts.iter().map(Address::to_string).collect();
-        let extensions = vec!["eip2612GasSponsoring".to_owned()];
+        let extensions = [sponsoring::KEY, bazaar::KEY].map(ToOwned::to_owned).to_vec();
         Supported { kinds, extensions, signers: [(SIGNERS.to_owned(), accounts)].into() }
+    }
+
+    /// What was paid for here.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog)
     }
 
     /// Whether every rail can settle now.

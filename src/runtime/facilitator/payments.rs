@@ -50,7 +50,13 @@ impl Facilitator {
         } else {
             self.try_settle(payload, requirements).await
         };
-        settled.unwrap_or_else(|refusal| refusal.settled(&requirements.network))
+        match settled {
+            Ok(answer) => {
+                self.catalog.add(payload);
+                answer
+            }
+            Err(refusal) => refusal.settled(&requirements.network),
+        }
     }
 
     async fn try_verify(

@@ -6,6 +6,7 @@ import { ExactEvmScheme } from "@x402/evm/exact/server";
 import { UptoEvmScheme } from "@x402/evm/upto/server";
 import { BatchSettlementChannelManager, BatchSettlementEvmScheme } from "@x402/evm/batch-settlement/server";
 import { declareEip2612GasSponsoringExtension } from "@x402/extensions";
+import { declareDiscoveryExtension } from "@x402/extensions/bazaar";
 
 const { facilitator: url, payTo, token } = JSON.parse(process.argv[2]);
 const network = "eip155:84532";
@@ -22,7 +23,13 @@ const app = express();
 app.use(
   paymentMiddleware(
     {
-      "GET /exact": { accepts: way("exact") },
+      "GET /exact": {
+        accepts: way("exact"),
+        description: "The way of the exact",
+        serviceName: "Interop",
+        tags: ["paths"],
+        extensions: declareDiscoveryExtension({ output: { example: { path: "/exact" } } }),
+      },
       "GET /fail": { accepts: way("exact") },
       "GET /permit2": { accepts: way("exact", { assetTransferMethod: "permit2" }), extensions },
       "GET /upto": { accepts: way("upto"), extensions },

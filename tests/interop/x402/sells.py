@@ -6,6 +6,7 @@ import sys
 from flask import Flask, jsonify, request
 from werkzeug.serving import make_server
 from x402 import x402ResourceServerSync
+from x402.extensions.bazaar import OutputConfig, declare_discovery_extension
 from x402.extensions.eip2612_gas_sponsoring import declare_eip2612_gas_sponsoring_extension
 from x402.http import FacilitatorConfig, HTTPFacilitatorClientSync
 from x402.http.middleware.flask import payment_middleware, set_settlement_overrides
@@ -42,7 +43,13 @@ app = Flask(__name__)
 payment_middleware(
     app,
     {
-        "GET /exact": RouteConfig(accepts=way("exact")),
+        "GET /exact": RouteConfig(
+            accepts=way("exact"),
+            description="The way of the exact",
+            service_name="Interop",
+            tags=["paths"],
+            extensions=declare_discovery_extension(output=OutputConfig(example={"path": "/exact"})),
+        ),
         "GET /fail": RouteConfig(accepts=way("exact")),
         "GET /permit2": RouteConfig(
             accepts=way("exact", {"assetTransferMethod": "permit2"}), extensions=sponsored

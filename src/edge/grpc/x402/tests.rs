@@ -28,6 +28,7 @@ pub(in crate::edge::grpc) fn offer(len: usize) -> PaymentRequired {
             url: "grpc://127.0.0.1:1/bursar.v1.InferenceService/Infer".into(),
             description: Some(String::new()),
             mime_type: Some("application/grpc".into()),
+            ..Resource::default()
         },
         accepts: vec![requirements()],
         extensions: None,

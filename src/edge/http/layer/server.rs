@@ -149,7 +149,7 @@ impl X402Layer {
     fn shown(&self, route: &PaidRoute, target: &str) -> Shown {
         let declare = |discovery: &bazaar::Discovery| {
             let template = route.template();
-            discovery.declared(&route.method, template.as_deref())
+            discovery.declared(route.method.as_str(), template.as_deref())
         };
         let declared = route.discovery.as_ref().map(declare);
         Shown {
