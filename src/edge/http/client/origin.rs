@@ -238,7 +238,11 @@ mod tests {
 
     #[test]
     fn g07_by_tls_no_spelling_of_a_private_address_is_called() {
-        let roots = crate::edge::tls::client(None, crate::edge::tls::Speaks::Http1).unwrap();
+        let ring = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(ring);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let none = builder.with_root_certificates(rustls::RootCertStore::empty());
+        let roots = std::sync::Arc::new(none.with_no_client_auth());
         let reach = |private| Reach::Secured(Secured { roots: roots.clone(), private });
         for url in
             ["https://127.0.0.1/", "https://169.254.169.254/", "https://10.1/", "https://[::1]/"]
