@@ -138,6 +138,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         input_max: Units(INPUT_MAX),
         output_max: Units(4096),
         flowing: Some(Default::default()),
+        claims: Default::default(),
         concurrency_max: flags.concurrency,
         payer_rates: Rates::default(),
         peer_rates: Rates::default(),

@@ -13,7 +13,6 @@ use crate::domain::commitment::Scheme;
 use crate::domain::id::Name;
 use crate::domain::ledger::{Bounds, Command};
 use crate::domain::listing::{Listing, Ware};
-use crate::domain::money::Amount;
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
 use crate::domain::quote::PayBy;
@@ -134,6 +133,8 @@ pub struct ProviderPlan {
     pub reconcile_every: Duration,
     /// How streamed answers are paid by channel while they flow; `None` takes one voucher for all.
     pub flowing: Option<Flowing>,
+    /// When the vouchers of channels are claimed.
+    pub claims: ClaimPolicy,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -162,14 +163,6 @@ const SERVER_DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Entries between two snapshots.
 const SNAPSHOT_EVERY: u64 = 100_000;
-
-/// When vouchers are claimed: after an hour, or a dollar of a six-digit coin. After a day without a
-/// call a channel's rest goes back.
-const CLAIMS: ClaimPolicy = ClaimPolicy {
-    age_max: Duration::from_secs(3600),
-    amount_max: Amount::new(1_000_000),
-    idle_max: Duration::from_secs(24 * 3600),
-};
 
 /// Who acts on channels for the provider, where its offer takes them.
 fn channel_settler(plan: &ProviderPlan) -> Option<Arc<dyn ChannelSettler>> {
@@ -237,7 +230,7 @@ impl Provider {
             payee = payee.refunding(Refunds { signer, after });
         }
         if let Some(settler) = channels {
-            payee = payee.taking_channels(Channels { settler, claims: CLAIMS, flowing });
+            payee = payee.taking_channels(Channels { settler, claims: plan.claims, flowing });
         }
         payee.round().await?;
 

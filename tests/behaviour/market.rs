@@ -317,16 +317,12 @@ impl Market {
             timeout_s: 60,
         };
         let channel = by_channel.then(|| PayBy { scheme: channel_scheme(), ..pay_by });
+        let ware = OfferedWare { capability: name("echo"), model: name("echo-1"), terms, tiers };
         let plan = ProviderPlan {
             name: name("echo"),
             ledger: self.folder.path().join("provider.db"),
             journal: Options::default(),
-            wares: vec![OfferedWare {
-                capability: name("echo"),
-                model: name("echo-1"),
-                terms,
-                tiers,
-            }],
+            wares: vec![ware],
             engine: self.shop.engine.clone().unwrap_or_else(|| self.engine.clone()),
             pay_by: channel.into_iter().chain([pay_by]).collect(),
             pay_to: PayTo::Key(key("payee")),
@@ -338,6 +334,7 @@ impl Market {
             input_max: Units(1000),
             output_max: Units(1000),
             flowing: self.shop.flowing,
+            claims: Default::default(),
             concurrency_max: 64,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),

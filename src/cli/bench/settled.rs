@@ -274,6 +274,7 @@ impl Stall<'_> {
             input_max: Units(64),
             output_max: Units(TOKENS),
             flowing: None,
+            claims: Default::default(),
             concurrency_max: CALLS_MAX,
             payer_rates: none,
             peer_rates: none,

@@ -337,6 +337,7 @@ async fn start_provider(
         input_max: Units(4096),
         output_max: shop.output_max,
         flowing: Some(plan::flowing()),
+        claims: Default::default(),
         concurrency_max: shop.concurrency,
         payer_rates: none,
         peer_rates: none,

@@ -1,42 +1,36 @@
 //! The end: everything heals, what is open is resolved by the chain, and the books are closed by code
 //! that shares nothing with the ledger that kept them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bursar::domain::asset::{Asset, Network};
-use bursar::domain::id::{PaymentId, RequestId};
-use bursar::domain::ledger::audit::Audit;
-use bursar::domain::ledger::event::Event;
-use bursar::domain::ledger::hold::Held;
-use bursar::domain::ledger::{Bounds, Ledger};
+use bursar::domain::ledger::Bounds;
 use bursar::domain::time::Timestamp;
 use bursar::edge::clock::SystemClock;
-use bursar::edge::journal::{Options, Page, PaymentFilter, Store, Views, verify};
+use bursar::edge::journal::{Page, PaymentFilter, Views, verify};
 use bursar::edge::sandbox::TOKEN;
 use bursar::node::{RailPlan, connect_rail};
 use bursar::ports::clock::Clock;
-use bursar::ports::journal::{Entry, Journal};
 use bursar::ports::rail::Evidence;
 
 use super::super::failure::Failure;
-use super::house::House;
+use super::channels::{self, ChannelBooks, are_claimed, is_channels, read_all};
+use super::fold::Fold;
+use super::house::{FINAL_AFTER, House};
 use super::proxy::Mood;
 use super::tries::Tried;
 
 /// How long what is open may take to be resolved, once everything runs again: more than an
 /// authorization lives.
-const RESOLVE_MAX: Duration = Duration::from_secs(120);
+const RESOLVE_MAX: Duration = Duration::from_secs(180);
+
+/// How long what payees claim at their end may take to be final and seen.
+const CLAIMED_MAX: Duration = Duration::from_secs(60);
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Entries read at once.
-const PAGE: u32 = 4096;
-
-/// Points of each curve at most.
-const POINTS_MAX: usize = 400;
 
 /// The states in which a payment's outcome, or its proof, is not final.
 const OPEN: [&str; 3] = ["signable", "unknown", "captured"];
@@ -56,11 +50,15 @@ pub struct Books {
     pub over_limit_nano: u64,
     /// Answers that an agent got, and that the journal knows nothing of.
     pub lost: u64,
+    /// Payments that were taken, by how they were paid.
+    pub paid_by_scheme: BTreeMap<&'static str, u64>,
+    /// What went through channels.
+    pub channels: ChannelBooks,
     /// Requests that were paid more than once, by who says so.
     pub paid_twice: BTreeMap<&'static str, u64>,
     /// By the journal, in atomic units.
     pub ledger_atomic: u128,
-    /// By the chain's Transfer logs.
+    /// By the chain: Transfer logs and claims, with what payees hold vouchers for and did not claim.
     pub chain_atomic: u128,
     /// What of the providers' journals does not check out, and of the payers'.
     pub damaged: Vec<String>,
@@ -80,7 +78,10 @@ impl Books {
 
     /// Whether the ledger and the chain say the same.
     pub fn books_match(&self) -> bool {
-        self.ledger_atomic == self.chain_atomic && self.wallet_matches && self.damaged.is_empty()
+        self.ledger_atomic == self.chain_atomic
+            && self.wallet_matches
+            && self.damaged.is_empty()
+            && self.channels.wrong.is_empty()
     }
 }
 
@@ -102,12 +103,13 @@ impl Point {
     }
 }
 
-/// Heals everything, and waits until nothing is open.
+/// Heals everything: what is cut is joined, what stands goes on, what is dead is started.
 pub async fn heal(house: &mut House) -> Result<(), Failure> {
     for link in [&house.agents_link, &house.node_chain_link, &house.provider_chain_link] {
         link.be(Mood::Whole);
     }
     house.chain.go_on();
+    house.node.go_on();
     if !house.node.is_running() {
         house.node.start(&[]).await?;
     }
@@ -117,9 +119,19 @@ pub async fn heal(house: &mut House) -> Result<(), Failure> {
             provider.start(&[]).await?;
         }
     }
+    Ok(())
+}
+
+/// Waits until no payment is open and nothing is left in channels to be had back.
+pub async fn resolve(house: &House) -> Result<(), Failure> {
     let clock = SystemClock;
     let until = clock.now().after(RESOLVE_MAX);
-    while clock.now() < until && is_open(house)? {
+    let mut closing = channels::Closing::default();
+    while clock.now() < until {
+        let waiting = closing.round(house)?;
+        if waiting == 0 && !is_open(house)? {
+            break;
+        }
         clock.sleep_until(clock.now().after(LOOK_EVERY)).await;
     }
     Ok(())
@@ -136,14 +148,26 @@ fn is_open(house: &House) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// Ends the node and the providers, and closes the books.
+/// Ends the providers, which claim what vouchers stand for, and then the node, once it has seen that;
+/// and closes the books.
 pub async fn close(house: &mut House, tried: &Tried) -> Result<Books, Failure> {
     let mut books = Books::default();
-    for part in std::iter::once(&mut house.node).chain(&mut house.providers) {
-        if !part.end().await {
-            books.damaged.push("a process did not end well".to_owned());
+    let unwell = "a process did not end well";
+    for provider in &mut house.providers {
+        if !provider.end().await {
+            books.damaged.push(unwell.to_owned());
         }
     }
+    let clock = SystemClock;
+    let until = clock.now().after(CLAIMED_MAX);
+    while clock.now() < until && !are_claimed(house)? {
+        clock.sleep_until(clock.now().after(LOOK_EVERY)).await;
+    }
+    if !house.node.end().await {
+        books.damaged.push(unwell.to_owned());
+    }
+    // What the books are closed against is final: a block a second comes at least.
+    clock.sleep_until(clock.now().after(Duration::from_secs(FINAL_AFTER))).await;
     for path in std::iter::once(house.ledger()).chain(house.provider_ledgers()) {
         let report = verify(&path, Bounds::default())?;
         if !report.is_good() {
@@ -154,140 +178,10 @@ pub async fn close(house: &mut House, tried: &Tried) -> Result<Books, Failure> {
         }
     }
     let mut fold = Fold::default();
-    let store = Store::open(&house.ledger(), Options::default())?;
-    let mut seen = 0;
-    loop {
-        let page = store.read(seen, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        seen = last.seq;
-        page.iter().for_each(|entry| fold.take(entry));
-    }
-    drop(store);
+    read_all(&house.ledger(), |entry| fold.take(entry)).await?;
     fold.tell(&mut books, tried);
     against_the_chain(house, &fold, &mut books).await?;
     Ok(books)
-}
-
-/// Everything that the journal says, folded without the ledger's own accounts, and beside it with them
-/// for the curves.
-#[derive(Default)]
-struct Fold {
-    audit: Audit,
-    ledger: Option<Ledger>,
-    holds: BTreeMap<PaymentId, Held>,
-    taken: BTreeMap<PaymentId, u64>,
-    by_request: BTreeMap<(String, RequestId), u64>,
-    gone: BTreeSet<PaymentId>,
-    curves: BTreeMap<String, Vec<Point>>,
-}
-
-impl Fold {
-    fn take(&mut self, entry: &Entry) {
-        self.audit.see(entry.at, &entry.event);
-        match &entry.event {
-            Event::Held(held) => {
-                self.holds.insert(held.payment, (**held).clone());
-            }
-            Event::Captured { payment, nano, .. } => {
-                if self.taken.insert(*payment, nano.get()).is_none()
-                    && let Some(held) = self.holds.get(payment)
-                {
-                    let key = (held.agent.to_string(), held.request);
-                    let count = self.by_request.entry(key).or_default();
-                    *count = count.saturating_add(1);
-                }
-            }
-            Event::CaptureReversed { payment, .. } => {
-                self.taken.remove(payment);
-                if let Some(held) = self.holds.get(payment) {
-                    let key = (held.agent.to_string(), held.request);
-                    let count = self.by_request.entry(key).or_default();
-                    *count = count.saturating_sub(1);
-                }
-                self.gone.insert(*payment);
-            }
-            Event::Voided { payment, .. } | Event::Expired { payment, .. } => {
-                self.gone.insert(*payment);
-            }
-            _ => {}
-        }
-        let ledger = self.ledger.get_or_insert_with(|| Ledger::new(Bounds::default()));
-        ledger.evolve(entry.at, &entry.event);
-        let used = matches!(entry.event, Event::Held(_) | Event::PolicyApplied { .. });
-        if used {
-            self.plot(entry.at);
-        }
-    }
-
-    /// Each budget as the ledger sees it now; of one that has many accounts, the account that is the
-    /// nearest to its cap. A curve that grows too long loses every other point.
-    fn plot(&mut self, at: Timestamp) {
-        let Some(ledger) = &self.ledger else { return };
-        let mut nearest: BTreeMap<String, Point> = BTreeMap::new();
-        for check in ledger.accounts(at) {
-            let used = check.spent.get().saturating_add(check.held.get());
-            let point = Point { at, used, limit: check.limit.get() };
-            let found = nearest.entry(check.budget.to_string()).or_insert(point);
-            if point.left() < found.left() {
-                *found = point;
-            }
-        }
-        for (name, point) in nearest {
-            let curve = self.curves.entry(name).or_default();
-            curve.push(point);
-            if curve.len() > POINTS_MAX.saturating_mul(8) {
-                thin(curve);
-            }
-        }
-    }
-
-    fn tell(&self, books: &mut Books, tried: &Tried) {
-        let nano = |held: &Held| u128::from(held.nano.get());
-        let open = self.holds.values().filter(|held| {
-            !self.taken.contains_key(&held.payment) && !self.gone.contains(&held.payment)
-        });
-        books.admitted = count(self.holds.len());
-        books.settled_nano = self.taken.values().copied().map(u128::from).sum();
-        books.held_nano = open.clone().map(nano).sum();
-        books.unknown = count(open.count());
-        books.over_limit_nano = self.audit.over_limit().get();
-        books.ledger_atomic = self.audit.captured(usdc());
-        let known = |payment: &str| {
-            payment.parse().is_ok_and(|payment: PaymentId| self.holds.contains_key(&payment))
-        };
-        books.lost = count(tried.told.iter().filter(|told| !known(&told.payment)).count());
-        // An answer whose payment expired was free, and the same request may be paid once after it.
-        let mut payments: BTreeMap<(&str, RequestId), BTreeSet<&str>> = BTreeMap::new();
-        for told in &tried.told {
-            let taken = |payment: PaymentId| self.taken.contains_key(&payment);
-            if told.payment.parse().is_ok_and(taken) {
-                let key = (told.agent.as_str(), told.request);
-                payments.entry(key).or_default().insert(&told.payment);
-            }
-        }
-        let told_twice = payments.values().filter(|payments| payments.len() > 1).count();
-        let journalled = self.by_request.values().filter(|count| **count > 1).count();
-        books.paid_twice = BTreeMap::from([
-            ("by_answers", count(told_twice)),
-            ("by_journal", count(journalled)),
-            ("by_repeats", tried.twice),
-            ("by_conflicts", tried.confused),
-        ]);
-        for (name, curve) in &self.curves {
-            let mut curve = curve.clone();
-            while curve.len() > POINTS_MAX {
-                thin(&mut curve);
-            }
-            books.curves.insert(name.clone(), curve);
-        }
-    }
-}
-
-/// Drops every other point, but keeps of each pair the one that is nearer to its cap.
-fn thin(curve: &mut Vec<Point>) {
-    let pairs = curve.chunks(2);
-    let nearer = pairs.filter_map(|pair| pair.iter().copied().min_by_key(Point::left));
-    *curve = nearer.collect();
 }
 
 async fn against_the_chain(house: &House, fold: &Fold, books: &mut Books) -> Result<(), Failure> {
@@ -303,20 +197,25 @@ async fn against_the_chain(house: &House, fold: &Fold, books: &mut Books) -> Res
         ours.map(|transfer| transfer.amount.get()).sum()
     };
     let (left, entered) = (sum(true), sum(false));
-    // What a payee paid back has entered, and is no payment that was taken back.
-    books.chain_atomic = left;
     books.wallet_matches = entered.saturating_sub(left) == balance;
-    let payments = moved.iter().filter(|transfer| transfer.from == house.wallet).count();
+    let alone = || moved.iter().filter(|moved| moved.from == house.wallet && !is_channels(moved));
+    channels::close(house, fold.lines(), (evm.as_ref(), &moved), books).await?;
+    // What a payee paid back has entered, and is no payment that was taken back.
+    let paid_alone: u128 = alone().map(|transfer| transfer.amount.get()).sum();
+    let ChannelBooks { claimed, unclaimed, .. } = books.channels;
+    books.chain_atomic = paid_alone.saturating_add(claimed).saturating_add(unclaimed);
     // As many transfers as payments that the journal took: one more would be one paid twice.
-    let more = payments.saturating_sub(fold.taken.len());
+    let more = alone().count().saturating_sub(fold.paid_alone());
     books.paid_twice.insert("by_chain", count(more));
     Ok(())
 }
 
-fn usdc() -> Asset {
+/// The sandbox's USDC.
+pub fn usdc() -> Asset {
     Asset { network: Network::SANDBOX, contract: TOKEN }
 }
 
-fn count(number: usize) -> u64 {
+/// A count as it is told.
+pub fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }

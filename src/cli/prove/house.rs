@@ -28,11 +28,14 @@ pub const FINAL_AFTER: u64 = 8;
 /// Agents that try.
 pub const AGENTS: u64 = 6;
 
-/// The two that sell, with what they sell by.
-pub const PROVIDERS: [(&str, &str, &str); 2] = [
-    ("scribe", "text.generate", "bursar-scribe-1"),
-    ("librarian", "search.query", "bursar-embed-1"),
+/// The two that sell, with what they sell by, and whether they take channels too.
+pub const PROVIDERS: [(&str, &str, &str, bool); 2] = [
+    ("scribe", "text.generate", "bursar-scribe-1", false),
+    ("librarian", "search.query", "bursar-embed-1", true),
 ];
+
+/// What a provider that takes channels says besides. Its vouchers are claimed while there are faults.
+const CHANNELS: &str = "withdraw_delay = \"15m\"\nclaim_after = \"15s\"\n";
 
 /// Everything that runs.
 pub struct House {
@@ -88,9 +91,9 @@ impl House {
         let funded = fund_over_rpc(&rpc, wallet, GIFT).await;
         funded.map_err(|error| Failure::of(&error))?;
         let mut providers = Vec::new();
-        for (name, capability, model) in PROVIDERS {
+        for (name, capability, model, by_channel) in PROVIDERS {
             let file = format!("{name}.toml");
-            let sale = Sale { name, capability, model, listen: port()? };
+            let sale = Sale { name, capability, model, by_channel, listen: port()? };
             write(folder, &file, &provider_file(&sale, at, &provider_chain_link.url()))?;
             let mut provider = Part::new(name, folder, &["--config", &file, "provider"]);
             provider.start(&[]).await?;
@@ -184,6 +187,11 @@ key = "keystore:main"
 passphrase_file = "keys/passphrase"
 [discovery]
 allow_private = true
+[channels]
+per_provider = "0.4 USD"
+total = "0.4 USD"
+calls_per_deposit = 20
+at_once = 8
 [budget.cap]
 applies_to = "*"
 limit = "{budget} USD"
@@ -199,7 +207,7 @@ can_delegate = true
 rates = {{ calls_per_minute = 100000, concurrency = 64 }}
 session = {{ limit = "0.02 USD", span = "2m" }}
 allow_any = true
-allow = {{ capabilities = ["*"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact"] }}
+allow = {{ capabilities = ["*"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact", "batch-settlement"] }}
 "#
     )
 }
@@ -208,11 +216,13 @@ struct Sale<'f> {
     name: &'f str,
     capability: &'f str,
     model: &'f str,
+    by_channel: bool,
     listen: SocketAddr,
 }
 
 fn provider_file(sale: &Sale<'_>, directory: SocketAddr, chain: &str) -> String {
-    let Sale { name, capability, model, listen } = sale;
+    let Sale { name, capability, model, by_channel, listen } = sale;
+    let channels = if *by_channel { CHANNELS } else { "" };
     format!(
         r#"version = 1
 [server]
@@ -244,7 +254,7 @@ concurrency = 32
 quote_life = "10s"
 authorization_life = "20s"
 refund_after = "60s"
-"#
+{channels}"#
     )
 }
 

@@ -3,8 +3,10 @@
 //! cap was passed, nothing was lost and nothing was paid twice.
 
 mod chance;
+mod channels;
 mod closing;
 mod faults;
+mod fold;
 mod house;
 mod page;
 mod part;
@@ -93,8 +95,7 @@ async fn prove(args: &ProveArgs, folder: &Path, say: &dyn Fn(&str)) -> Result<Re
     for one in join_all(agents).await {
         tried.add(one.expect("no agent panics"));
     }
-    // What the last agents left behind is resolved as well.
-    closing::heal(&mut house).await?;
+    closing::resolve(&house).await?;
     let books = closing::close(&mut house, &tried).await?;
     let (seed, minutes, budget) = (args.seed, args.minutes, args.budget.clone());
     Ok(Report { seed, minutes, budget, began, ended: clock.now(), faults, tried, books })

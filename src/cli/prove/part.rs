@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::super::exit::Exit;
 use super::super::failure::Failure;
 
-/// How long a process may take to say that it is ready.
-const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a process may take to say that it is ready: a payee settles what it left open first.
+const READY_MAX: Duration = Duration::from_secs(180);
 
 /// How long a process may take to end once it was asked to.
 const END_MAX: Duration = Duration::from_secs(60);

@@ -37,6 +37,8 @@ impl Report {
             && lost == 0
             && self.books.paid_twice() == 0
             && unknown == 0
+            && self.books.channels.beyond_signed == 0
+            && self.books.channels.distrusted == 0
             && self.books.books_match()
     }
 
@@ -76,6 +78,8 @@ impl Report {
             "books_match": books.books_match(),
             "ledger_atomic": books.ledger_atomic.to_string(),
             "chain_atomic": books.chain_atomic.to_string(),
+            "paid_by_scheme": books.paid_by_scheme,
+            "channels": books.channels,
             "damaged": books.damaged,
             "faults": self.kinds(),
             "ledger_hash": books.ledger_hash,
@@ -112,11 +116,29 @@ impl Report {
             format!("  lost          {}", books.lost),
             format!("  paid twice    {}", books.paid_twice()),
             format!("  ledger        {} atomic units", books.ledger_atomic),
-            format!("  chain         {} atomic units", books.chain_atomic),
+            format!("  chain         {} atomic units, claimed or not", books.chain_atomic),
+            format!("  by channel    {}", self.of_channels()),
             format!("  books match   {}", yes(books.books_match())),
             format!("  ledger hash   {}", books.ledger_hash),
         ]);
-        lines.extend(books.damaged.iter().map(|problem| format!("  DAMAGED       {problem}")));
+        let problems = books.damaged.iter().chain(&books.channels.wrong);
+        lines.extend(problems.map(|problem| format!("  DAMAGED       {problem}")));
         lines.join("\n")
+    }
+
+    /// What channels paid, in a line.
+    fn of_channels(&self) -> String {
+        let paid = |scheme| self.books.paid_by_scheme.get(scheme).copied().unwrap_or(0);
+        let channels = &self.books.channels;
+        format!(
+            "{} payments of {}, in {} channels: {} deposited, {} claimed, {} not yet, {} came back",
+            paid("batch-settlement"),
+            paid("batch-settlement").saturating_add(paid("exact")),
+            channels.opened,
+            channels.deposited,
+            channels.claimed,
+            channels.unclaimed,
+            channels.returned
+        )
     }
 }

@@ -112,6 +112,8 @@ pub struct ProviderSettings {
     pub deposit_by: TransferMethod,
     /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
     pub withdraw_delay: Option<Duration>,
+    /// How long a voucher may lie unclaimed.
+    pub claim_after: Duration,
     /// How streamed answers are paid by channel while they flow.
     pub flowing: Flowing,
     /// Facilitators elsewhere that settle for it, in the order in which they are tried; where there are
@@ -215,6 +217,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let refund_after = read_refund_after(section);
     let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
+    let bounds = (Duration::from_secs(5), Duration::from_secs(24 * 3600));
+    let claim_after = span_within(section, "claim_after", Duration::from_secs(3600), bounds);
     let flowing = read_flowing(section);
     let facilitators = read_facilitators(section, withdraw_delay);
     let Ways { by_call, deposit_by } = ways?;
@@ -239,6 +243,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         ways: by_call,
         deposit_by,
         withdraw_delay,
+        claim_after,
         flowing: flowing?,
         facilitators: facilitators?,
     })

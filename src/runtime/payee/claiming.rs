@@ -40,6 +40,18 @@ pub struct Claimed {
     pub silent: Option<RailError>,
 }
 
+impl Default for ClaimPolicy {
+    /// After an hour, or a dollar of a six-digit coin. After a day without a call a channel's rest goes
+    /// back.
+    fn default() -> Self {
+        Self {
+            age_max: Duration::from_secs(3600),
+            amount_max: Amount::new(1_000_000),
+            idle_max: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
 impl Payee {
     /// One round over the channels: sees what the chain shows, and claims what is due. `all` claims
     /// whatever is unclaimed, for a payee that ends.

@@ -156,6 +156,7 @@ impl Shop {
             refund_after: None,
             reconcile_every: Duration::from_secs(1),
             flowing: None,
+            claims: Default::default(),
             clock,
         };
         Self { provider: Provider::start(plan).await.unwrap(), _folder: folder }

@@ -179,6 +179,7 @@ async fn plan(
         input_max: order.input_max,
         output_max: Units(TOKENS),
         flowing,
+        claims: Default::default(),
         concurrency_max: CALLS_MAX,
         payer_rates: none,
         peer_rates: none,
