@@ -37,6 +37,7 @@ use bursar::ports::paid_service::{
     Answer, Ask, Closing, PaidCall, PaidService, Piece, Quoted, ServiceError,
 };
 use bursar::ports::signer::ServiceSigner;
+use bursar::runtime::channels::KeeperSettings;
 use futures_util::StreamExt;
 use futures_util::stream;
 
@@ -51,6 +52,8 @@ enum Act {
     Lose,
     /// Charges it, answers, and says what is not so.
     Lie(Lie),
+    /// Says nothing, whatever it is asked.
+    Hush,
 }
 
 /// What it says of a call that it charged.
@@ -128,6 +131,10 @@ impl Teller {
         let mut tills = self.till.lock().unwrap();
         let till = tills.entry(word.channel).or_default();
         till.terms = Some(word.terms);
+        if matches!(self.acts.lock().unwrap().front(), Some(Act::Hush)) {
+            self.acts.lock().unwrap().pop_front();
+            return Err(ServiceError::Unavailable("hush".to_owned()));
+        }
         let asked = word.voucher.ceiling.amount.get();
         if asked != till.charged + PRICE {
             let code = "invalid_batch_settlement_evm_cumulative_amount_mismatch";
@@ -138,6 +145,7 @@ impl Teller {
         till.voucher = Some(word.voucher);
         match act {
             Act::Serve => Ok(answer(&word, till, None)),
+            Act::Hush => unreachable!("it was taken out above"),
             Act::Lose => Err(ServiceError::Unknown("lost".to_owned())),
             Act::Lie(lie) => Ok(answer(&word, till, Some(lie))),
         }
@@ -337,6 +345,21 @@ async fn a_channel_whose_answer_was_lost_is_asked_about_and_lent_again() {
     assert_eq!(left(&market).await, 15);
     let audit = market.audit().await;
     assert_eq!((audit.captured(usdc()), audit.over_limit()), (5 * PRICE, Nano::ZERO));
+}
+
+/// A payee that said nothing is asked again after a second; calls that wait for a channel meanwhile
+/// waited their whole time, and then went away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_for_a_channel_in_doubt_goes_on_once_it_has_rested() {
+    let keeper = KeeperSettings { pool_max: 1, ..Shop::default().keeper };
+    let market = Market::open_with(Shop { by_channel: true, keeper, ..Shop::default() }).await;
+    let teller = open_till(&market).await;
+    let client = market.client("worker").await;
+    teller.will([Act::Serve, Act::Lose, Act::Hush]);
+    client.buy(of_teller("one")).await.unwrap();
+    client.buy(of_teller("two")).await.unwrap_err();
+    client.buy(of_teller("three")).await.unwrap();
+    assert_eq!(teller.charged(), [3 * PRICE]);
 }
 
 /// The payee served it, both sides lost the answer, and once the payer booked that as a call that cost

@@ -69,8 +69,9 @@ impl Keeper {
     /// [`NotLent`].
     pub async fn lend(&self, key: &PoolKey, need: &Need) -> Result<Lent, NotLent> {
         let until = self.clock.now().after(self.settings.wait_max);
+        let bell = self.bell(key);
         loop {
-            let given_back = self.given_back.notified();
+            let came_back = bell.notified();
             match self.take(key, need) {
                 Some(lease) if lease.doubts > 0 && need.doubtful == Doubtful::Ask => {
                     // The chain may have shown meanwhile that it has ended.
@@ -88,11 +89,8 @@ impl Keeper {
                         }
                     };
                 }
-                None => tokio::select! {
-                    biased;
-                    () = given_back => {}
-                    () = self.clock.sleep_until(until) => return Err(NotLent::Busy),
-                },
+                None if self.wait(key, came_back, until).await => {}
+                None => return Err(NotLent::Busy),
             }
         }
     }
@@ -249,40 +247,6 @@ impl Keeper {
 
     pub(super) async fn tell(&self, command: ChannelCommand) -> Result<Done, Refused> {
         self.treasury.execute(Command::Channel(command)).await
-    }
-
-    /// A channel that the pool does not know yet was drawn on by an earlier process.
-    fn put_back(&self, lease: &Lease, room: Amount, last: Option<Charge>) {
-        let Lease { key, channel: id, terms, filling, .. } = lease;
-        let back = Slot {
-            id: *id,
-            terms: *terms,
-            room,
-            last,
-            exposed: lease.exposed,
-            lent: false,
-            doubts: lease.doubts,
-            fills_from: lease.fills_from,
-            used_at: self.clock.now(),
-            filling: *filling,
-        };
-        let mut pools = self.pools.lock().expect("no holder of the pools panics");
-        let pool = pools.entry(key.clone()).or_default();
-        match pool.iter_mut().find(|slot| slot.id == back.id) {
-            Some(slot) => *slot = back,
-            None => pool.push(back),
-        }
-        drop(pools);
-        self.given_back.notify_one();
-    }
-
-    fn take_out(&self, key: &PoolKey, channel: ChannelId) {
-        let mut pools = self.pools.lock().expect("no holder of the pools panics");
-        if let Some(pool) = pools.get_mut(key) {
-            pool.retain(|slot| slot.id != channel);
-        }
-        drop(pools);
-        self.given_back.notify_one();
     }
 }
 

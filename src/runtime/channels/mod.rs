@@ -11,6 +11,7 @@ mod lease;
 mod need;
 mod retire;
 mod sizing;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -108,7 +109,7 @@ pub struct Keeper {
     pools: Arc<Mutex<BTreeMap<PoolKey, Vec<Slot>>>>,
     sold: Arc<Mutex<BTreeMap<Name, Name>>>,
     burns: Arc<Mutex<BTreeMap<PoolKey, Burn>>>,
-    given_back: Arc<Notify>,
+    given_back: Arc<Mutex<BTreeMap<PoolKey, Arc<Notify>>>>,
 }
 
 impl Keeper {
