@@ -40,7 +40,9 @@ use bursar::ports::signer::ServiceSigner;
 use bursar::runtime::channels::KeeperSettings;
 use futures_util::StreamExt;
 use futures_util::stream;
+use tokio::sync::Notify;
 
+use crate::channel_strict::wish_of;
 use crate::market::{Market, POLICY, PRICE, Shop, channel_scheme, echo, key, loopback, name, usdc};
 
 /// What a teller does with a call that a voucher pays.
@@ -54,6 +56,8 @@ enum Act {
     Lie(Lie),
     /// Says nothing, whatever it is asked.
     Hush,
+    /// Hears it, and never answers.
+    Hang,
 }
 
 /// What it says of a call that it charged.
@@ -98,6 +102,7 @@ struct Teller {
     till: Mutex<BTreeMap<ChannelId, Till>>,
     acts: Mutex<VecDeque<Act>>,
     proof: Mutex<Proof>,
+    heard: Notify,
 }
 
 #[async_trait]
@@ -111,6 +116,11 @@ impl PaidService for Teller {
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
         let Some(payment) = &call.payment else { return Err(self.offer(None, None, &call)) };
         let word = read_batch(&payment.payload, Network::SANDBOX).unwrap();
+        if matches!(self.acts.lock().unwrap().front(), Some(Act::Hang)) {
+            self.acts.lock().unwrap().pop_front();
+            self.heard.notify_one();
+            std::future::pending::<()>().await;
+        }
         self.serve(&call, word)
     }
 
@@ -145,7 +155,7 @@ impl Teller {
         till.voucher = Some(word.voucher);
         match act {
             Act::Serve => Ok(answer(&word, till, None)),
-            Act::Hush => unreachable!("it was taken out above"),
+            Act::Hush | Act::Hang => unreachable!("it was taken out above"),
             Act::Lose => Err(ServiceError::Unknown("lost".to_owned())),
             Act::Lie(lie) => Ok(answer(&word, till, Some(lie))),
         }
@@ -294,6 +304,7 @@ async fn open_till(market: &Market) -> Arc<Teller> {
         till: Mutex::default(),
         acts: Mutex::default(),
         proof: Mutex::default(),
+        heard: Notify::new(),
     });
     let doors = Doors::default().with(serve_paid_service(teller.clone()));
     let max = Duration::from_secs(1);
@@ -360,6 +371,25 @@ async fn a_call_that_waits_for_a_channel_in_doubt_goes_on_once_it_has_rested() {
     client.buy(of_teller("two")).await.unwrap_err();
     client.buy(of_teller("three")).await.unwrap();
     assert_eq!(teller.charged(), [3 * PRICE]);
+}
+
+/// The one channel was lent to ask how it stands; with its caller it was gone, until the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_goes_while_a_payee_is_asked_leaves_its_channel_behind() {
+    let keeper = KeeperSettings { pool_max: 1, ..Shop::default().keeper };
+    let market = Market::open_with(Shop { by_channel: true, keeper, ..Shop::default() }).await;
+    let teller = open_till(&market).await;
+    let client = market.client("worker").await;
+    teller.will([Act::Serve, Act::Lose, Act::Hang]);
+    client.buy(of_teller("one")).await.unwrap();
+    client.buy(of_teller("two")).await.unwrap_err();
+    tokio::select! {
+        biased;
+        bought = market.node().payer.pay(wish_of(of_teller("three"))) => panic!("nobody answers: {bought:?}"),
+        () = teller.heard.notified() => {}
+    }
+    client.buy(of_teller("four")).await.unwrap();
+    assert_eq!(teller.charged(), [3 * PRICE], "one, two and four");
 }
 
 /// The payee served it, both sides lost the answer, and once the payer booked that as a call that cost

@@ -17,6 +17,7 @@ mod channel_ends;
 mod channel_rail;
 mod channel_relay;
 mod channel_strangers;
+mod channel_strict;
 mod channel_threats;
 mod channel_tokens;
 mod channels;

@@ -2,7 +2,7 @@
 //! journals and by the contract's own state.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use bursar::domain::channel::{Ceiling, ChannelId, ChannelTerms};
@@ -137,7 +137,7 @@ fn list(house: &House) -> Result<Vec<Listed>, Failure> {
 }
 
 /// Every entry of a journal, in order.
-pub async fn read_all(path: &PathBuf, mut see: impl FnMut(&Entry)) -> Result<(), Failure> {
+pub async fn read_all(path: &Path, mut see: impl FnMut(&Entry)) -> Result<(), Failure> {
     let store = Store::open(path, Options::default())?;
     let mut seen = 0;
     loop {

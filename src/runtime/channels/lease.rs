@@ -32,8 +32,8 @@ pub enum Lent {
     Doubted(Doubted),
 }
 
-/// A channel that one call has. Given back by one of its endings; dropped without one, it is lent no
-/// more until the process starts again.
+/// A channel that one call has. Given back by one of its endings, or as one in doubt where it is dropped
+/// without one.
 pub struct Lease {
     pub(super) keeper: Keeper,
     pub(super) key: PoolKey,
@@ -54,6 +54,10 @@ pub struct Lease {
     ended: bool,
     /// The call may have been charged already: its voucher is presented again.
     again: bool,
+    /// It is being held: a voucher may be allowed any moment.
+    drawing: bool,
+    /// It was given back, or taken out of its pool.
+    is_back: bool,
     pub(super) funding: Option<Funding>,
     /// How a deposit that it needs is moved.
     pub(super) method: TransferMethod,
@@ -73,7 +77,7 @@ impl Keeper {
         loop {
             let came_back = bell.notified();
             match self.take(key, need) {
-                Some(lease) if lease.doubts > 0 && need.doubtful == Doubtful::Ask => {
+                Some(mut lease) if lease.doubts > 0 && need.doubtful == Doubtful::Ask => {
                     // The chain may have shown meanwhile that it has ended.
                     if self.find(lease.channel).await?.is_some_and(|found| is_open(&found)) {
                         return Ok(Lent::Doubted(Doubted::new(lease)));
@@ -124,7 +128,9 @@ impl Keeper {
             used_at: self.clock.now(),
             filling,
         };
-        Some(Lease { again: true, ..self.lease(key, &slot) })
+        let mut lease = self.lease(key, &slot);
+        lease.again = true;
+        Some(lease)
     }
 
     fn lease(&self, key: &PoolKey, slot: &Slot) -> Lease {
@@ -143,6 +149,8 @@ impl Keeper {
             drawn: Amount::ZERO,
             ended: false,
             again: false,
+            drawing: false,
+            is_back: false,
             funding: None,
             method: TransferMethod::Eip3009,
             deposit: None,
@@ -280,7 +288,9 @@ impl Lease {
         let fund = fund.map(|Funding { wanted, least }| Fund { deposit: wanted, least, caps });
         let funds = fund.is_some();
         let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last, fund }));
+        self.drawing = true;
         let done = self.keeper.tell(draw).await;
+        self.drawing = false;
         if let Err(refused) = &done {
             self.learn(refused, funds);
             self.keeper.freeze_refused(channel, refused).await;
@@ -351,12 +361,18 @@ impl Lease {
         self.put_back_doubted();
     }
 
-    pub(super) fn put_back_doubted(self) {
-        self.keeper.put_back(&self, self.room, None);
+    pub(super) fn put_back_doubted(mut self) {
+        self.put_back(self.room, None);
     }
 
-    pub(super) fn take_out(&self) {
+    pub(super) fn take_out(&mut self) {
+        self.is_back = true;
         self.keeper.take_out(&self.key, self.channel);
+    }
+
+    fn put_back(&mut self, room: Amount, last: Option<Charge>) {
+        self.is_back = true;
+        self.keeper.put_back(self, room, last);
     }
 
     /// Ends it: the call cost so much of the `most` that was held for it. `served` says that the
@@ -370,35 +386,52 @@ impl Lease {
         // Who refuses may know more of the channel than this ledger: it is not lent on trust again.
         self.doubts = if served || self.doubts == 0 { 0 } else { UNKNOWN };
         self.keeper.burned(&self.key, charge.amount);
-        self.keeper.put_back(&self, room, Some(charge));
+        self.put_back(room, Some(charge));
     }
 
     /// Ends it where nothing was drawn.
-    pub fn give_back_unused(self) {
+    pub fn give_back_unused(mut self) {
         if self.ended {
-            self.keeper.take_out(&self.key, self.channel);
+            self.take_out();
         } else {
-            self.keeper.put_back(&self, self.room, self.last);
+            self.put_back(self.room, self.last);
         }
     }
 
     /// Ends it where the voucher was never signed.
-    pub async fn void(self, payment: PaymentId, most: Amount) {
+    pub async fn void(mut self, payment: PaymentId, most: Amount) {
         let (channel, boot) = (self.channel, self.keeper.treasury.boot());
         let voided = self.keeper.tell(ChannelCommand::Void { channel, payment, boot }).await;
         if voided.is_ok() {
             let room = self.room.checked_add(most).unwrap_or(self.room);
-            self.keeper.put_back(&self, room, None);
+            self.put_back(room, None);
         } else {
-            self.keeper.take_out(&self.key, channel);
+            self.take_out();
         }
     }
 
     /// Ends the channel with it: nothing more is signed for it.
-    pub async fn freeze(self, why: Frozen) {
+    pub async fn freeze(mut self, why: Frozen) {
         let channel = self.channel;
         tracing::error!(%channel, why = why.as_str(), "channel frozen");
         let _ = self.keeper.tell(ChannelCommand::Freeze { channel, why }).await;
-        self.keeper.take_out(&self.key, channel);
+        self.take_out();
+    }
+}
+
+impl Drop for Lease {
+    /// Whoever had it went away in the midst, as a caller may at any await: the channel comes back all
+    /// the same. Where a voucher may have been allowed meanwhile, its payee is asked first.
+    fn drop(&mut self) {
+        if self.is_back {
+            return;
+        }
+        let untouched = !self.again && !self.drawing && self.drawn.is_zero();
+        if !untouched {
+            self.doubts = UNKNOWN;
+            self.exposed = self.exposed.max(self.drawn);
+        }
+        let last = self.last.filter(|_| untouched);
+        self.put_back(self.room, last);
     }
 }

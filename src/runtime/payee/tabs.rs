@@ -144,7 +144,6 @@ impl Desk {
         let payment = call.payment.as_ref().map(identifier::find_payment).transpose();
         let payment = payment.map_err(|error| self.refuse(&error, &quote, &call.order))?.flatten();
         let work = super::check::work(&call, &quote.model);
-        self.check_input(&work)?;
         let fingerprint = self.fingerprint(&call);
         let slot = self.slots.take(self.parts.clock.as_ref()).await?;
         let (order, streamed) = (call.order, call.streamed);
@@ -219,6 +218,7 @@ impl Desk {
         if let Err(error) = summed {
             return Err(self.correct(&error, &job.quote, &job.order, tab.as_ref()));
         }
+        self.check_input(&job.work)?;
         let deposit = match &job.word.deposit {
             None => None,
             Some(deposit) => {
