@@ -37,6 +37,9 @@ struct Args {
     /// No new seed is begun after that many minutes.
     #[arg(long, default_value_t = 5)]
     minutes: u64,
+    /// Every run's payee takes channels, whatever is drawn.
+    #[arg(long)]
+    channels: bool,
     /// Print all that happens, step by step.
     #[arg(long)]
     tell: bool,
@@ -62,6 +65,7 @@ struct Total {
     struck: BTreeMap<Fault, u64>,
     ends: BTreeMap<String, u64>,
     broken: Vec<u64>,
+    again: &'static str,
 }
 
 impl Total {
@@ -86,7 +90,8 @@ impl Total {
             let (seed, broken) = (report.seed, report.broken.join("\n  "));
             println!("seed {seed} broke:\n  {broken}");
             println!(
-                "  again: cargo run --release --features sim --example simulate -- --seeds {seed} --tell"
+                "  again: cargo run --release --features sim --example simulate -- --seeds {seed}{} --tell",
+                self.again
             );
         }
         self.broken.push(report.seed);
@@ -120,7 +125,8 @@ fn main() -> ExitCode {
     if args.tell {
         tracing_subscriber::fmt().with_target(false).without_time().init();
     }
-    let (clock, mut total) = (SystemClock, Total::default());
+    let again = if args.channels { " --channels" } else { "" };
+    let (clock, mut total) = (SystemClock, Total { again, ..Total::default() });
     let began = clock.now();
     let mut said = began;
     for seed in args.seeds {
@@ -133,7 +139,7 @@ fn main() -> ExitCode {
             let (done, broken) = (total.seeds, total.broken.len());
             eprintln!("{done} seeds, {} steps, {broken} broken", total.steps);
         }
-        let plan = Plan::drawn(seed);
+        let plan = if args.channels { Plan::drawn_by_channel(seed) } else { Plan::drawn(seed) };
         let world = if args.tell { World::telling(plan) } else { World::new(plan) };
         total.add(world.run());
     }

@@ -40,9 +40,31 @@ impl Plan {
     pub fn drawn(seed: u64) -> Self {
         let draws = SeededEntropy::new(seed ^ SALT);
         let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
+        Self::drawn_alone(seed, &below)
+    }
+
+    /// The same, and the payee takes channels whatever is drawn.
+    pub fn drawn_by_channel(seed: u64) -> Self {
+        let draws = SeededEntropy::new(seed ^ SALT);
+        let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
+        Self::drawn_alone(seed, &below).with_channels(&below)
+    }
+
+    fn with_channels(mut self, below: &impl Fn(u64) -> u64) -> Self {
+        self.by_channel = true;
+        for fault in Fault::ALL.into_iter().filter(|fault| fault.is_of_channels()) {
+            let (there, often) = (below(2) == 0, below(8).saturating_add(1));
+            if there {
+                self.odds.insert(fault, rarity(fault).saturating_mul(often).div_ceil(4));
+            }
+        }
+        self
+    }
+
+    fn drawn_alone(seed: u64, below: &impl Fn(u64) -> u64) -> Self {
         let share = below(4).saturating_add(1);
         let mut odds = Odds::new();
-        // Channels have scenarios of their own.
+        // What concerns channels is drawn apart, so that the seeds without them stay what they are.
         for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_channels()) {
             let (there, often) = (below(5) < share, below(8).saturating_add(1));
             if there {
