@@ -64,8 +64,9 @@ pub struct House {
 }
 
 impl House {
-    /// Starts everything in `folder`, with this cap over all agents.
-    pub async fn start(folder: &Path, budget: &str) -> Result<Self, Failure> {
+    /// Starts everything in `folder`, with this cap over all agents; one provider takes channels where
+    /// `channels` says so.
+    pub async fn start(folder: &Path, budget: &str, channels: bool) -> Result<Self, Failure> {
         let depth = FINAL_AFTER.to_string();
         let words = ["sandbox", "run", "--file", "chain.db", "--final-after", &depth];
         let mut chain = Part::new("chain", folder, &words);
@@ -93,6 +94,7 @@ impl House {
         let mut providers = Vec::new();
         for (name, capability, model, by_channel) in PROVIDERS {
             let file = format!("{name}.toml");
+            let by_channel = by_channel && channels;
             let sale = Sale { name, capability, model, by_channel, listen: port()? };
             write(folder, &file, &provider_file(&sale, at, &provider_chain_link.url()))?;
             let mut provider = Part::new(name, folder, &["--config", &file, "provider"]);
