@@ -172,15 +172,7 @@ pub async fn close(
             found.unclaimed = found.unclaimed.saturating_add(unclaimed);
         }
     }
-    for transfer in moved {
-        let amount = transfer.amount.get();
-        if transfer.from == house.wallet && is_channels(transfer) {
-            found.deposited = found.deposited.saturating_add(amount);
-        }
-        if transfer.to == house.wallet && transfer.channel.is_some() {
-            found.returned = found.returned.saturating_add(amount);
-        }
-    }
+    found.move_through(house, moved);
     let ids: Vec<ChannelId> = lines.keys().copied().collect();
     let mut lies: u128 = 0;
     if let Some(witness) = evm.channels().filter(|_| !ids.is_empty()) {
@@ -222,6 +214,21 @@ pub async fn close(
     }
     books.channels = found;
     Ok(())
+}
+
+impl ChannelBooks {
+    /// Counts what entered and left channels of the house's wallet.
+    fn move_through(&mut self, house: &House, moved: &[Transfer]) {
+        for transfer in moved {
+            let amount = transfer.amount.get();
+            if transfer.from == house.wallet && is_channels(transfer) {
+                self.deposited = self.deposited.saturating_add(amount);
+            }
+            if transfer.to == house.wallet && transfer.channel.is_some() {
+                self.returned = self.returned.saturating_add(amount);
+            }
+        }
+    }
 }
 
 /// Whether a transfer goes into channels.
