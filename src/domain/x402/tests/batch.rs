@@ -1,12 +1,12 @@
 //! A payer's word about its channel: whose voucher it is, and what its sum has to be.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::B256;
 
 use super::{
-    NOW_S, PAY_TO, PAYER, PAYER_KEY, RESOURCE, SERVICE, SERVICE_KEY, TOKENS, USDC, order, quote,
+    NOW_S, PAYER_KEY, RESOURCE, SERVICE, SERVICE_KEY, TOKENS, USDC, channel_terms, order, quote,
     sign,
 };
-use crate::domain::channel::{Ceiling, ChannelTerms};
+use crate::domain::channel::Ceiling;
 use crate::domain::commitment::{ChannelOffer, Scheme};
 use crate::domain::money::Amount;
 use crate::domain::quote::{PayBy, Quote};
@@ -18,20 +18,9 @@ use crate::domain::x402::batch::typed::{batch_domain, id_of};
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::requirements::Requirement;
 
-fn terms() -> ChannelTerms {
-    ChannelTerms {
-        asset: USDC,
-        payer: PAYER,
-        payer_authorizer: Address::ZERO,
-        receiver: PAY_TO,
-        receiver_authorizer: SERVICE,
-        withdraw_delay_s: 900,
-        salt: B256::repeat_byte(1),
-    }
-}
-
 fn word(key: B256, said: u128, signed: u128) -> BatchWord {
-    let (terms, channel) = (terms(), id_of(&terms()));
+    let terms = channel_terms(1);
+    let channel = id_of(&terms);
     let digest = |amount| {
         let ceiling = Ceiling { channel, amount: Amount::new(amount) };
         voucher_digest(batch_domain(USDC.network).separator(), &ceiling)

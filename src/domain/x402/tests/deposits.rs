@@ -1,13 +1,15 @@
 //! Deposits by Permit2: what the official client sent, checked as a payee checks it, and every way in which
 //! it may be wrong.
 
-use alloy::primitives::{Address, B256, address};
+use alloy::primitives::{Address, B256};
 use serde_json::{Value, json};
 
-use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
+use super::permitted::{THEN_S, TOKEN, WRITTEN, parse, tokens, tokens_of};
+use crate::domain::asset::{Asset, Network};
 use crate::domain::commitment::{ChannelOffer, Scheme, TransferMethod};
-use crate::domain::money::{Amount, Rate};
+use crate::domain::money::Amount;
 use crate::domain::quote::PayBy;
+use crate::domain::x402::PaymentError;
 use crate::domain::x402::batch::check::{check_batch, deposit_digest};
 use crate::domain::x402::batch::permitted::{extensions, movement};
 use crate::domain::x402::batch::read::{BatchWord, read_batch};
@@ -15,35 +17,12 @@ use crate::domain::x402::batch::word;
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::wire::PaymentPayload;
-use crate::domain::x402::{PaymentError, TokenDomains};
 
-const WRITTEN: &str = include_str!("../../../../tests/vectors/x402-schemes.json");
-const TOKEN: Asset = Asset {
-    network: Network::SANDBOX,
-    contract: address!("38A8007C027aC0B8f49bE7CDa4A1c29F4594a168"),
-};
-/// Some time before the vector ends.
-const THEN_S: u64 = 2_741_507_652 - 100;
 const CODE: &str = "invalid_batch_settlement_evm_";
-
-fn tokens() -> TokenDomains {
-    TokenDomains::new(&AssetRegistry::new([AssetInfo {
-        asset: TOKEN,
-        symbol: "USDC".to_owned(),
-        decimals: 6,
-        eip712_name: "USDC".to_owned(),
-        eip712_version: "2".to_owned(),
-        rate: Rate { nano: 1_000, per: 1 },
-    }]))
-}
 
 fn vector() -> Value {
     let mut all: Value = serde_json::from_str(WRITTEN).unwrap();
     all["depositPermit2"].take()
-}
-
-fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
-    value.as_str().unwrap().parse().unwrap()
 }
 
 /// The way in which its payee is paid.
@@ -204,15 +183,7 @@ fn a08_a_deposit_by_permit2_is_another_chains_under_another_digest() {
     let word = check(&sent(SPONSORED, None), SPONSORED, THEN_S).unwrap();
     let incoming = word.deposit.unwrap().incoming(word.channel);
     let elsewhere = Asset { network: Network::Eip155(8453), ..TOKEN };
-    let info = AssetInfo {
-        asset: elsewhere,
-        symbol: "USDC".to_owned(),
-        decimals: 6,
-        eip712_name: "USDC".to_owned(),
-        eip712_version: "2".to_owned(),
-        rate: Rate { nano: 1_000, per: 1 },
-    };
-    let there = TokenDomains::new(&AssetRegistry::new([info]));
+    let there = tokens_of(elsewhere);
     let (tokens, payer): (_, Address) = (tokens(), word.terms.payer);
     let here = deposit_digest(tokens.find(TOKEN).unwrap(), word.channel, payer, &incoming);
     let there = deposit_digest(there.find(elsewhere).unwrap(), word.channel, payer, &incoming);

@@ -3,13 +3,13 @@
 //!
 //! `PROPTEST_CASES=1000000 cargo test --lib fuzzed` looks for longer.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::B256;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::domain::channel::{Ceiling, ChannelTerms};
+use crate::domain::channel::Ceiling;
 use crate::domain::commitment::ChannelOffer;
 use crate::domain::x402::batch::check::check_batch;
 use crate::domain::x402::batch::read::voucher_digest;
@@ -169,18 +169,6 @@ fn value_of<T: serde::Serialize>(object: &T) -> Value {
     serde_json::to_value(object).unwrap()
 }
 
-fn terms_of_channel() -> ChannelTerms {
-    ChannelTerms {
-        asset: USDC,
-        payer: PAYER,
-        payer_authorizer: Address::ZERO,
-        receiver: PAY_TO,
-        receiver_authorizer: SERVICE,
-        withdraw_delay_s: 900,
-        salt: B256::repeat_byte(1),
-    }
-}
-
 /// A channel's quote, and a call that it pays.
 fn by_channel() -> (Quote, Ceiling, PaymentPayload) {
     let offer = ChannelOffer {
@@ -190,7 +178,7 @@ fn by_channel() -> (Quote, Ceiling, PaymentPayload) {
     };
     let way = PayBy { scheme: Scheme::BatchSettlement(offer), ..pay_by() };
     let quote = Quote { pay_by: vec![way], ..quote() };
-    let terms = terms_of_channel();
+    let terms = channel_terms(1);
     let ceiling = Ceiling { channel: id_of(&terms), amount: Amount::new(1000) };
     let digest = voucher_digest(batch_domain(USDC.network).separator(), &ceiling);
     let payload: Map<String, Value> =
@@ -227,7 +215,7 @@ proptest! {
         let demand = Demand { resource: RESOURCE, offered: &offered, now_s: NOW_S };
         if let Ok(checked) = check_batch(&read, &demand) {
             prop_assert_eq!(checked.word.voucher.ceiling, ceiling);
-            prop_assert_eq!(checked.word.terms, terms_of_channel());
+            prop_assert_eq!(checked.word.terms, channel_terms(1));
         }
     }
 

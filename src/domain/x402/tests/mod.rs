@@ -34,6 +34,7 @@ use super::requirements::Requirement;
 use super::token::TokenDomains;
 use super::wire::PaymentPayload;
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
+use crate::domain::channel::ChannelTerms;
 use crate::domain::commitment::{Authorization, Commitment, Scheme, TransferMethod};
 use crate::domain::id::{Name, PaymentId};
 use crate::domain::listing::{Listing, SignedListing, Ware};
@@ -208,4 +209,17 @@ pub(super) fn receipt() -> Receipt {
 pub(super) fn signed_receipt(receipt: Receipt) -> SignedReceipt {
     let signature = sign(SERVICE_KEY, receipt_digest(&receipt));
     SignedReceipt { receipt, service_key: SERVICE, signature }
+}
+
+/// The terms of a channel whose voucher the payer's own key signs.
+pub(super) fn channel_terms(salt: u8) -> ChannelTerms {
+    ChannelTerms {
+        asset: USDC,
+        payer: PAYER,
+        payer_authorizer: Address::ZERO,
+        receiver: PAY_TO,
+        receiver_authorizer: SERVICE,
+        withdraw_delay_s: 900,
+        salt: B256::repeat_byte(salt),
+    }
 }

@@ -16,18 +16,19 @@ use crate::domain::x402::settlement::{Settled, read_settlement, settled};
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequirements};
 use crate::domain::x402::{PaymentError, TokenDomains};
 
-const WRITTEN: &str = include_str!("../../../../tests/vectors/x402-schemes.json");
-const TOKEN: Asset = Asset {
+pub(super) const WRITTEN: &str = include_str!("../../../../tests/vectors/x402-schemes.json");
+pub(super) const TOKEN: Asset = Asset {
     network: Network::SANDBOX,
     contract: alloy::primitives::address!("38A8007C027aC0B8f49bE7CDa4A1c29F4594a168"),
 };
 const FACILITATOR: Address = Address::repeat_byte(0x77);
 /// Some time before the vectors end.
-const THEN_S: u64 = 2_741_507_652 - 100;
+pub(super) const THEN_S: u64 = 2_741_507_652 - 100;
 
-fn tokens() -> TokenDomains {
+/// The token domain of an asset that is a coin like [`TOKEN`].
+pub(super) fn tokens_of(asset: Asset) -> TokenDomains {
     TokenDomains::new(&AssetRegistry::new([AssetInfo {
-        asset: TOKEN,
+        asset,
         symbol: "USDC".to_owned(),
         decimals: 6,
         eip712_name: "USDC".to_owned(),
@@ -36,7 +37,11 @@ fn tokens() -> TokenDomains {
     }]))
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
+pub(super) fn tokens() -> TokenDomains {
+    tokens_of(TOKEN)
+}
+
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
     value.as_str().unwrap().parse().unwrap()
 }
 
