@@ -389,9 +389,12 @@ async fn a_caller_that_goes_while_a_payee_is_asked_leaves_its_channel_behind() {
         () = teller.heard.notified() => {}
     }
     client.buy(of_teller("four")).await.unwrap();
-    // One, two and four; and three, where its own task got through after all.
+    market.node().payer.drain().await;
+    // One, two and four; and three, where its own task got through after all. Both sides count the same.
     let charged = teller.charged();
     assert!([[3 * PRICE], [4 * PRICE]].iter().any(|sum| *sum == charged[..]), "{charged:?}");
+    let known = channels(&market).await;
+    assert_eq!(known, [(ChannelState::Open, charged[0], 0)]);
 }
 
 /// The payee served it, both sides lost the answer, and once the payer booked that as a call that cost

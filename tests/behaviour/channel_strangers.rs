@@ -6,10 +6,11 @@ use bursar::domain::id::AgentId;
 use bursar::domain::ledger::channel::ChannelState;
 use bursar::edge::grpc::Purchase;
 use bursar::ports::paid_service::{PaidCall, PaidService, Piece, ServiceError};
-use bursar::runtime::payer::OfferedCall;
+use bursar::runtime::payer::{OfferedCall, OfferedPayment};
 use futures_util::StreamExt;
 
 use crate::channel_doubts::{channels, copy_ledger, restore_ledger};
+use crate::channels::until;
 use crate::market::{Market, POLICY, PRICE, Shop, echo, name};
 
 async fn open() -> Market {
@@ -17,6 +18,7 @@ async fn open() -> Market {
 }
 
 /// A stranger quotes nothing and is asked nothing: it gets what was signed for it, and says what it took.
+/// The channel has come back when this returns.
 async fn pay_stranger(market: &Market, body: &str) -> bool {
     let payee = &market.provider.as_ref().unwrap().payee;
     let unpaid = crate::channels::call(body);
@@ -38,6 +40,13 @@ async fn pay_stranger(market: &Market, body: &str) -> bool {
         offer: *offer,
     });
     let signed = signed.await.unwrap();
+    let served = served(market, unpaid, signed).await;
+    until(async || market.node().payer.running() == 0).await;
+    served
+}
+
+async fn served(market: &Market, unpaid: PaidCall, signed: OfferedPayment) -> bool {
+    let payee = &market.provider.as_ref().unwrap().payee;
     let paid = PaidCall { payment: Some(signed.payload.clone()), ..unpaid };
     match payee.infer(paid).await {
         Ok(mut answer) => {

@@ -41,6 +41,13 @@ pub async fn claim_all(market: &Market) {
     assert_eq!((claimed.poisoned, claimed.silent), (0, None));
 }
 
+/// Waits for what another task does; the test's own time limit ends what never comes.
+pub async fn until(mut so: impl AsyncFnMut() -> bool) {
+    while !so().await {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// What the provider has charged on its tabs, in all.
 pub async fn charged(market: &Market) -> u128 {
     let treasury = &market.provider.as_ref().unwrap().treasury;

@@ -19,7 +19,7 @@ use bursar::ports::paid_service::{Piece, Said};
 use futures_util::StreamExt;
 use tonic_types::StatusExt;
 
-use crate::channels::{Stranger, charged};
+use crate::channels::{Stranger, charged, until};
 use crate::market::{POLICY, Shop, echo, name};
 use scene::*;
 

@@ -209,13 +209,6 @@ pub fn crash(apart: Runtime) {
     tokio::task::block_in_place(|| apart.shutdown_timeout(Duration::from_secs(10)));
 }
 
-/// Waits for what another task does; the test's own time limit ends what never comes.
-pub async fn until(mut so: impl AsyncFnMut() -> bool) {
-    while !so().await {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// A stranger's stream at the provider, over gRPC: what it says is said by the test.
 pub async fn stranger_stream(
     scene: &Scene,
