@@ -2,7 +2,6 @@
 //! were restored from a copy. Over gRPC, with journals on disk. Row ids are those of the threat model.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +42,7 @@ use futures_util::stream;
 use tokio::sync::Notify;
 
 use crate::channel_strict::wish_of;
+use crate::copies::{copy_ledger, restore_ledger};
 use crate::market::{Market, POLICY, PRICE, Shop, channel_scheme, echo, key, loopback, name, usdc};
 
 /// What a teller does with a call that a voucher pays.
@@ -454,26 +454,6 @@ async fn e10_after_an_answer_that_cannot_be_nothing_more_is_signed_for_its_chann
     }
     client.buy(of_teller("honest")).await.unwrap();
     assert_eq!(left(&market).await, 20 - 5 - 1);
-}
-
-/// The files of one side's journal in a folder.
-fn ledger_files(folder: &Path, whose: &str) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(whose)).collect()
-}
-
-pub fn copy_ledger(from: &Path, to: &Path, whose: &str) {
-    for file in ledger_files(from, whose) {
-        std::fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
-    }
-}
-
-/// Puts a ledger back from a copy.
-pub fn restore_ledger(folder: &Path, copy: &Path, whose: &str) {
-    for file in ledger_files(folder, whose) {
-        std::fs::remove_file(file).unwrap();
-    }
-    copy_ledger(copy, folder, whose);
 }
 
 /// A node that crashed, or was put back from a copy, asks before it signs anything. The copy knows three

@@ -9,8 +9,9 @@ use bursar::ports::paid_service::{PaidCall, PaidService, Piece, ServiceError};
 use bursar::runtime::payer::{OfferedCall, OfferedPayment};
 use futures_util::StreamExt;
 
-use crate::channel_doubts::{channels, copy_ledger, restore_ledger};
+use crate::channel_doubts::channels;
 use crate::channels::until;
+use crate::copies::{copy_ledger, restore_ledger};
 use crate::market::{Market, POLICY, PRICE, Shop, echo, name};
 
 async fn open() -> Market {

@@ -24,6 +24,7 @@ mod channels;
 mod choosing;
 mod command_line;
 mod contracts;
+mod copies;
 mod evm;
 mod evm_faults;
 mod evm_many;

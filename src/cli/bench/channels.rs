@@ -12,7 +12,7 @@ use bursar::domain::channel::{Ceiling, ChannelTerms, Deposit};
 use bursar::domain::commitment::TransferMethod;
 use bursar::domain::id::Fingerprint;
 use bursar::domain::ledger::claim::Delivery;
-use bursar::domain::ledger::tab::{Charged, TabCommand};
+use bursar::domain::ledger::tab::{Charged, Standing, TabCommand};
 use bursar::domain::ledger::{Bounds, Command};
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::x402::TokenDomains;
@@ -160,13 +160,8 @@ impl Harbour {
 /// What makes a channel one that a call was charged on.
 fn open_tab(terms: ChannelTerms, signature: alloy::primitives::Signature) -> [TabCommand; 3] {
     let (channel, zero) = (id_of(&terms), Amount::ZERO);
-    let seen = TabCommand::See {
-        channel,
-        balance: DEPOSIT,
-        claimed: zero,
-        withdrawable_at_s: None,
-        transaction: None,
-    };
+    let newest = Standing { balance: DEPOSIT, claimed: zero };
+    let seen = TabCommand::Look { channel, newest, withdrawable_at_s: None };
     let charged = Charged {
         channel,
         asset: terms.asset,

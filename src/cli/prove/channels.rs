@@ -167,10 +167,8 @@ pub async fn close(
             }
         })
         .await?;
-        for tab in ledger.tabs() {
-            let unclaimed = tab.unclaimed().get().saturating_sub(tab.lost.get());
-            found.unclaimed = found.unclaimed.saturating_add(unclaimed);
-        }
+        let owed = ledger.tabs().map(|tab| tab.owed.get());
+        found.unclaimed = owed.fold(found.unclaimed, u128::saturating_add);
     }
     found.move_through(house, moved);
     let ids: Vec<ChannelId> = lines.keys().copied().collect();
@@ -250,11 +248,17 @@ fn see_tab(
         }
         TabEvent::Charged(charged) => see_charge(sold, lines, charged, found),
         TabEvent::Stepped(stepped) => see_charge(sold, lines, &stepped.call, found),
-        TabEvent::Seen(seen) => {
-            let sold = sold.entry(seen.channel).or_default();
-            sold.claimed = seen.claimed.get();
-            sold.lost = sold.lost.saturating_add(seen.lost.amount.get());
-            sold.charged = sold.charged.max(sold.claimed);
+        TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
+            if let Some(looked) = event.looked() {
+                let sold = sold.entry(looked.channel).or_default();
+                sold.charged = sold.charged.max(looked.newest.claimed.get());
+            }
+            if let Some(seen) = event.counted() {
+                let sold = sold.entry(seen.channel).or_default();
+                sold.claimed = seen.counted.claimed.get();
+                sold.lost = sold.lost.saturating_add(seen.lost.amount.get());
+                sold.charged = sold.charged.max(sold.claimed);
+            }
         }
     }
 }

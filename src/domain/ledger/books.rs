@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::asset::{Asset, Network};
 use crate::domain::ledger::channel::ChannelEvent;
 use crate::domain::ledger::event::Event;
-use crate::domain::ledger::tab::TabEvent;
+use crate::domain::ledger::tab::{TabCounted, TabEvent};
 use crate::domain::money::{Amount, Money};
 
 /// An account of the books.
@@ -197,11 +197,16 @@ fn tab_pairs(event: &TabEvent) -> [Option<Posting>; 3] {
         TabEvent::Stepped(stepped) => {
             [token(External, Claimable, stepped.call.asset, stepped.taken), None, None]
         }
-        TabEvent::Seen(seen) => [
-            token(Claimable, Earned, seen.gained.asset, seen.gained.amount),
-            token(External, Earned, seen.stray.asset, seen.stray.amount),
-            token(Claimable, Loss, seen.lost.asset, seen.lost.amount),
-        ],
+        TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
+            let Some(TabCounted { gained, stray, lost, .. }) = event.counted() else {
+                return [None, None, None];
+            };
+            [
+                token(Claimable, Earned, gained.asset, gained.amount),
+                token(External, Earned, stray.asset, stray.amount),
+                token(Claimable, Loss, lost.asset, lost.amount),
+            ]
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
-use crate::domain::ledger::tab::{Tab, TabCommand, Voucher};
+use crate::domain::ledger::tab::{Standing, Tab, TabCommand, Voucher};
 use crate::domain::ledger::{Command, Ledger};
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
-use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ClaimRow, Depth};
+use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ChannelSight, ClaimRow, Depth};
 use crate::ports::rail::{RailError, Settlement};
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::tabs::{Channels, ClaimPolicy};
@@ -69,7 +69,7 @@ impl Payee {
         let (now, policy) = (desk.parts.clock.now(), channels.claims);
         let due = move |ledger: &Ledger| -> Vec<Tab> {
             let due = |tab: &&Tab| all || is_due(tab, now, &policy);
-            let open = ledger.tabs().filter(|tab| tab.claimable() > tab.claimed);
+            let open = ledger.tabs().filter(|tab| !tab.due().is_zero());
             open.filter(due).take(CLAIM_ROWS_MAX).cloned().collect()
         };
         let due = desk.parts.treasury.read(due).await?;
@@ -112,16 +112,16 @@ impl Payee {
         let Some(channels) = &desk.channels else { return Ok(0) };
         let now = desk.parts.clock.now();
         let unused = move |ledger: &Ledger| -> Vec<Tab> {
-            let unused = |tab: &&Tab| tab.balance > tab.claimed && now.since(tab.used_at) >= idle;
+            let lies = |tab: &Tab| tab.newest.balance > tab.newest.claimed;
+            let unused = |tab: &&Tab| lies(tab) && now.since(tab.used_at) >= idle;
             ledger.tabs().filter(unused).take(GIVEN_BACK_MAX).cloned().collect()
         };
         let mut given_back = 0_u64;
         for tab in desk.parts.treasury.read(unused).await? {
             // A call that is being served is not taken its channel from.
             let Ok(_flight) = desk.flights.take(key_of(&tab)) else { continue };
-            let row = row_of(&tab).filter(|_| tab.claimable() > tab.claimed);
-            let rest = tab.balance.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
-            let giving = channels.settler.give_back(&tab.terms, row.as_ref(), rest);
+            let row = row_of(&tab).filter(|_| !tab.due().is_zero());
+            let giving = channels.settler.give_back(&tab.terms, row.as_ref(), tab.rest());
             let given = desk.in_time(channels, giving).await;
             if matches!(given, Ok(Settlement::Settled { .. })) {
                 given_back = given_back.saturating_add(1);
@@ -136,11 +136,11 @@ impl Payee {
 }
 
 impl Desk {
-    /// Looks at the channels that something is owed on.
+    /// Looks at the channels that something is owed on, or whose books a final block may still change.
     async fn watch(&self) -> Result<Option<RailError>, Refused> {
         let now_s = self.parts.clock.now().as_secs();
         let open = |ledger: &Ledger| -> Vec<(ChannelId, u64, Option<u64>)> {
-            let open = ledger.tabs().filter(|tab| !tab.unclaimed().is_zero());
+            let open = ledger.tabs().filter(|tab| !tab.is_settled());
             let facts = |tab: &Tab| (tab.id, tab.terms.withdraw_delay_s, tab.withdrawable_at_s);
             open.take(WATCHED_MAX).map(facts).collect()
         };
@@ -166,19 +166,28 @@ impl Desk {
             Err(problem) => return Ok(Some(problem)),
         };
         for ((channel, delay_s), sight) in ids.iter().zip(sights.seen) {
-            let see = Command::Tab(TabCommand::See {
-                channel: *channel,
-                balance: sight.balance,
-                claimed: sight.claimed,
-                withdrawable_at_s: sight.withdrawable_at_s(*delay_s),
-                transaction: None,
-            });
-            match self.parts.treasury.execute(see).await {
-                Err(refused @ Refused::Stopped { .. }) => return Err(refused),
-                Ok(_) | Err(Refused::Rejected(_)) => {}
-            }
+            let withdrawable_at_s = sight.withdrawable_at_s(*delay_s);
+            let (channel, newest) = (*channel, standing_of(&sight));
+            self.see(TabCommand::Look { channel, newest, withdrawable_at_s }).await?;
+        }
+        let sights = match witness.look(&names, Depth::Final).await {
+            Ok(sights) => sights,
+            Err(problem) => return Ok(Some(problem)),
+        };
+        let life_s = self.offering.pay_by.iter().map(|way| way.timeout_s).max().unwrap_or(0);
+        let deposits_over_s = sights.block_time_s.saturating_sub(life_s);
+        for (channel, sight) in names.into_iter().zip(sights.seen) {
+            let counted = standing_of(&sight);
+            self.see(TabCommand::Count { channel, counted, deposits_over_s }).await?;
         }
         Ok(None)
+    }
+
+    async fn see(&self, seen: TabCommand) -> Result<(), Refused> {
+        match self.parts.treasury.execute(Command::Tab(seen)).await {
+            Err(refused @ Refused::Stopped { .. }) => Err(refused),
+            Ok(_) | Err(Refused::Rejected(_)) => Ok(()),
+        }
     }
 
     /// What the rail did, where it says so in time; what it does after that is seen by a later round. One
@@ -205,6 +214,11 @@ impl Desk {
             Err(problem) => Some(problem),
         }
     }
+}
+
+/// What a block shows, as far as a tab goes by it.
+pub(super) const fn standing_of(sight: &ChannelSight) -> Standing {
+    Standing { balance: sight.balance, claimed: sight.claimed }
 }
 
 /// Whether a channel's vouchers are claimed now.

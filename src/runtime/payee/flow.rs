@@ -397,7 +397,7 @@ impl<'d> Flow<'d> {
         let (Some(most), Some(more)) = (most, more) else { return false };
         (more.min(most)..=most).contains(&ceiling)
             && ceiling > self.voucher.ceiling.amount
-            && ceiling <= self.owed.tab.balance
+            && ceiling <= self.owed.tab.newest.balance
     }
 
     /// Charges what was delivered, and ends the call in the books.

@@ -64,12 +64,12 @@ impl Desk {
             let error = PaymentError::Batch(BatchCode::Cumulative);
             return Err(self.correct(&error, &quote, &call.order, Some(&tab)));
         }
-        let rest = tab.balance.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
+        let rest = tab.rest();
         let amount = wish.amount.map_or(rest, |wanted| wanted.min(rest));
         if amount.is_zero() {
             return Err(refuse(BatchCode::RefundNoBalance));
         }
-        let row = row_of(&tab).filter(|_| tab.claimable() > tab.claimed);
+        let row = row_of(&tab).filter(|_| !tab.due().is_zero());
         let clock = self.parts.clock.as_ref();
         let giving = channels.settler.give_back(&tab.terms, row.as_ref(), amount);
         let given = match within(clock, REFUND_WAIT_MAX, giving).await {

@@ -38,6 +38,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::Desk;
 use crate::runtime::payee::answer::{cut_answer, kept_answer, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Held};
+use crate::runtime::payee::claiming::standing_of;
 use crate::runtime::payee::flow::Flowing;
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::usage::kept;
@@ -231,7 +232,7 @@ impl Desk {
         }
         let tab = tab.ok_or_else(|| unavailable("the channel's tab is gone"))?;
         // The same deposit again adds nothing: what lies there is what was seen.
-        if job.word.voucher.ceiling.amount > tab.balance {
+        if job.word.voucher.ceiling.amount > tab.newest.balance {
             let error = PaymentError::Batch(BatchCode::ExceedsBalance);
             return Err(self.correct(&error, &job.quote, &job.order, Some(&tab)));
         }
@@ -265,14 +266,9 @@ impl Desk {
         let looked = witness.look(&[channel], Depth::Newest).await;
         let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
         let Some(sight) = sights.seen.first() else { return Err(unavailable("nothing was seen")) };
-        self.tell_tab(TabCommand::See {
-            channel,
-            balance: sight.balance,
-            claimed: sight.claimed,
-            withdrawable_at_s: sight.withdrawable_at_s(terms.withdraw_delay_s),
-            transaction: None,
-        })
-        .await
+        let withdrawable_at_s = sight.withdrawable_at_s(terms.withdraw_delay_s);
+        let newest = standing_of(sight);
+        self.tell_tab(TabCommand::Look { channel, newest, withdrawable_at_s }).await
     }
 
     /// Who bears witness to channels.
@@ -446,7 +442,7 @@ fn is_again(job: &ChannelJob, tab: &Tab, last: &LastCharge) -> bool {
 fn known(tab: Option<&Tab>, deposit: Option<&DepositWord>) -> Known {
     let zero = Amount::ZERO;
     let (charged, balance, claimed) =
-        tab.map_or((zero, zero, zero), |tab| (tab.charged, tab.balance, tab.claimed));
+        tab.map_or((zero, zero, zero), |tab| (tab.charged, tab.newest.balance, tab.newest.claimed));
     // What its payer asked to have back covers nothing any more; a claim is due at once.
     let leaves = tab.is_some_and(|tab| tab.withdrawable_at_s.is_some());
     let balance = if leaves { charged } else { balance };
@@ -471,8 +467,8 @@ pub(super) fn said(
 pub(super) fn state_of(tab: &Tab) -> ChannelState {
     ChannelState {
         channel_id: tab.id.to_string(),
-        balance: tab.balance.to_string(),
-        total_claimed: tab.claimed.to_string(),
+        balance: tab.newest.balance.to_string(),
+        total_claimed: tab.newest.claimed.to_string(),
         withdraw_requested_at: tab
             .withdrawable_at_s
             .map_or(0, |at| at.saturating_sub(tab.terms.withdraw_delay_s)),

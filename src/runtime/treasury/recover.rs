@@ -6,6 +6,23 @@ use crate::ports::journal::{Journal, JournalError};
 /// Entries read at once.
 const PAGE: u32 = 4096;
 
+/// What a snapshot begins with: the shape of the ledger that it holds, which another ledger's bytes could
+/// be read as by chance. It changes whenever a field does.
+const SHAPE: &[u8] = b"ledger/2";
+
+/// A ledger as a snapshot has it.
+pub(super) fn to_snapshot(ledger: &Ledger) -> postcard::Result<Vec<u8>> {
+    postcard::to_extend(ledger, SHAPE.to_vec())
+}
+
+/// The ledger of a snapshot, where it is of this version.
+fn from_snapshot(body: &[u8]) -> Option<Ledger> {
+    match postcard::take_from_bytes(body.strip_prefix(SHAPE)?) {
+        Ok((ledger, [])) => Some(ledger),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// A ledger as the journal has it.
 pub(super) struct Recovered {
     /// The ledger.
@@ -24,14 +41,11 @@ pub(super) async fn recover(
     // A snapshot that does not read is one of another version: the events are all there, and give the
     // same ledger. Its bytes are those that were written, the journal has checked that.
     let kept = journal.load_snapshot().await?.and_then(|snapshot| {
-        let read = postcard::take_from_bytes::<Ledger>(&snapshot.body);
-        match read {
-            Ok((ledger, [])) => Some((ledger.restored(bounds), snapshot.seq)),
-            Ok(_) | Err(_) => {
-                tracing::warn!(seq = snapshot.seq, "snapshot of another version");
-                None
-            }
+        let read = from_snapshot(&snapshot.body);
+        if read.is_none() {
+            tracing::warn!(seq = snapshot.seq, "snapshot of another version");
         }
+        Some((read?.restored(bounds), snapshot.seq))
     });
     let (mut ledger, mut head) = kept.unwrap_or_else(|| (Ledger::new(bounds), 0));
     let snapshot_head = head;

@@ -17,6 +17,7 @@ use crate::ports::clock::Clock;
 use crate::ports::holds::NotSignable;
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
 use crate::runtime::meters::{Meters, Phase};
+use crate::runtime::treasury::recover::to_snapshot;
 use crate::runtime::treasury::{BATCH_MAX, Done, Refused, Request, Settings};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
@@ -344,7 +345,7 @@ impl TreasuryTask {
             return;
         }
         self.snapshot_head = self.head;
-        let body = match postcard::to_stdvec(&self.ledger) {
+        let body = match to_snapshot(&self.ledger) {
             Ok(body) => body,
             Err(problem) => {
                 tracing::warn!(%problem, "snapshot not encoded");

@@ -49,6 +49,20 @@ async fn a_restart_gives_the_same_ledger_from_snapshot_and_tail() {
     assert!(again.read(move |ledger| *ledger == before).await.unwrap());
 }
 
+#[tokio::test]
+async fn a_snapshot_of_another_version_is_passed_over_and_the_events_tell() {
+    let journal = MemoryJournal::default();
+    let treasury = start(Arc::new(journal.clone())).await;
+    treasury.execute(open_wallet(1)).await.unwrap();
+    let before = treasury.read(Ledger::clone).await.unwrap();
+    drop(treasury);
+    // The bytes of a ledger, as they were kept without their shape.
+    let body = postcard::to_stdvec(&Ledger::new(Bounds::default())).unwrap();
+    journal.keep_snapshot(Snapshot { seq: 1, at: before.now(), body }).await.unwrap();
+    let again = start(Arc::new(journal)).await;
+    assert!(again.read(move |ledger| *ledger == before).await.unwrap());
+}
+
 /// A journal whose writes fail once it is told so.
 struct FailingJournal {
     inner: MemoryJournal,

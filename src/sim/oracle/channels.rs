@@ -344,10 +344,16 @@ impl Channels {
             TabEvent::Stepped(_) => {
                 look.check(false, || "I8: a call flows in a world without it".to_owned());
             }
-            TabEvent::Seen(seen) => {
+            TabEvent::Seen(_) => look.check(false, || "no such event is written".to_owned()),
+            TabEvent::Looked(looked) => {
+                let tab = self.tabs.entry(looked.channel).or_default();
+                tab.charged = tab.charged.max(looked.newest.claimed);
+            }
+            TabEvent::Counted(seen) => {
                 let tab = self.tabs.entry(seen.channel).or_default();
-                (tab.claimed, tab.lost) = (seen.claimed, more(tab.lost, seen.lost.amount));
-                tab.charged = tab.charged.max(seen.claimed);
+                tab.claimed = seen.counted.claimed;
+                tab.lost = more(tab.lost, seen.lost.amount);
+                tab.charged = tab.charged.max(tab.claimed);
                 let stray = seen.stray.amount.is_zero() || look.fate.has_struck(Fault::Overclaimed);
                 look.check(stray, || format!("I11: {seen:?} was claimed by nobody"));
                 let lost = seen.lost.amount.is_zero() || look.fate.has_struck(Fault::Withdrawn);

@@ -274,10 +274,12 @@ impl Till {
             TabEvent::Opened { .. } => {}
             TabEvent::Charged(charged) => self.sheet.post(External, Claimable, charged.amount),
             TabEvent::Stepped(stepped) => self.sheet.post(External, Claimable, stepped.taken),
-            TabEvent::Seen(seen) => {
-                self.sheet.post(Claimable, Earned, seen.gained.amount);
-                self.sheet.post(External, Earned, seen.stray.amount);
-                self.sheet.post(Claimable, Loss, seen.lost.amount);
+            TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
+                if let Some(seen) = event.counted() {
+                    self.sheet.post(Claimable, Earned, seen.gained.amount);
+                    self.sheet.post(External, Earned, seen.stray.amount);
+                    self.sheet.post(Claimable, Loss, seen.lost.amount);
+                }
             }
         }
     }

@@ -312,8 +312,13 @@ impl Ledger {
             ChannelState::Open if went_back => ChannelState::Frozen(Frozen::Closing),
             state => state,
         };
-        let empty = balance == claimed && found.pending.is_none();
-        let state = if empty && state != ChannelState::Open { ChannelState::Closed } else { state };
+        // Whoever draws on it no more frees what was signed above the rest: it is frozen first, and closed
+        // when it is seen once more.
+        let is_over = state != ChannelState::Open
+            && (found.state != ChannelState::Open || went_back)
+            && balance == claimed
+            && found.pending.is_none();
+        let state = if is_over { ChannelState::Closed } else { state };
         // What came back although it was charged: the payee never claimed it.
         let reach = less(found.reach(), returned.amount);
         let unclaimed = Money { amount: less(charged, reach), asset };

@@ -1,10 +1,8 @@
 //! What may be asked of a payee's tabs.
 
-use alloy::primitives::B256;
-
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::ledger::tab::event::Charged;
-use crate::domain::money::Amount;
+use crate::domain::ledger::tab::state::Standing;
 
 /// One thing asked of a payee's tabs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +23,24 @@ pub enum TabCommand {
         /// Whether nothing more comes.
         ended: bool,
     },
-    /// Count what the chain shows of a channel: deposits, claims and what went back.
-    See {
+    /// Go by what the newest block shows of a channel: calls are served on it. A later block may show
+    /// less.
+    Look {
         /// Which.
         channel: ChannelId,
-        /// What came in less what went back.
-        balance: Amount,
-        /// What was claimed in all.
-        claimed: Amount,
-        /// When what the payer asked to have back may be taken out.
+        /// What it shows.
+        newest: Standing,
+        /// When what the payer asked to have back may be taken out, in seconds since the epoch.
         withdrawable_at_s: Option<u64>,
-        /// By which transaction, where one of ours did it.
-        transaction: Option<B256>,
+    },
+    /// Count what a final block shows of a channel: what was earned, and what was lost.
+    Count {
+        /// Which.
+        channel: ChannelId,
+        /// What it shows.
+        counted: Standing,
+        /// No deposit that a call brought until then can come in after that block, in seconds since the
+        /// epoch.
+        deposits_over_s: u64,
     },
 }

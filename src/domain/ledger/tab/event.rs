@@ -7,6 +7,7 @@ use crate::domain::asset::Asset;
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::id::{Fingerprint, Name, PaymentId};
 use crate::domain::ledger::claim::Delivery;
+use crate::domain::ledger::tab::state::Standing;
 use crate::domain::money::{Amount, Money};
 
 /// A call that was charged: what it cost, and the voucher that stands for it.
@@ -52,7 +53,7 @@ pub struct Stepped {
     pub ended: bool,
 }
 
-/// What the chain showed of a channel.
+/// What the newest block showed of a channel, counted at once: journals had that until their format 3.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TabSeen {
     /// Of which channel.
@@ -73,6 +74,45 @@ pub struct TabSeen {
     pub lost: Money,
 }
 
+/// What the newest block showed of a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TabLooked {
+    /// Of which channel.
+    pub channel: ChannelId,
+    /// What it showed.
+    pub newest: Standing,
+    /// When what the payer asked to have back may be taken out, in seconds since the epoch.
+    pub withdrawable_at_s: Option<u64>,
+}
+
+/// What a final block showed of a channel, and what that says of the money.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TabCounted {
+    /// Of which channel.
+    pub channel: ChannelId,
+    /// What it showed.
+    pub counted: Standing,
+    /// What was claimed since it was counted last, of what was charged.
+    pub gained: Money,
+    /// What was claimed and never charged here: this ledger is older than that.
+    pub stray: Money,
+    /// What was charged and can never be claimed.
+    pub lost: Money,
+}
+
+impl TabSeen {
+    /// What calls are served on from then on.
+    pub(super) const fn looked(&self) -> TabLooked {
+        let Self { channel, balance, claimed, withdrawable_at_s, .. } = *self;
+        TabLooked { channel, newest: Standing { balance, claimed }, withdrawable_at_s }
+    }
+
+    pub(super) const fn counted(&self) -> TabCounted {
+        let Self { channel, balance, claimed, gained, stray, lost, .. } = *self;
+        TabCounted { channel, counted: Standing { balance, claimed }, gained, stray, lost }
+    }
+}
+
 /// One fact about a payee's tab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TabEvent {
@@ -87,13 +127,19 @@ pub enum TabEvent {
     /// A call was charged, before its answer left.
     /// On restart: charged; the same call again gets the kept answer.
     Charged(Box<Charged>),
-    /// The chain showed what lies in a channel and what was claimed.
-    /// On restart: counted.
+    /// The chain showed what lies in a channel and what was claimed. No longer written.
+    /// On restart: as if it had been looked at and counted.
     Seen(Box<TabSeen>),
     /// A call that flows went on, or ended.
     /// On restart: charged for what was delivered by then. What left after the last step and was not
     /// written down is this payee's loss: less than one portion.
     Stepped(Box<Stepped>),
+    /// The newest block showed what lies in a channel and what was claimed.
+    /// On restart: calls are served on that until it is looked at again.
+    Looked(Box<TabLooked>),
+    /// A final block showed what lies in a channel and what was claimed.
+    /// On restart: counted.
+    Counted(Box<TabCounted>),
 }
 
 impl TabEvent {
@@ -104,6 +150,26 @@ impl TabEvent {
             Self::Charged(_) => "tab_charged",
             Self::Seen(_) => "tab_seen",
             Self::Stepped(_) => "tab_stepped",
+            Self::Looked(_) => "tab_looked",
+            Self::Counted(_) => "tab_counted",
+        }
+    }
+
+    /// What it says calls are served on, where it says that.
+    pub fn looked(&self) -> Option<TabLooked> {
+        match self {
+            Self::Seen(seen) => Some(seen.looked()),
+            Self::Looked(looked) => Some(**looked),
+            Self::Opened { .. } | Self::Charged(_) | Self::Stepped(_) | Self::Counted(_) => None,
+        }
+    }
+
+    /// What it says was earned and lost, where it says that.
+    pub fn counted(&self) -> Option<TabCounted> {
+        match self {
+            Self::Seen(seen) => Some(seen.counted()),
+            Self::Counted(counted) => Some(**counted),
+            Self::Opened { .. } | Self::Charged(_) | Self::Stepped(_) | Self::Looked(_) => None,
         }
     }
 }

@@ -2,7 +2,8 @@
 //! how much of it was claimed.
 //!
 //! A charge is one record, written after the work and before its answer leaves. What was charged never
-//! falls, and never passes what a voucher says or what lies in the channel.
+//! falls, and never passes what a voucher says or what lies in the channel. Calls are served on what the
+//! newest block shows, and what it showed may be forgotten; earned and lost is what a final one shows.
 
 pub mod command;
 pub mod event;
@@ -13,8 +14,8 @@ use crate::domain::channel::ChannelId;
 use crate::domain::ledger::state::Ledger;
 
 pub use command::TabCommand;
-pub use event::{Charged, Stepped, TabEvent, TabSeen};
-pub use state::{LastCharge, Tab, Voucher};
+pub use event::{Charged, Stepped, TabCounted, TabEvent, TabLooked, TabSeen};
+pub use state::{LastCharge, Standing, Tab, Voucher};
 
 impl Ledger {
     /// The tab of a channel.

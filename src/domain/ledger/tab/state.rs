@@ -32,6 +32,20 @@ pub struct LastCharge {
     pub flows: bool,
 }
 
+/// What one block shows of a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Standing {
+    /// What came in less what went back.
+    pub balance: Amount,
+    /// What was claimed in all.
+    pub claimed: Amount,
+}
+
+impl Standing {
+    /// Nothing came in.
+    pub const EMPTY: Self = Self { balance: Amount::ZERO, claimed: Amount::ZERO };
+}
+
 /// A channel as its payee's ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tab {
@@ -39,12 +53,14 @@ pub struct Tab {
     pub id: ChannelId,
     /// Its terms.
     pub terms: ChannelTerms,
-    /// What came in less what went back, by the chain's word.
-    pub balance: Amount,
-    /// What was claimed in all, by the chain's word.
-    pub claimed: Amount,
+    /// As the newest block showed it.
+    pub newest: Standing,
+    /// As a final block showed it.
+    pub counted: Standing,
     /// What was charged in all.
     pub charged: Amount,
+    /// What of it was neither claimed on a final block nor lost.
+    pub owed: Amount,
     /// What was charged and can never be claimed.
     pub lost: Amount,
     /// What stands for it.
@@ -67,9 +83,10 @@ impl Tab {
         Self {
             id,
             terms,
-            balance: zero,
-            claimed: zero,
+            newest: Standing::EMPTY,
+            counted: Standing::EMPTY,
             charged: zero,
+            owed: zero,
             lost: zero,
             voucher: None,
             last: None,
@@ -80,13 +97,34 @@ impl Tab {
         }
     }
 
-    /// Up to which sum a claim may go: what was charged, and lies there still.
+    /// Up to which sum a claim may go: what was charged, lies there still, and has a voucher.
     pub fn claimable(&self) -> Amount {
-        self.charged.min(self.balance)
+        let signed = self.voucher.map_or(Amount::ZERO, |voucher| voucher.ceiling);
+        self.charged.min(self.newest.balance).min(signed)
     }
 
-    /// What was charged and is not claimed yet.
-    pub fn unclaimed(&self) -> Amount {
-        self.charged.checked_sub(self.claimed).unwrap_or(Amount::ZERO)
+    /// What can be claimed now and is not.
+    pub fn due(&self) -> Amount {
+        less(self.claimable(), self.newest.claimed)
     }
+
+    /// What was charged, is not lost, and was not claimed by the newest block.
+    pub fn unclaimed(&self) -> Amount {
+        less(less(self.charged, self.lost), self.newest.claimed)
+    }
+
+    /// What lies there and was not charged.
+    pub fn rest(&self) -> Amount {
+        less(self.newest.balance, self.charged)
+    }
+
+    /// Whether nothing is left that a later block could change the books by.
+    pub fn is_settled(&self) -> bool {
+        self.unclaimed().is_zero() && self.owed.is_zero() && self.newest == self.counted
+    }
+}
+
+/// What is left of `amount`, or nothing.
+pub(super) fn less(amount: Amount, part: Amount) -> Amount {
+    amount.checked_sub(part).unwrap_or(Amount::ZERO)
 }

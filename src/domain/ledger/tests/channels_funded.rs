@@ -107,6 +107,25 @@ fn what_was_signed_on_a_deposit_that_never_came_is_free_once_nothing_more_is_put
     assert_eq!(bench.see(1, 0, 0).unwrap_err(), Rejection::Unchanged);
 }
 
+/// Part of it was signed on a deposit that never came, and all that lay there was claimed at once: the
+/// channel closed with that part held for ever.
+#[test]
+fn what_was_signed_on_a_deposit_that_never_came_is_free_though_all_else_was_claimed() {
+    let mut bench = Bench::new(1_000, 40);
+    let valid_before_s = bench.desk.now.as_secs() + LIFE_S;
+    bench.deposit(1, 30).unwrap();
+    let call = bench.draw(1, 50, None).unwrap();
+    bench.charge(1, call, 32).unwrap();
+    let block = block(valid_before_s);
+    bench.ask(ChannelCommand::ExpireDeposit { channel: id(1), block }).unwrap();
+    assert_eq!(bench.numbers(), (32, 18));
+    bench.see(1, 40, 40).unwrap();
+    bench.see(1, 40, 40).unwrap();
+    let found = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!((found.state, found.portions.len()), (ChannelState::Closed, 0));
+    assert_eq!(bench.numbers(), (40, 0));
+}
+
 /// The payee said that a call cost ten, and claimed all that was signed for it. Once its next call was
 /// signed for all the same.
 #[test]

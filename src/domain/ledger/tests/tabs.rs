@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::books::{BookAccount, Commodity};
-use crate::domain::ledger::tab::{Charged, Tab, TabCommand, TabEvent};
+use crate::domain::ledger::tab::{Charged, Standing, Tab, TabCommand, TabEvent};
 use crate::domain::ledger::{Command, Event, Rejection};
 use crate::domain::money::Amount;
 
@@ -14,6 +14,10 @@ const ID: ChannelId = ChannelId(alloy::primitives::B256::repeat_byte(0xc1));
 
 fn units(n: u64) -> Amount {
     Amount::new(n.into())
+}
+
+fn standing(balance: u64, claimed: u64) -> Standing {
+    Standing { balance: units(balance), claimed: units(claimed) }
 }
 
 struct Shop(Desk);
@@ -59,14 +63,20 @@ impl Shop {
         self.ask(TabCommand::Step { call, ended: true })
     }
 
+    /// The newest block shows that, and it is final already.
     fn see(&mut self, balance: u64, claimed: u64) -> Result<TabEvent, Rejection> {
-        self.ask(TabCommand::See {
-            channel: ID,
-            balance: units(balance),
-            claimed: units(claimed),
-            withdrawable_at_s: None,
-            transaction: None,
-        })
+        self.look(balance, claimed)?;
+        self.count(balance, claimed, u64::MAX)
+    }
+
+    fn look(&mut self, balance: u64, claimed: u64) -> Result<TabEvent, Rejection> {
+        let newest = standing(balance, claimed);
+        self.ask(TabCommand::Look { channel: ID, newest, withdrawable_at_s: None })
+    }
+
+    fn count(&mut self, balance: u64, claimed: u64, over_s: u64) -> Result<TabEvent, Rejection> {
+        let counted = standing(balance, claimed);
+        self.ask(TabCommand::Count { channel: ID, counted, deposits_over_s: over_s })
     }
 
     fn tab(&self) -> &Tab {
@@ -214,9 +224,66 @@ fn e16_what_is_left_after_a_withdrawal_can_be_claimed_up_to_that() {
 }
 
 #[test]
-fn no_claim_is_ever_taken_back() {
+fn no_claim_is_taken_back_once_it_is_final() {
     let mut shop = Shop::new(100);
     shop.see(100, 30).unwrap();
-    assert_eq!(code(shop.see(100, 20)), "ledger.channel_mismatch");
-    assert_eq!(code(shop.see(20, 30)), "ledger.channel_mismatch");
+    assert_eq!(code(shop.count(100, 20, 0)), "ledger.channel_mismatch");
+    assert_eq!(code(shop.look(20, 30)), "ledger.channel_mismatch", "more than came in");
+}
+
+#[test]
+fn k03_a_claim_that_the_chain_forgot_is_due_again_and_was_never_earned() {
+    let mut shop = Shop::new(100);
+    shop.charge(0, 30, 30).unwrap();
+    shop.look(100, 30).unwrap();
+    assert_eq!((shop.tab().due(), shop.tab().unclaimed_since), (units(0), None));
+    assert_eq!([shop.books(BookAccount::Claimable), shop.books(BookAccount::Earned)], [30, 0]);
+    assert!(!shop.tab().is_settled(), "a final block has not shown it yet");
+    shop.look(100, 0).unwrap();
+    assert_eq!((shop.tab().due(), shop.tab().unclaimed_since.is_some()), (units(30), true));
+    shop.see(100, 30).unwrap();
+    assert_eq!([shop.books(BookAccount::Claimable), shop.books(BookAccount::Earned)], [0, 30]);
+    assert!(shop.tab().is_settled());
+}
+
+/// A call was served on it, and it may come in again until its authorization is over.
+#[test]
+fn k03_a_deposit_that_the_chain_forgot_is_lost_once_it_can_never_come_in() {
+    let mut shop = Shop::new(0);
+    shop.look(100, 0).unwrap();
+    shop.charge(0, 30, 30).unwrap();
+    let used_s = shop.tab().used_at.as_secs();
+    shop.look(0, 0).unwrap();
+    assert_eq!(shop.tab().due(), units(0), "there is nothing to claim");
+    assert_eq!(code(shop.count(0, 0, used_s - 1)), "ledger.unchanged");
+    shop.look(100, 0).unwrap();
+    assert_eq!(code(shop.count(0, 0, used_s)), "ledger.unchanged", "it came in again");
+    shop.look(0, 0).unwrap();
+    shop.count(0, 0, used_s).unwrap();
+    assert_eq!([shop.books(BookAccount::Claimable), shop.books(BookAccount::Loss)], [0, 30]);
+    assert!(shop.tab().is_settled());
+    assert_eq!(code(shop.count(0, 0, used_s)), "ledger.unchanged", "it is lost once");
+}
+
+#[test]
+fn k03_a_withdrawal_that_the_chain_forgot_costs_nothing() {
+    let mut shop = Shop::new(100);
+    shop.charge(0, 30, 30).unwrap();
+    shop.look(0, 0).unwrap();
+    assert_eq!(code(shop.count(100, 0, u64::MAX)), "ledger.unchanged");
+    shop.see(100, 30).unwrap();
+    assert_eq!([shop.books(BookAccount::Loss), shop.books(BookAccount::Earned)], [0, 30]);
+}
+
+/// What was lost and is claimed all the same came from outside: it was written off.
+#[test]
+fn a_loss_that_comes_in_after_all_is_earned() {
+    let mut shop = Shop::new(100);
+    shop.charge(0, 30, 30).unwrap();
+    shop.see(0, 0).unwrap();
+    shop.see(50, 0).unwrap();
+    assert_eq!(shop.tab().due(), units(30), "another deposit covers its voucher");
+    shop.see(50, 30).unwrap();
+    assert_eq!([shop.books(BookAccount::Loss), shop.books(BookAccount::Earned)], [30, 30]);
+    assert!(shop.0.ledger.books().balanced());
 }

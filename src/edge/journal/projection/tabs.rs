@@ -10,7 +10,7 @@ use super::sheet::Sheet;
 use super::values::{AssetWords, Pace, SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::channel::ChannelId;
-use crate::domain::ledger::tab::{Charged, TabEvent};
+use crate::domain::ledger::tab::{Charged, TabCounted, TabEvent, TabLooked};
 use crate::domain::money::Amount;
 use crate::edge::journal::chain::to_sql;
 
@@ -68,21 +68,26 @@ pub(super) fn apply(
             let state = if stepped.ended { "charged" } else { "streaming" };
             sheet.tabs.charge(tx, place, &stepped.call, (state, stepped.first))
         }
-        TabEvent::Seen(seen) => run(
-            tx,
-            "UPDATE tabs SET balance = ?2, claimed = ?3, stray = stray + ?4, lost = lost + ?5,
-                transaction_hash = coalesce(?6, transaction_hash) WHERE channel = ?1",
-            params![
-                seen.channel.to_string(),
-                SqlAmount(seen.balance),
-                SqlAmount(seen.claimed),
-                SqlAmount(seen.stray.amount),
-                SqlAmount(seen.lost.amount),
-                seen.transaction.map(|hash| hash.to_string()),
-            ],
-        )
-        .map(drop),
+        TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => see(tx, event),
     }
+}
+
+fn see(tx: &Transaction<'_>, event: &TabEvent) -> rusqlite::Result<()> {
+    if let Some(TabLooked { channel, newest, .. }) = event.looked() {
+        run(
+            tx,
+            "UPDATE tabs SET balance = ?2, claimed = ?3 WHERE channel = ?1",
+            params![channel.to_string(), SqlAmount(newest.balance), SqlAmount(newest.claimed)],
+        )?;
+    }
+    if let Some(TabCounted { channel, stray, lost, .. }) = event.counted() {
+        run(
+            tx,
+            "UPDATE tabs SET stray = stray + ?2, lost = lost + ?3 WHERE channel = ?1",
+            params![channel.to_string(), SqlAmount(stray.amount), SqlAmount(lost.amount)],
+        )?;
+    }
+    Ok(())
 }
 
 impl Tabs {

@@ -16,7 +16,9 @@ use crate::domain::ledger::channel::{
 };
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;
-use crate::domain::ledger::tab::{Charged, Stepped, TabEvent, TabSeen};
+use crate::domain::ledger::tab::{
+    Charged, Standing, Stepped, TabCounted, TabEvent, TabLooked, TabSeen,
+};
 use crate::domain::ledger::{Bounds, Command, Event, Ledger};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::order::{Units, Usage};
@@ -202,6 +204,18 @@ fn tab_kinds() -> Vec<TabEvent> {
             taken: Amount::new(40),
             first: false,
             ended: true,
+        })),
+        TabEvent::Looked(Box::new(TabLooked {
+            channel,
+            newest: Standing { balance: Amount::new(9_000), claimed: Amount::new(600) },
+            withdrawable_at_s: None,
+        })),
+        TabEvent::Counted(Box::new(TabCounted {
+            channel,
+            counted: Standing { balance: Amount::new(9_000), claimed: Amount::new(600) },
+            gained: money(40),
+            stray: money(60),
+            lost: money(7),
         })),
     ]
 }
