@@ -238,7 +238,6 @@ impl Fold {
         books.paid_twice = BTreeMap::from([
             ("by_answers", count(told_twice)),
             ("by_journal", count(journalled)),
-            ("by_repeats", tried.twice),
             ("by_conflicts", tried.confused),
         ]);
     }

@@ -56,8 +56,6 @@ pub struct Tried {
     pub refused: BTreeMap<String, u64>,
     /// Calls that nobody waited for.
     pub left: u64,
-    /// Requests that were answered as two payments.
-    pub twice: u64,
     /// Requests that were answered although another one had that name.
     pub confused: u64,
 }
@@ -67,7 +65,6 @@ impl Tried {
     pub fn add(&mut self, other: Self) {
         self.told.extend(other.told);
         self.left = self.left.saturating_add(other.left);
-        self.twice = self.twice.saturating_add(other.twice);
         self.confused = self.confused.saturating_add(other.confused);
         for (reason, count) in other.refused {
             let sum = self.refused.entry(reason).or_default();
@@ -89,7 +86,7 @@ struct Agent {
     endpoint: String,
     label: String,
     asked: u64,
-    done: Vec<(Purchase, String)>,
+    done: Vec<Purchase>,
     tried: Tried,
 }
 
@@ -177,29 +174,21 @@ impl Agent {
             Some(Err(error)) => self.tried.refuse(&error),
             Some(Ok(bought)) => {
                 let (payment, request) = (bought.payment, purchase.request);
-                let agent = label.to_owned();
-                self.tried.told.push(Told { payment: payment.clone(), agent, request });
+                self.tried.told.push(Told { payment, agent: label.to_owned(), request });
                 // A request's name is its agent's own: another agent may use the same.
                 if label == self.label && self.done.len() < REMEMBERED_MAX {
-                    self.done.push((purchase, payment));
+                    self.done.push(purchase);
                 }
             }
         }
     }
 
-    /// One request, many times at once: all answers are of one payment.
+    /// One request, many times at once: the books say whether more than one of its payments was taken.
     async fn repeat_at_once(&mut self) {
         let purchase = self.purchase();
         let client = self.client.clone();
         let copies = vec![purchase; 6];
         let bought = join_all(copies.iter().map(|purchase| buy(&client, purchase))).await;
-        let mut payments: Vec<&str> =
-            bought.iter().flatten().flatten().map(|bought| bought.payment.as_str()).collect();
-        payments.sort_unstable();
-        payments.dedup();
-        if payments.len() > 1 {
-            self.tried.twice = self.tried.twice.saturating_add(1);
-        }
         let label = self.label.clone();
         for (purchase, bought) in copies.into_iter().zip(bought) {
             self.note(&label, purchase, bought);
@@ -248,24 +237,23 @@ impl Agent {
         }
     }
 
-    /// A request that was answered is asked for again: it is the same payment.
+    /// A request that was answered is asked for again: it is the same payment, or the chain forgot that.
     async fn ask_again(&mut self) {
         if self.done.is_empty() {
             return;
         }
         let most = u64::try_from(self.done.len()).unwrap_or(1);
         let place = usize::try_from(self.chance.within(0, most)).unwrap_or(0);
-        let Some((purchase, payment)) = self.done.get(place).cloned() else { return };
-        if let Some(Ok(bought)) = buy(&self.client, &purchase).await
-            && bought.payment != payment
-        {
-            self.tried.twice = self.tried.twice.saturating_add(1);
+        let Some(purchase) = self.done.get(place).cloned() else { return };
+        if let Some(Ok(bought)) = buy(&self.client, &purchase).await {
+            let (payment, request) = (bought.payment, purchase.request);
+            self.tried.told.push(Told { payment, agent: self.label.clone(), request });
         }
     }
 
     /// The name of a request that was answered, for another one: refused.
     async fn confuse(&mut self) {
-        let Some((old, _)) = self.done.last().cloned() else { return };
+        let Some(old) = self.done.last().cloned() else { return };
         // No other purchase asks for three: the content is another one for sure.
         let ask = SearchRequest { query: "another question".to_owned(), k: 3 };
         let (order, body) = (order(SEARCH, 32, 1), to_json(&ask));

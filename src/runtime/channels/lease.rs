@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use alloy::primitives::Signature;
+use alloy::primitives::{Signature, keccak256};
 
 use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
 use crate::domain::commitment::TransferMethod;
@@ -65,6 +65,13 @@ pub struct Lease {
     pub deposit: Option<DepositWord>,
 }
 
+/// Whether a channel can be drawn on.
+enum Ready {
+    Yes,
+    /// The ledger says that it has ended.
+    Ended,
+}
+
 impl Keeper {
     /// Lends a channel with room for the call, or with a deposit that is held together with it. Where
     /// none is free, one in doubt is lent first, to ask its payee how it stands.
@@ -74,9 +81,10 @@ impl Keeper {
     pub async fn lend(&self, key: &PoolKey, need: &Need) -> Result<Lent, NotLent> {
         let until = self.clock.now().after(self.settings.wait_max);
         let bell = self.bell(key);
+        let mut ended = 0_u32;
         loop {
             let came_back = bell.notified();
-            match self.take(key, need) {
+            match self.take(key, need, ended) {
                 Some(mut lease) if lease.doubts > 0 && need.doubtful == Doubtful::Ask => {
                     // The chain may have shown meanwhile that it has ended.
                     if self.find(lease.channel).await?.is_some_and(|found| is_open(&found)) {
@@ -86,7 +94,12 @@ impl Keeper {
                 }
                 Some(mut lease) => {
                     return match self.ready(&mut lease, need).await {
-                        Ok(()) => Ok(Lent::Known(lease)),
+                        Ok(Ready::Yes) => Ok(Lent::Known(lease)),
+                        Ok(Ready::Ended) => {
+                            lease.take_out();
+                            ended = ended.saturating_add(1);
+                            continue;
+                        }
                         Err(error) => {
                             lease.give_back_unused();
                             Err(error)
@@ -159,7 +172,9 @@ impl Keeper {
 
     /// A free channel with room, the one first that has most signed away and not charged: that is held,
     /// and the next voucher covers it. Else one in doubt; else one to top up; else a new one.
-    fn take(&self, key: &PoolKey, need: &Need) -> Option<Lease> {
+    ///
+    /// `ended` channels were found to be of no use any more.
+    fn take(&self, key: &PoolKey, need: &Need, ended: u32) -> Option<Lease> {
         let now = self.clock.now();
         let mut pools = self.pools.lock().expect("no holder of the pools panics");
         let pool = pools.entry(key.clone()).or_default();
@@ -178,7 +193,7 @@ impl Keeper {
         let place = match place {
             Some(place) => place,
             None if pool.len() < self.settings.pool_max.min(POOL_MAX) => {
-                let terms = self.new_terms(key, need.payment);
+                let terms = self.new_terms(key, need.payment, ended);
                 pool.push(Slot {
                     id: id_of(&terms),
                     terms,
@@ -202,7 +217,10 @@ impl Keeper {
         Some(lease)
     }
 
-    fn new_terms(&self, key: &PoolKey, payment: PaymentId) -> ChannelTerms {
+    /// The same for the same call again, but for a channel of its that has ended since.
+    fn new_terms(&self, key: &PoolKey, payment: PaymentId, ended: u32) -> ChannelTerms {
+        let salt = self.signer.salt(key.wallet, payment);
+        let others = |ended: u32| keccak256([salt.as_slice(), &ended.to_be_bytes()].concat());
         ChannelTerms {
             asset: key.asset,
             payer: key.payer,
@@ -210,15 +228,15 @@ impl Keeper {
             receiver: key.receiver,
             receiver_authorizer: key.receiver_authorizer,
             withdraw_delay_s: key.withdraw_delay_s,
-            salt: self.signer.salt(key.wallet, payment),
+            salt: if ended == 0 { salt } else { others(ended) },
         }
     }
 
     /// Makes a new channel known, and sizes the deposit that goes with the call, where one is needed.
-    async fn ready(&self, lease: &mut Lease, need: &Need) -> Result<(), NotLent> {
+    async fn ready(&self, lease: &mut Lease, need: &Need) -> Result<Ready, NotLent> {
         lease.method = need.method;
         if lease.room >= need.amount {
-            return Ok(());
+            return Ok(Ready::Yes);
         }
         let opened = Opened {
             id: lease.channel,
@@ -229,11 +247,15 @@ impl Keeper {
         };
         match self.tell(ChannelCommand::Open(Box::new(opened))).await {
             Ok(_) => {}
-            Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => {}
+            Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => {
+                if !self.find(lease.channel).await?.is_some_and(|found| is_open(&found)) {
+                    return Ok(Ready::Ended);
+                }
+            }
             Err(refused) => return Err(refused.into()),
         }
         lease.funding = Some(self.size(lease, need));
-        Ok(())
+        Ok(Ready::Yes)
     }
 
     /// The deposit that is on its way, if it is still: the chain may have shown it meanwhile.

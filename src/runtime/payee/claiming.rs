@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use alloy::primitives::B256;
+
 use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
@@ -19,6 +21,10 @@ use crate::runtime::treasury::Refused;
 
 /// Channels that one round looks at on the chain at most, those with the most to claim first.
 const WATCHED_MAX: usize = 1000;
+
+/// Channels at rest that one round looks at at most, in turns: their payers may ask for their money, and
+/// others with this payee's keys may have claimed.
+const RESTED_MAX: usize = 100;
 
 /// Idle channels that one round gives back at most.
 const GIVEN_BACK_MAX: usize = 16;
@@ -136,15 +142,27 @@ impl Payee {
 }
 
 impl Desk {
-    /// Looks at the channels that something is owed on, or whose books a final block may still change.
+    /// Looks at the channels that something is owed on, or whose books a final block may still change; and
+    /// at some of those in which something lies, or may come to lie.
     async fn watch(&self) -> Result<Option<RailError>, Refused> {
         let now_s = self.parts.clock.now().as_secs();
-        let open = |ledger: &Ledger| -> Vec<(ChannelId, u64, Option<u64>)> {
-            let open = ledger.tabs().filter(|tab| !tab.is_settled());
+        let before = *self.rested.lock().expect("nobody panics with a name in hand");
+        let look = move |ledger: &Ledger| {
             let facts = |tab: &Tab| (tab.id, tab.terms.withdraw_delay_s, tab.withdrawable_at_s);
-            open.take(WATCHED_MAX).map(facts).collect()
+            let open = ledger.tabs().filter(|tab| !tab.is_settled());
+            let mut seen: Vec<(ChannelId, u64, Option<u64>)> =
+                open.take(WATCHED_MAX).map(facts).collect();
+            let may_change = |tab: &&Tab| tab.is_settled() && !tab.is_used_up();
+            let rested = ledger.tabs_after(before).filter(may_change).take(RESTED_MAX);
+            let rested: Vec<_> = rested.map(facts).collect();
+            let last = rested.last().map(|(channel, ..)| *channel);
+            seen.extend(rested);
+            (seen, last)
         };
-        let open = self.parts.treasury.read(open).await?;
+        let (open, last) = self.parts.treasury.read(look).await?;
+        // At the end it begins anew.
+        *self.rested.lock().expect("nobody panics with a name in hand") =
+            last.unwrap_or(ChannelId(B256::ZERO));
         for (channel, _, until) in &open {
             let soon = now_s.saturating_add(WITHDRAWAL_ALARM.as_secs());
             if until.is_some_and(|until| until < soon) {

@@ -32,10 +32,11 @@ mod tabs;
 mod usage;
 mod work;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use tokio::sync::oneshot;
@@ -43,6 +44,7 @@ use tracing::Instrument;
 use tracing::field::display;
 
 use crate::domain::asset::AssetRegistry;
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::Scheme;
 use crate::domain::id::Name;
 use crate::domain::negotiation::PayeeTerms;
@@ -171,6 +173,8 @@ struct Desk {
     draining: AtomicBool,
     refunds: Option<Refunds>,
     channels: Option<Channels>,
+    /// The last of the channels at rest that were looked at: the next round goes on behind it.
+    rested: Mutex<ChannelId>,
     streaming: Streaming,
     names: Names,
 }
@@ -200,6 +204,7 @@ impl Payee {
             draining: AtomicBool::new(false),
             refunds: None,
             channels: None,
+            rested: Mutex::new(ChannelId(B256::ZERO)),
             streaming: Streaming::default(),
             names: Names::default(),
             offering,

@@ -10,6 +10,8 @@ pub mod event;
 mod rules;
 pub mod state;
 
+use std::ops::Bound;
+
 use crate::domain::channel::ChannelId;
 use crate::domain::ledger::state::Ledger;
 
@@ -21,6 +23,11 @@ impl Ledger {
     /// The tab of a channel.
     pub fn find_tab(&self, channel: ChannelId) -> Option<&Tab> {
         self.tabs.get(&channel)
+    }
+
+    /// The tabs behind a channel's, in the order of their names.
+    pub fn tabs_after(&self, channel: ChannelId) -> impl Iterator<Item = &Tab> {
+        self.tabs.range((Bound::Excluded(channel), Bound::Unbounded)).map(|(_, tab)| tab)
     }
 
     /// All tabs, in the order of their channels' names.
