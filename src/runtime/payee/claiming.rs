@@ -118,14 +118,18 @@ impl Payee {
         let Some(channels) = &desk.channels else { return Ok(0) };
         let now = desk.parts.clock.now();
         let unused = move |ledger: &Ledger| -> Vec<Tab> {
-            let lies = |tab: &Tab| tab.newest.balance > tab.newest.claimed;
-            let unused = |tab: &&Tab| lies(tab) && now.since(tab.used_at) >= idle;
-            ledger.tabs().filter(unused).take(GIVEN_BACK_MAX).cloned().collect()
+            let unused = ledger.tabs().filter(|tab| is_idle(tab, now, idle));
+            unused.take(GIVEN_BACK_MAX).cloned().collect()
         };
         let mut given_back = 0_u64;
         for tab in desk.parts.treasury.read(unused).await? {
             // A call that is being served is not taken its channel from.
             let Ok(_flight) = desk.flights.take(key_of(&tab)) else { continue };
+            // Nor is one that was served since it was looked for: its charge would go back as well.
+            let again = move |ledger: &Ledger| {
+                ledger.find_tab(tab.id).filter(|tab| is_idle(tab, now, idle)).cloned()
+            };
+            let Some(tab) = desk.parts.treasury.read(again).await? else { continue };
             let row = row_of(&tab).filter(|_| !tab.due().is_zero());
             let giving = channels.settler.give_back(&tab.terms, row.as_ref(), tab.rest());
             let given = desk.in_time(channels, giving).await;
@@ -143,7 +147,7 @@ impl Payee {
 
 impl Desk {
     /// Looks at the channels that something is owed on, or whose books a final block may still change; and
-    /// at some of those in which something lies, or may come to lie.
+    /// at some of the others.
     async fn watch(&self) -> Result<Option<RailError>, Refused> {
         let now_s = self.parts.clock.now().as_secs();
         let before = *self.rested.lock().expect("nobody panics with a name in hand");
@@ -152,8 +156,7 @@ impl Desk {
             let open = ledger.tabs().filter(|tab| !tab.is_settled());
             let mut seen: Vec<(ChannelId, u64, Option<u64>)> =
                 open.take(WATCHED_MAX).map(facts).collect();
-            let may_change = |tab: &&Tab| tab.is_settled() && !tab.is_used_up();
-            let rested = ledger.tabs_after(before).filter(may_change).take(RESTED_MAX);
+            let rested = ledger.tabs_after(before).filter(|tab| tab.is_settled()).take(RESTED_MAX);
             let rested: Vec<_> = rested.map(facts).collect();
             let last = rested.last().map(|(channel, ..)| *channel);
             seen.extend(rested);
@@ -237,6 +240,11 @@ impl Desk {
 /// What a block shows, as far as a tab goes by it.
 pub(super) const fn standing_of(sight: &ChannelSight) -> Standing {
     Standing { balance: sight.balance, claimed: sight.claimed }
+}
+
+/// Whether something lies there, and no call was served for so long.
+fn is_idle(tab: &Tab, now: Timestamp, idle: Duration) -> bool {
+    tab.newest.balance > tab.newest.claimed && now.since(tab.used_at) >= idle
 }
 
 /// Whether a channel's vouchers are claimed now.

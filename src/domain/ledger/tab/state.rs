@@ -118,11 +118,6 @@ impl Tab {
         less(self.newest.balance, self.charged)
     }
 
-    /// Whether all that came in was claimed or went back.
-    pub fn is_used_up(&self) -> bool {
-        self.newest.balance == self.newest.claimed && self.newest != Standing::EMPTY
-    }
-
     /// Whether nothing is left that a later block could change the books by.
     pub fn is_settled(&self) -> bool {
         self.unclaimed().is_zero() && self.owed.is_zero() && self.newest == self.counted
