@@ -144,6 +144,7 @@ async fn start(flags: &ProviderFlags, goods: Goods) -> Result<Provider, StartErr
         peer_rates: Rates::default(),
         free: None,
         serve_first: None,
+        credit: None,
         quote_life: Duration::from_secs(60),
         lease: Duration::from_secs(60),
         directory: Arc::new(GrpcDirectory::new(channel)),

@@ -153,6 +153,7 @@ async fn start(
             .price
             .serve_first
             .map(|(per_payer, total)| ServeFirst { per_payer, total }),
+        credit: settings.price.credit,
         quote_life: settings.quote_life,
         lease: config.directory.lease,
         directory: directory_of(config).await?,

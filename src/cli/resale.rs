@@ -68,6 +68,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
             tiers: Default::default(),
             free: FreeSettings { calls: 0, peer_per_day: 0, per_day: 0, payers_max: 0 },
             serve_first: None,
+            credit: None,
         },
         asset: asset.asset,
         pay_to,

@@ -413,6 +413,7 @@ fn keeper(settings: ChannelSettings) -> KeeperSettings {
         calls_a_deposit: settings.calls_per_deposit,
         pool_max: settings.at_once,
         wait_max: CHANNEL_WAIT_MAX,
+        credit: settings.credit,
     }
 }
 

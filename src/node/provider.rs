@@ -34,7 +34,7 @@ use crate::ports::rail::{Evidence, Settler};
 use crate::runtime::directory::Announcer;
 use crate::runtime::payee::{
     Channels, ClaimPolicy, Flowing, FreeBounds, OfferedWare, Offering, Parts, Payee, Refunds,
-    ServeFirst,
+    ServeFirst, TabCredit,
 };
 use crate::runtime::treasury::{Settings, Treasury};
 
@@ -118,6 +118,8 @@ pub struct ProviderPlan {
     pub free: Option<FreeBounds>,
     /// What is served before it is paid; `None` serves nothing before.
     pub serve_first: Option<ServeFirst>,
+    /// What may be charged above the vouchers of channels; `None` wants a voucher for each call.
+    pub credit: Option<TabCredit>,
     /// How long a quote holds.
     pub quote_life: Duration,
     /// How long an announcement lasts unless it is renewed.
@@ -214,6 +216,7 @@ impl Provider {
             peer_rates: plan.peer_rates,
             free: plan.free,
             serve_first: plan.serve_first,
+            credit: plan.credit,
         };
         let parts = Parts {
             treasury: treasury.clone(),

@@ -12,7 +12,7 @@ use crate::domain::fault::{Class, Fault};
 use crate::domain::negotiation::{CounterOffer, Verdict};
 use crate::domain::order::{Order, Usage};
 use crate::domain::quote::SignedQuote;
-use crate::domain::x402::batch::read::VoucherWord;
+use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
 use crate::domain::x402::order::SignedOrder;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
@@ -216,6 +216,21 @@ pub trait PaidService: Send + Sync {
     ) -> Result<Answer, ServiceError> {
         let _ = (call, word);
         let (field, problem) = ("voucher".to_owned(), "is not taken without its terms".to_owned());
+        Err(ServiceError::Malformed { field, problem })
+    }
+
+    /// Serves a call on credit, on a channel that has paid a call here before: no voucher covers it yet.
+    ///
+    /// # Errors
+    /// Any [`ServiceError`]; [`ServiceError::PaymentRequired`] also where no credit is given, and then
+    /// nothing was taken.
+    async fn infer_on_credit(
+        &self,
+        call: PaidCall,
+        word: CreditWord,
+    ) -> Result<Answer, ServiceError> {
+        let _ = (call, word);
+        let (field, problem) = ("voucher".to_owned(), "no credit is given here".to_owned());
         Err(ServiceError::Malformed { field, problem })
     }
 

@@ -106,6 +106,13 @@ pub trait ChannelSigner: Send + Sync {
     /// [`SignerError`], and then nothing was signed.
     async fn sign_voucher(&self, payment: PaymentId) -> Result<(Ceiling, Signature), SignerError>;
 
+    /// What the durable hold of `payment` allows to be charged in all, for a call that goes on credit: no
+    /// voucher is made for it, and everything else is as if one were.
+    ///
+    /// # Errors
+    /// [`SignerError`], and then the call may not go.
+    async fn let_charge(&self, payment: PaymentId) -> Result<Ceiling, SignerError>;
+
     /// A voucher for what was charged of `channel` and no more: it asks how the channel stands, or for
     /// what is left of it. Deterministic: the same again.
     ///
@@ -191,6 +198,10 @@ impl ChannelSigner for SeededSigner {
         let token = self.tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
         let digest = voucher_digest(token.batch_separator(), &released.ceiling);
         Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))
+    }
+
+    async fn let_charge(&self, payment: PaymentId) -> Result<Ceiling, SignerError> {
+        Ok(self.holds.release_voucher(payment).await?.ceiling)
     }
 
     async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError> {

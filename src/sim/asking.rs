@@ -46,6 +46,7 @@ const KEEPER: KeeperSettings = KeeperSettings {
     calls_a_deposit: 4,
     pool_max: 3,
     wait_max: Duration::from_secs(20),
+    credit: false,
 };
 
 /// How long a channel may lie unused before its payer ends it, and how often it looks: near what the

@@ -265,6 +265,7 @@ impl Ground {
             peer_rates: Rates::default(),
             free: None,
             serve_first: None,
+            credit: None,
         }
     }
 }
@@ -385,6 +386,10 @@ impl ChannelSigner for WatchedSigner {
         let (ceiling, signature) = self.inner.sign_voucher(payment).await?;
         self.oracle.sign_voucher(payment, &ceiling);
         Ok((ceiling, signature))
+    }
+
+    async fn let_charge(&self, payment: PaymentId) -> Result<Ceiling, SignerError> {
+        self.inner.let_charge(payment).await
     }
 
     async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError> {

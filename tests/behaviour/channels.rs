@@ -323,7 +323,7 @@ pub fn by_channel(offer: &PaymentRequired) -> PaymentRequirements {
     found.unwrap().clone()
 }
 
-async fn finish(mut answer: Answer) -> Result<(), String> {
+pub async fn finish(mut answer: Answer) -> Result<(), String> {
     while let Some(piece) = answer.pieces.next().await {
         match piece {
             Ok(Piece::Chunk(_) | Piece::Used(_)) => {}

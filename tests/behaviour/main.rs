@@ -12,6 +12,7 @@
 mod bazaar;
 mod bypass;
 mod chain;
+mod channel_credit;
 mod channel_doubts;
 mod channel_ends;
 mod channel_rail;
@@ -33,6 +34,7 @@ mod facilitator_channels;
 mod facilitator_rows;
 mod fetch;
 mod gateway;
+mod hand;
 mod hostile;
 mod market;
 mod node_commands;

@@ -20,7 +20,6 @@ use bursar::domain::order::{Order, Units, Usage};
 use bursar::domain::policy::{PolicyDocument, Rates};
 use bursar::domain::pricing::Tiers;
 use bursar::domain::quote::{PayBy, PriceTerms, Stride};
-use bursar::domain::time::Timestamp;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
 use bursar::edge::grpc::{Address, AgentClient, GrpcConnector, Listener, Purchase, Reach};
@@ -38,13 +37,14 @@ use bursar::ports::rail::Evidence;
 use bursar::runtime::channels::{KeeperSettings, POOL_MAX};
 use bursar::runtime::directory::Registry;
 use bursar::runtime::operator::NewAgent;
-use bursar::runtime::payee::{Flowing, FreeBounds, OfferedWare, ServeFirst};
+use bursar::runtime::payee::{Flowing, FreeBounds, OfferedWare, ServeFirst, TabCredit};
 use bursar::runtime::payer::PayerSettings;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+pub use crate::hand::Hand;
 use crate::quoted::{Asked, Counting};
 use crate::tender::mint;
 
@@ -135,6 +135,7 @@ pub const KEEPER: KeeperSettings = KeeperSettings {
     calls_a_deposit: 10,
     pool_max: POOL_MAX,
     wait_max: Duration::from_secs(20),
+    credit: false,
 };
 
 /// How the market's provider takes channels: its gas account claims.
@@ -177,6 +178,8 @@ pub struct Shop {
     pub tiers: Tiers,
     pub free: Option<FreeBounds>,
     pub serve_first: Option<ServeFirst>,
+    /// What may be charged above the vouchers of channels.
+    pub credit: Option<TabCredit>,
     /// Whether channels are taken, and liked better than `exact`.
     pub by_channel: bool,
     /// How the node keeps its channels, where they are taken.
@@ -203,6 +206,7 @@ impl Default for Shop {
             tiers: Tiers::default(),
             free: None,
             serve_first: None,
+            credit: None,
             by_channel: false,
             keeper: KEEPER,
             reckoning: Reckoning::default(),
@@ -211,31 +215,6 @@ impl Default for Shop {
             tender: None,
             engine: None,
             ahead: Stride::ahead(),
-        }
-    }
-}
-
-/// The machine's clock, put forward by hand.
-#[derive(Clone, Default)]
-pub struct Hand(Arc<AtomicU64>);
-
-impl Hand {
-    /// Puts it forward by so many seconds.
-    pub fn forward(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
-    }
-}
-
-#[async_trait]
-impl Clock for Hand {
-    fn now(&self) -> Timestamp {
-        SystemClock.now().after(Duration::from_secs(self.0.load(Ordering::SeqCst)))
-    }
-
-    async fn sleep_until(&self, until: Timestamp) {
-        while self.now() < until {
-            let soon = SystemClock.now().after(Duration::from_millis(20));
-            SystemClock.sleep_until(soon).await;
         }
     }
 }
@@ -304,7 +283,7 @@ impl Market {
         let clock: Arc<dyn Clock> = Arc::new(self.hand.clone());
         let rail = self.shop.rail(&self.chain);
         let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
-        let Shop { terms: flat, tiers, free, serve_first, by_channel, instead, .. } =
+        let Shop { terms: flat, tiers, free, serve_first, credit, by_channel, instead, .. } =
             self.shop.clone();
         let (scheme, method) = instead.unwrap_or((Scheme::Exact, TransferMethod::Eip3009));
         let volume_discount = VolumeDiscount::default();
@@ -340,6 +319,7 @@ impl Market {
             peer_rates: Rates::default(),
             free,
             serve_first,
+            credit,
             quote_life: Duration::from_secs(60),
             lease: Duration::from_secs(60),
             directory: self.registry.clone(),
@@ -385,7 +365,7 @@ impl Market {
 
     /// Lets so many seconds go by: the chain's newest block, which is final, says so too.
     pub async fn pass(&self, seconds: u64) {
-        self.hand.0.fetch_add(seconds, Ordering::SeqCst);
+        self.hand.forward(seconds);
         self.chain.fund(key("nobody").address(), Amount::new(1)).await.unwrap();
     }
 

@@ -7,7 +7,7 @@ use alloy::primitives::{B256, Signature, U256};
 use async_trait::async_trait;
 use bursar::domain::channel::{Ceiling, ChannelId};
 use bursar::domain::money::Amount;
-use bursar::domain::x402::batch::read::VoucherWord;
+use bursar::domain::x402::batch::read::{CreditWord, VoucherWord};
 use bursar::edge::grpc::GrpcConnector;
 use bursar::ports::paid_service::{
     Answer, Ask, Connector, PaidCall, PaidService, Quoted, Saying, ServiceError,
@@ -22,6 +22,8 @@ pub struct Asked {
     pub quotes: AtomicU64,
     /// Calls whose voucher went without its channel's terms.
     pub words: AtomicU64,
+    /// Calls on credit.
+    pub lent: AtomicU64,
 }
 
 /// Finds services, and counts what they are asked for.
@@ -71,6 +73,15 @@ impl PaidService for Counted {
     ) -> Result<Answer, ServiceError> {
         self.asked.words.fetch_add(1, Ordering::SeqCst);
         self.inner.infer_by_word(call, word).await
+    }
+
+    async fn infer_on_credit(
+        &self,
+        call: PaidCall,
+        word: CreditWord,
+    ) -> Result<Answer, ServiceError> {
+        self.asked.lent.fetch_add(1, Ordering::SeqCst);
+        self.inner.infer_on_credit(call, word).await
     }
 
     async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {

@@ -106,6 +106,7 @@ async fn start(
         calls_a_deposit: 4,
         pool_max: 6,
         wait_max: Duration::from_secs(20),
+        credit: false,
     };
     let keeper = Keeper::open(treasury.clone(), Arc::new(signer), clock.clone(), settings).await;
     (treasury, keeper.unwrap())

@@ -104,6 +104,7 @@ const KEEPER: KeeperSettings = KeeperSettings {
     calls_a_deposit: 100_000,
     pool_max: POOL_MAX,
     wait_max: Duration::from_secs(20),
+    credit: true,
 };
 
 /// Calls at once at most.
@@ -280,6 +281,7 @@ impl Stall<'_> {
             peer_rates: none,
             free: None,
             serve_first: None,
+            credit: None,
             quote_life: Duration::from_secs(600),
             lease: Duration::from_secs(600),
             directory: self.registry.clone(),

@@ -343,6 +343,7 @@ async fn start_provider(
         peer_rates: none,
         free: None,
         serve_first: None,
+        credit: None,
         quote_life: Duration::from_secs(60),
         lease: Duration::from_secs(60),
         directory: registry.clone(),

@@ -91,6 +91,7 @@ pub const CHANNELS: KeeperSettings = KeeperSettings {
     calls_a_deposit: 60,
     pool_max: 6,
     wait_max: Duration::from_secs(20),
+    credit: true,
 };
 
 /// How long a payer would wait for what a provider does not claim, in seconds.

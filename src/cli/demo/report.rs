@@ -244,7 +244,9 @@ async fn provider_row(provider: &Provider) -> Result<ProviderRow, StartError> {
 /// Whether a call was served: settled by itself, or charged on a channel.
 fn is_answer(event: &Event) -> bool {
     match event {
-        Event::Served { .. } | Event::Tab(TabEvent::Charged(_)) => true,
+        Event::Served { .. } | Event::Tab(TabEvent::Charged(_) | TabEvent::ChargedOnCredit(_)) => {
+            true
+        }
         Event::Tab(TabEvent::Stepped(step)) => step.ended,
         _ => false,
     }

@@ -167,7 +167,7 @@ pub async fn close(
             }
         })
         .await?;
-        let owed = ledger.tabs().map(|tab| tab.owed.get());
+        let owed = ledger.tabs().map(|tab| tab.unearned.get());
         found.unclaimed = owed.fold(found.unclaimed, u128::saturating_add);
     }
     found.move_through(house, moved);
@@ -248,6 +248,15 @@ fn see_tab(
         }
         TabEvent::Charged(charged) => see_charge(sold, lines, charged, found),
         TabEvent::Stepped(stepped) => see_charge(sold, lines, &stepped.call, found),
+        // No signature stands for it yet: what the payer held does.
+        TabEvent::ChargedOnCredit(call) => {
+            let sold = sold.entry(call.channel).or_default();
+            let sum = call.base.get().saturating_add(call.amount.get());
+            sold.charged = sold.charged.max(sum);
+            let allowed = lines.get(&call.channel).map_or(0, |line| line.ceiling.get());
+            found.beyond_signed = found.beyond_signed.max(sum.saturating_sub(allowed));
+        }
+        TabEvent::Covered { .. } => {}
         TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
             if let Some(looked) = event.looked() {
                 let sold = sold.entry(looked.channel).or_default();

@@ -175,7 +175,7 @@ impl Claim {
 }
 
 /// What a claim's answer was, by its numbers.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Delivery {
     /// What was used.
     pub usage: Usage,

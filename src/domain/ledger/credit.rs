@@ -61,7 +61,7 @@ impl Credit {
         self.totals.get(&asset).copied().unwrap_or_default()
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         asset: Asset,
         payer: Address,
@@ -86,17 +86,37 @@ impl Credit {
         Ok(())
     }
 
+    /// What a channel's payer owes went from one sum to another; `lost` of it was given up, and `regained`
+    /// of what had been is signed for after all.
+    pub(super) fn move_owed(
+        &mut self,
+        key: (Asset, Address),
+        (before, after): (Amount, Amount),
+        (lost, regained): (Amount, Amount),
+    ) {
+        if before == after && lost == regained {
+            return;
+        }
+        self.change_of(key, |owed| {
+            owed.outstanding = less(more(owed.outstanding, after), before);
+            owed.lost = less(more(owed.lost, lost), regained);
+        });
+    }
+
     fn change(&mut self, claim: &AuthorizationKey, change: impl Fn(&mut Owed)) {
-        let key = (claim.asset, claim.payer);
+        self.change_of((claim.asset, claim.payer), change);
+    }
+
+    fn change_of(&mut self, key: (Asset, Address), change: impl Fn(&mut Owed)) {
         let owed = self.payers.entry(key).or_default();
         change(owed);
         if *owed == Owed::default() {
             self.payers.remove(&key);
         }
-        let total = self.totals.entry(claim.asset).or_default();
+        let total = self.totals.entry(key.0).or_default();
         change(total);
         if *total == Owed::default() {
-            self.totals.remove(&claim.asset);
+            self.totals.remove(&key.0);
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct ChannelSettings {
     pub calls_per_deposit: u64,
     /// Channels to one provider at most: so many calls to it run at once.
     pub at_once: usize,
+    /// Whether calls go without a voucher of their own where a provider gives credit.
+    pub credit: bool,
     /// What of a streamed answer may be paid and not have come yet.
     pub stream: Stride,
 }

@@ -220,6 +220,7 @@ pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<C
     let output = section.find("stream_tokens").map(|item| item.integer_within(1, 1_000_000));
     let bytes = section.find("stream_bytes").map(|item| item.integer_within(1, 1 << 30));
     let compute_ms = section.find("stream_ms").map(|item| item.integer_within(1, 600_000));
+    let credit = section.find("credit").map(|item| item.flag());
     section.end();
     let at_once = at_once.unwrap_or(Some(AT_ONCE_MAX))?;
     Some(ChannelSettings {
@@ -227,6 +228,7 @@ pub(super) fn read_channels(section: &Section<'_>, money: &Unit<'_>) -> Option<C
         total: total?,
         calls_per_deposit: calls.unwrap_or(Some(50))?,
         at_once: usize::try_from(at_once).unwrap_or(usize::MAX),
+        credit: credit.unwrap_or(Some(true))?,
         stream: Stride {
             output: Units(output.unwrap_or(Some(list.output.0))?),
             bytes: bytes.unwrap_or(Some(list.bytes))?,

@@ -8,6 +8,7 @@ use crate::domain::quote::PriceTerms;
 use crate::edge::config::problem::Kind;
 use crate::edge::config::provider::{Facts, read_discount, rounds};
 use crate::edge::config::reader::{Item, Section};
+use crate::runtime::payee::TabCredit;
 
 /// What a provider asks for, in atomic units of its asset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct PriceSettings {
     pub free: FreeSettings,
     /// What is served before it is paid, to each payer and in all; `None` serves nothing before.
     pub serve_first: Option<(Amount, Amount)>,
+    /// What may be charged above the vouchers of channels; `None` wants a voucher for each call.
+    pub credit: Option<TabCredit>,
 }
 
 /// How free calls are bounded.
@@ -54,6 +57,7 @@ pub(super) fn read_price(
     let rounds_max = rounds(section, 3);
     let volume_discount = read_discount(&section.section("volume_discount"));
     let serve_first = read_serve_first(&section.section("serve_first"), facts, asset);
+    let credit = read_credit(section, facts, asset);
     let (list, floor) = (price?, floor?);
     let (volume_discount, rounds_max) = (volume_discount?, rounds_max?);
     let terms = PayeeTerms { list, floor, volume_discount, rounds_max };
@@ -64,7 +68,8 @@ pub(super) fn read_price(
             None => section.wrong(Kind::BadValue, error.to_string(), right),
         };
     }
-    Some(PriceSettings { terms, tiers: tiers?, free: free?, serve_first: serve_first? })
+    let (serve_first, credit) = (serve_first?, credit?);
+    Some(PriceSettings { terms, tiers: tiers?, free: free?, serve_first, credit })
 }
 
 /// `free = { calls = 1000, peer_per_day = 1000, per_day = 100_000, payers = 100_000 }`; what bounds the
@@ -182,4 +187,34 @@ fn read_serve_first(
         return section.wrong(Kind::BadValue, what, "a total of at least one payer's credit");
     }
     Some(Some((per_payer, total)))
+}
+
+/// `credit = { per_channel = "0.001 USD", per_payer = "0.01 USD", total = "1 USD" }`, for who takes channels.
+/// The inner `None` wants a voucher for each call.
+fn read_credit(
+    provider: &Section<'_>,
+    facts: &Facts<'_, '_>,
+    asset: Option<&AssetInfo>,
+) -> Option<Option<TabCredit>> {
+    let section = provider.section("credit");
+    let right =
+        "credit = { per_channel = \"0.001 USD\", per_payer = \"0.01 USD\", total = \"1 USD\" }";
+    let read = |key| section.required(key, right).and_then(|item| read_amount(&item, facts, asset));
+    let (per_channel, per_payer, total) = (read("per_channel"), read("per_payer"), read("total"));
+    section.end();
+    if !section.is_there() {
+        return Some(None);
+    }
+    let credit = TabCredit { per_channel: per_channel?, per_payer: per_payer?, total: total? };
+    if provider.find("withdraw_delay").is_none() {
+        let what = "credit is for channels, and none are taken".to_owned();
+        return section.wrong(Kind::BadValue, what, "withdraw_delay = \"15m\"");
+    }
+    let TabCredit { per_channel, per_payer, total } = credit;
+    if per_channel.is_zero() || per_channel > per_payer || per_payer > total {
+        let what = "a channel's credit is nothing or above a payer's, or that above the total";
+        let right = "per_channel up to per_payer, and per_payer up to total";
+        return section.wrong(Kind::BadValue, what.to_owned(), right);
+    }
+    Some(Some(credit))
 }

@@ -15,7 +15,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::domain::x402::batch::read::VoucherWord;
+use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::edge::grpc::convert::Malformed;
@@ -28,7 +28,7 @@ use crate::edge::grpc::pb;
 use crate::edge::grpc::pb::infer_stream_response;
 use crate::edge::grpc::pb::inference_service_client::InferenceServiceClient;
 use crate::edge::grpc::status::{Sent, read_service_error};
-use crate::edge::grpc::x402;
+use crate::edge::grpc::x402::{self, Word};
 use crate::ports::paid_service::{
     Answer, Ask, Closing, PaidCall, PaidService, Piece, Quoted, Saying, ServiceError,
 };
@@ -61,6 +61,16 @@ impl GrpcPaidService {
         if metadata.contains_key(x402::PAYMENT_RESPONSE_BIN) {
             self.is_peer.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// A call that a peer of ours is paid for as peers say it.
+    async fn say(&self, call: &PaidCall, word: Word) -> Result<Answer, ServiceError> {
+        let message = Some(pb::PaidCall::from(call));
+        let mut request = Request::new(pb::InferRequest { call: message });
+        x402::put_word(request.metadata_mut(), &word);
+        let mut client = self.client();
+        let response = within(ANSWER_BEGIN_MAX, client.infer(request), Sent::Payment).await?;
+        Ok(whole_answer(response))
     }
 
     fn client(&self) -> InferenceServiceClient<Channel> {
@@ -103,12 +113,15 @@ impl PaidService for GrpcPaidService {
         call: PaidCall,
         word: VoucherWord,
     ) -> Result<Answer, ServiceError> {
-        let message = Some(pb::PaidCall::from(&call));
-        let mut request = Request::new(pb::InferRequest { call: message });
-        x402::put_word(request.metadata_mut(), &word);
-        let mut client = self.client();
-        let response = within(ANSWER_BEGIN_MAX, client.infer(request), Sent::Payment).await?;
-        Ok(whole_answer(response))
+        self.say(&call, Word::Voucher(word)).await
+    }
+
+    async fn infer_on_credit(
+        &self,
+        call: PaidCall,
+        word: CreditWord,
+    ) -> Result<Answer, ServiceError> {
+        self.say(&call, Word::OnCredit(word)).await
     }
 
     async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {

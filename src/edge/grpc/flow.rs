@@ -65,6 +65,7 @@ impl From<&VoucherWord> for pb::Voucher {
             channel: word.ceiling.channel.0.to_vec().into(),
             ceiling: word.ceiling.amount.get().to_be_bytes().to_vec().into(),
             signature: word.signature.as_bytes().to_vec().into(),
+            charged: Default::default(),
         }
     }
 }
@@ -73,6 +74,9 @@ impl TryFrom<pb::Voucher> for VoucherWord {
     type Error = Malformed;
 
     fn try_from(voucher: pb::Voucher) -> Result<Self, Malformed> {
+        if !voucher.charged.is_empty() {
+            return Err(Malformed::new("voucher.charged", "expected none: a stream has no credit"));
+        }
         let channel = <[u8; 32]>::try_from(voucher.channel.as_ref())
             .map_err(|_| Malformed::new("voucher.channel", "expected 32 bytes"))?;
         let ceiling = <[u8; 16]>::try_from(voucher.ceiling.as_ref())

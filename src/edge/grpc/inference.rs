@@ -19,7 +19,7 @@ use crate::edge::grpc::listen::Peer;
 use crate::edge::grpc::pb::inference_service_server::{InferenceService, InferenceServiceServer};
 use crate::edge::grpc::pb::{self, infer_stream_response};
 use crate::edge::grpc::trailers::{Trailers, WithTrailers};
-use crate::edge::grpc::x402;
+use crate::edge::grpc::x402::{self, Word};
 use crate::ports::paid_service::{
     Answer, Ask, Closing, PaidCall, PaidService, Piece, ServiceError,
 };
@@ -57,7 +57,8 @@ impl InferenceService for InferenceDoor {
         let call = read_call(&metadata, &extensions, message.call, Want::Whole)?;
         let word = x402::find_word(&metadata).map_err(|error| Status::from(&error))?;
         let answer = match word {
-            Some(word) => self.0.infer_by_word(call, word).await,
+            Some(Word::Voucher(word)) => self.0.infer_by_word(call, word).await,
+            Some(Word::OnCredit(word)) => self.0.infer_on_credit(call, word).await,
             None => self.0.infer(call).await,
         };
         let answer = answer.map_err(|error| Status::from(&error))?;

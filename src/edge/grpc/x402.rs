@@ -14,8 +14,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::domain::channel::{Ceiling, ChannelId};
 use crate::domain::money::Amount;
-use crate::domain::x402::batch::read::VoucherWord;
-use crate::domain::x402::batch::word::{SaidCharge, brief, find_charge};
+use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
+use crate::domain::x402::batch::word::{SaidCharge, brief, find_charge, find_credit, with_credit};
 use crate::domain::x402::error::Message;
 use crate::domain::x402::read::{
     decode_text, encode_text, parse_payment_payload, parse_payment_required, parse_settlement,
@@ -84,22 +84,38 @@ pub fn put_payment(metadata: &mut MetadataMap, payment: &PaymentPayload) -> Resu
     put(metadata, PAYMENT_SIGNATURE, payment, PAYMENT_TEXT_MAX)
 }
 
-/// Puts a voucher into a call's metadata, as peers of ours say it.
-pub(super) fn put_word(metadata: &mut MetadataMap, word: &VoucherWord) {
+/// A payment as peers of ours say it, without its channel's terms.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// By this voucher.
+    Voucher(VoucherWord),
+    /// On credit.
+    OnCredit(CreditWord),
+}
+
+/// Puts a payment into a call's metadata, as peers of ours say it.
+pub(super) fn put_word(metadata: &mut MetadataMap, word: &Word) {
+    let (voucher, charged) = match word {
+        Word::Voucher(voucher) => (voucher, None),
+        Word::OnCredit(CreditWord { voucher, charged }) => (voucher, Some(charged)),
+    };
     let message = pb::Voucher {
-        channel: Bytes::copy_from_slice(word.ceiling.channel.0.as_slice()),
-        ceiling: Bytes::copy_from_slice(&word.ceiling.amount.get().to_be_bytes()),
-        signature: Bytes::copy_from_slice(&word.signature.as_bytes()),
+        channel: Bytes::copy_from_slice(voucher.ceiling.channel.0.as_slice()),
+        ceiling: Bytes::copy_from_slice(&voucher.ceiling.amount.get().to_be_bytes()),
+        signature: Bytes::copy_from_slice(&voucher.signature.as_bytes()),
+        charged: charged.map_or_else(Bytes::new, |charged| {
+            Bytes::copy_from_slice(&charged.get().to_be_bytes())
+        }),
     };
     let value = MetadataValue::from_bytes(&message.encode_to_vec());
     metadata.insert_bin(PAYMENT_SIGNATURE_BIN, value);
 }
 
-/// The voucher in a call's metadata, where it goes without its channel's terms.
+/// The payment in a call's metadata, where it goes without its channel's terms.
 ///
 /// # Errors
 /// [`Malformed`] for more than one, for one beside another payment, and for what is no voucher.
-pub(super) fn find_word(metadata: &MetadataMap) -> Result<Option<VoucherWord>, Malformed> {
+pub(super) fn find_word(metadata: &MetadataMap) -> Result<Option<Word>, Malformed> {
     let wrong = |problem: &str| Malformed::new(PAYMENT_SIGNATURE_BIN, problem);
     let mut found = metadata.get_all_bin(PAYMENT_SIGNATURE_BIN).iter();
     let Some(value) = found.next() else { return Ok(None) };
@@ -112,7 +128,13 @@ pub(super) fn find_word(metadata: &MetadataMap) -> Result<Option<VoucherWord>, M
     let channel = word_of(&read.channel).ok_or_else(|| wrong("`channel`: expected 32 bytes"))?;
     let amount = amount_of(&read.ceiling).ok_or_else(|| wrong("`ceiling`: expected 16 bytes"))?;
     let signature = signature(&read.signature, PAYMENT_SIGNATURE_BIN)?;
-    Ok(Some(VoucherWord { ceiling: Ceiling { channel: ChannelId(channel), amount }, signature }))
+    let ceiling = Ceiling { channel: ChannelId(channel), amount };
+    let voucher = VoucherWord { ceiling, signature };
+    if read.charged.is_empty() {
+        return Ok(Some(Word::Voucher(voucher)));
+    }
+    let charged = amount_of(&read.charged).ok_or_else(|| wrong("`charged`: expected 16 bytes"))?;
+    Ok(Some(Word::OnCredit(CreditWord { voucher, charged })))
 }
 
 /// Says what a voucher was charged, to a peer of ours, where `settlement` says it.
@@ -122,6 +144,8 @@ pub(super) fn put_charge(metadata: &mut MetadataMap, settlement: &SettlementResp
         channel: Bytes::copy_from_slice(channel.0.as_slice()),
         amount: Bytes::copy_from_slice(&said.amount.get().to_be_bytes()),
         cumulative: Bytes::copy_from_slice(&said.cumulative.get().to_be_bytes()),
+        credit: find_credit(settlement)
+            .map_or_else(Bytes::new, |credit| Bytes::copy_from_slice(&credit.get().to_be_bytes())),
     };
     let value = MetadataValue::from_bytes(&message.encode_to_vec());
     metadata.insert_bin(PAYMENT_RESPONSE_BIN, value);
@@ -134,7 +158,11 @@ pub(super) fn find_charge_of(metadata: &MetadataMap) -> Option<SettlementRespons
     let said = pb::VoucherCharge::decode(bytes).ok().filter(|_| found.next().is_none())?;
     let (channel, amount) = (word_of(&said.channel)?, amount_of(&said.amount)?);
     let cumulative = amount_of(&said.cumulative)?;
-    Some(brief(ChannelId(channel), SaidCharge { amount, cumulative }))
+    let response = brief(ChannelId(channel), SaidCharge { amount, cumulative });
+    Some(match amount_of(&said.credit) {
+        Some(credit) => with_credit(response, credit),
+        None => response,
+    })
 }
 
 fn word_of(bytes: &[u8]) -> Option<B256> {

@@ -107,7 +107,7 @@ impl Keeper {
         said: &Correction,
     ) -> Result<Result<(), Frozen>, Refused> {
         let Some(found) = self.find(channel).await? else { return Ok(Err(Frozen::Silent)) };
-        match believe(said, &found.opened.terms, &view_of(&found)) {
+        match believe(said, &found.opened.terms, &view_of(&found, self.settings.credit)) {
             Belief::Charged(charged) => {
                 if let Some(payment) = found.last {
                     let amount = charged.checked_sub(found.base).unwrap_or(Amount::ZERO);
@@ -133,7 +133,7 @@ impl Keeper {
     }
 }
 
-fn view_of(found: &Channel) -> OwnView {
+fn view_of(found: &Channel, on_credit: bool) -> OwnView {
     let charged_max = found.last.map_or(found.charged, |_| found.last_ceiling.max(found.charged));
-    OwnView { charged: found.charged, charged_max, ceiling: found.ceiling }
+    OwnView { charged: found.charged, charged_max, ceiling: found.ceiling, on_credit }
 }

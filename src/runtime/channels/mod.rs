@@ -53,6 +53,8 @@ pub struct KeeperSettings {
     pub pool_max: usize,
     /// How long a call waits for a channel that is free.
     pub wait_max: Duration,
+    /// Whether calls go without a voucher of their own where a payee gives credit.
+    pub credit: bool,
 }
 
 /// Who pays whom on which terms: the channels of one pool are alike but for their salts.

@@ -1,9 +1,11 @@
 //! How much is put into a channel.
 
-use crate::domain::channel::Deposit;
+use crate::domain::channel::{Ceiling, Deposit};
 use crate::domain::commitment::TransferMethod;
+use crate::domain::id::PaymentId;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::x402::batch::check::nonce_of;
+use crate::ports::signer::SignerError;
 use crate::runtime::channels::{Keeper, Lease, Need, PoolKey};
 
 /// Calls that a deposit is for at least, at the price of the one that needs it. Source: x402 scheme
@@ -46,6 +48,24 @@ impl Lease {
         if let Some(funding) = &mut self.funding {
             funding.cut(most);
         }
+    }
+
+    /// Whether calls go on credit where the payee gives it.
+    pub const fn takes_credit(&self) -> bool {
+        self.keeper.settings.credit
+    }
+
+    /// Whether a deposit goes with the call.
+    pub const fn is_filling(&self) -> bool {
+        self.filling
+    }
+
+    /// Up to what a call on credit may be charged, by its durable hold.
+    ///
+    /// # Errors
+    /// [`SignerError`], and then it may not go.
+    pub async fn let_charge(&self, payment: PaymentId) -> Result<Ceiling, SignerError> {
+        self.keeper.signer.let_charge(payment).await
     }
 
     /// How a deposit that goes with the call is moved.

@@ -79,7 +79,7 @@ impl Payee {
             open.filter(due).take(CLAIM_ROWS_MAX).cloned().collect()
         };
         let due = desk.parts.treasury.read(due).await?;
-        let rows: Vec<ClaimRow> = due.iter().filter_map(row_of).collect();
+        let rows: Vec<ClaimRow> = due.iter().filter_map(|tab| desk.row_to_claim(tab)).collect();
         if rows.is_empty() {
             return Ok(round);
         }
@@ -130,7 +130,11 @@ impl Payee {
                 ledger.find_tab(tab.id).filter(|tab| is_idle(tab, now, idle)).cloned()
             };
             let Some(tab) = desk.parts.treasury.read(again).await? else { continue };
-            let row = row_of(&tab).filter(|_| !tab.due().is_zero());
+            let row = desk.row_to_claim(&tab);
+            // What is left is owed, and nobody signed for it.
+            if row.is_none() && tab.rest().is_zero() {
+                continue;
+            }
             let giving = channels.settler.give_back(&tab.terms, row.as_ref(), tab.rest());
             let given = desk.in_time(channels, giving).await;
             if matches!(given, Ok(Settlement::Settled { .. })) {
@@ -204,6 +208,13 @@ impl Desk {
         Ok(None)
     }
 
+    /// A channel's claim, where anything is due: from then on others may know its voucher.
+    pub(super) fn row_to_claim(&self, tab: &Tab) -> Option<ClaimRow> {
+        let Voucher { ceiling, signature } = tab.voucher.filter(|_| !tab.due().is_zero())?;
+        self.fresh.take(tab.id);
+        Some(ClaimRow { terms: tab.terms, ceiling, signature, total: tab.claimable() })
+    }
+
     async fn see(&self, seen: TabCommand) -> Result<(), Refused> {
         match self.parts.treasury.execute(Command::Tab(seen)).await {
             Err(refused @ Refused::Stopped { .. }) => Err(refused),
@@ -257,9 +268,4 @@ fn is_due(tab: &Tab, now: Timestamp, policy: &ClaimPolicy) -> bool {
 /// The channel's place among what is worked on.
 const fn key_of(tab: &Tab) -> AuthorizationKey {
     AuthorizationKey { asset: tab.terms.asset, payer: tab.terms.payer, nonce: tab.id.0 }
-}
-
-pub(super) fn row_of(tab: &Tab) -> Option<ClaimRow> {
-    let Voucher { ceiling, signature } = tab.voucher?;
-    Some(ClaimRow { terms: tab.terms, ceiling, signature, total: tab.claimable() })
 }

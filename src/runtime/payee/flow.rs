@@ -25,7 +25,8 @@ use crate::ports::paid_service::{Closing, Piece, Said, Saying, ServiceError};
 use crate::runtime::meters::Phase;
 use crate::runtime::payee::Desk;
 use crate::runtime::payee::caller::{Caller, Ended, Listener};
-use crate::runtime::payee::tabs::{ChannelJob, Owed, RUN_MAX, answer_key, said};
+use crate::runtime::payee::stands::{answer_key, said};
+use crate::runtime::payee::tabs::{ChannelJob, Owed, RUN_MAX};
 use crate::runtime::payee::usage::kept;
 use crate::runtime::payee::work::{Next, Running};
 

@@ -25,9 +25,9 @@ use crate::ports::channel_rail::Depth;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
 use crate::ports::rail::{RefusedBy, Settlement};
 use crate::runtime::payee::Desk;
-use crate::runtime::payee::claiming::row_of;
 use crate::runtime::payee::slots::within;
-use crate::runtime::payee::tabs::{Channels, state_of, unavailable};
+use crate::runtime::payee::stands::{state_of, unavailable};
+use crate::runtime::payee::tabs::Channels;
 
 /// How long the chain may take to pay it.
 const REFUND_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -64,12 +64,15 @@ impl Desk {
             let error = PaymentError::Batch(BatchCode::Cumulative);
             return Err(self.correct(&error, &quote, &call.order, Some(&tab)));
         }
+        // It stands for what was charged on credit, too.
+        self.cover(Some(&tab), &wish.voucher).await?;
+        let tab = self.find_tab(tab.id).await?.unwrap_or(tab);
         let rest = tab.rest();
         let amount = wish.amount.map_or(rest, |wanted| wanted.min(rest));
         if amount.is_zero() {
             return Err(refuse(BatchCode::RefundNoBalance));
         }
-        let row = row_of(&tab).filter(|_| !tab.due().is_zero());
+        let row = self.row_to_claim(&tab);
         let clock = self.parts.clock.as_ref();
         let giving = channels.settler.give_back(&tab.terms, row.as_ref(), amount);
         let given = match within(clock, REFUND_WAIT_MAX, giving).await {

@@ -63,10 +63,13 @@ impl Desk {
         let CheckedWord { word, requirement } =
             checked.map_err(|error| self.refuse(&error, &quote, &call.order))?;
         let price = requirement.amount;
-        Ok(Worded { word, price, quote, brief: true })
+        Ok(Worded { word, price, quote, brief: true, on_credit: None })
     }
 
-    async fn find_terms(&self, channel: ChannelId) -> Result<Option<ChannelTerms>, ServiceError> {
+    pub(super) async fn find_terms(
+        &self,
+        channel: ChannelId,
+    ) -> Result<Option<ChannelTerms>, ServiceError> {
         if let Some(known) = self.terms.find(channel) {
             return Ok(Some(known));
         }

@@ -21,6 +21,7 @@ mod given_back;
 mod known;
 mod maximum;
 mod names;
+mod on_credit;
 mod own;
 mod pricing;
 mod refund;
@@ -28,6 +29,7 @@ mod round;
 mod serve;
 mod settle;
 mod slots;
+mod stands;
 mod tabs;
 mod usage;
 mod work;
@@ -53,7 +55,7 @@ use crate::domain::policy::Rates;
 use crate::domain::pricing::Tiers;
 use crate::domain::quote::PayBy;
 use crate::domain::x402::TokenDomains;
-use crate::domain::x402::batch::read::VoucherWord;
+use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
 use crate::domain::x402::batch::refund::is_refund;
 use crate::ports::archive::Archive;
 use crate::ports::clock::Clock;
@@ -71,6 +73,7 @@ use crate::runtime::payee::flights::Flights;
 use crate::runtime::payee::known::KnownTerms;
 use crate::runtime::payee::maximum::Streaming;
 use crate::runtime::payee::names::Names;
+use crate::runtime::payee::on_credit::Fresh;
 use crate::runtime::payee::own::OwnQuotes;
 use crate::runtime::payee::pricing::Ready;
 use crate::runtime::payee::slots::Slots;
@@ -83,6 +86,7 @@ pub use claiming::Claimed;
 pub use credit::ServeFirst;
 pub use flow::Flowing;
 pub use free::FreeBounds;
+pub use on_credit::TabCredit;
 pub use refund::Refunds;
 pub use round::Round;
 pub use tabs::{Channels, ClaimPolicy};
@@ -128,6 +132,8 @@ pub struct Offering {
     pub free: Option<FreeBounds>,
     /// What is served before it is paid; `None` serves nothing before.
     pub serve_first: Option<ServeFirst>,
+    /// What may be charged above the vouchers of channels; `None` wants a voucher for each call.
+    pub credit: Option<TabCredit>,
 }
 
 /// What a payee works with.
@@ -175,6 +181,7 @@ struct Desk {
     channels: Option<Channels>,
     /// The last of the channels at rest that were looked at: the next round goes on behind it.
     rested: Mutex<ChannelId>,
+    fresh: Fresh,
     streaming: Streaming,
     names: Names,
 }
@@ -204,6 +211,7 @@ impl Payee {
             draining: AtomicBool::new(false),
             refunds: None,
             channels: None,
+            fresh: Fresh::default(),
             rested: Mutex::new(ChannelId(B256::ZERO)),
             streaming: Streaming::default(),
             names: Names::default(),
@@ -361,6 +369,16 @@ impl PaidService for Payee {
     ) -> Result<Answer, ServiceError> {
         let peer = self.desk.admit_peer(&call)?;
         let worded = self.desk.read_known_word(&call, word).await?;
+        self.serve_channel(call, worded, peer, stream::empty().boxed()).await
+    }
+
+    async fn infer_on_credit(
+        &self,
+        call: PaidCall,
+        word: CreditWord,
+    ) -> Result<Answer, ServiceError> {
+        let peer = self.desk.admit_peer(&call)?;
+        let worded = self.desk.read_credit_word(&call, word).await?;
         self.serve_channel(call, worded, peer, stream::empty().boxed()).await
     }
 }

@@ -7,13 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::keccak256;
-
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::claim::Delivery;
-use crate::domain::ledger::tab::{Charged, LastCharge, Tab, TabCommand};
+use crate::domain::ledger::tab::{LastCharge, Tab, TabCommand};
 use crate::domain::ledger::{Command, Rejection};
 use crate::domain::money::Amount;
 use crate::domain::order::Order;
@@ -22,13 +20,11 @@ use crate::domain::quote::Quote;
 use crate::domain::x402::batch::check::{CheckedWord, Known, check_batch, check_sum};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::read::{BatchWord, DepositWord};
-use crate::domain::x402::batch::state::{ChannelState, VoucherState};
-use crate::domain::x402::batch::word::{self, SaidCharge};
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::requirements::Requirement;
-use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
-use crate::domain::x402::{PaymentError, identifier, signature};
-use crate::ports::archive::{ANSWER_LEN_MAX, AnswerKey, KeptAnswer};
+use crate::domain::x402::wire::PaymentPayload;
+use crate::domain::x402::{PaymentError, identifier};
+use crate::ports::archive::{ANSWER_LEN_MAX, KeptAnswer};
 use crate::ports::channel_rail::{ChannelEvidence, ChannelSettler, Depth, SignedDeposit};
 use crate::ports::engine::Work;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, Saying, ServiceError};
@@ -41,6 +37,7 @@ use crate::runtime::payee::caller::{Caller, Ended, Held};
 use crate::runtime::payee::claiming::standing_of;
 use crate::runtime::payee::flow::Flowing;
 use crate::runtime::payee::slots::within;
+use crate::runtime::payee::stands::{answer_key, said, state_of, unavailable, voucher_of};
 use crate::runtime::payee::usage::kept;
 use crate::runtime::payee::work::Next;
 
@@ -85,6 +82,8 @@ pub(super) struct ChannelJob {
     pub order: Order,
     pub streamed: bool,
     pub brief: bool,
+    /// What had been charged before it, where it goes on credit.
+    pub on_credit: Option<Amount>,
 }
 
 /// A word that was checked and what it is said for.
@@ -94,6 +93,8 @@ pub(super) struct Worded {
     pub(super) quote: Quote,
     /// Whether a peer of ours said it, which is answered as briefly.
     pub(super) brief: bool,
+    /// What it says was charged before, where it goes on credit.
+    pub(super) on_credit: Option<Amount>,
 }
 
 impl Desk {
@@ -122,7 +123,7 @@ impl Desk {
         let CheckedWord { word, requirement } =
             checked.map_err(|error| self.refuse(&error, &quote, &call.order))?;
         let price = requirement.amount;
-        Ok(Worded { word, price, quote, brief: false })
+        Ok(Worded { word, price, quote, brief: false, on_credit: None })
     }
 
     /// The channel's place among what is worked on: one call at a time.
@@ -137,7 +138,7 @@ impl Desk {
         worded: Worded,
         peer: Option<Admission>,
     ) -> Result<(ChannelJob, Held), ServiceError> {
-        let Worded { word, price, quote, brief } = worded;
+        let Worded { word, price, quote, brief, on_credit } = worded;
         let busy = PaymentError::Batch(BatchCode::ChannelBusy);
         let flight = self.flights.take(Self::channel_key(&word));
         let flight = flight.map_err(|_| self.refuse(&busy, &quote, &call.order))?;
@@ -148,8 +149,18 @@ impl Desk {
         let fingerprint = self.fingerprint(&call);
         let slot = self.slots.take(self.parts.clock.as_ref()).await?;
         let (order, streamed) = (call.order, call.streamed);
-        let job =
-            ChannelJob { word, price, fingerprint, payment, work, quote, order, streamed, brief };
+        let job = ChannelJob {
+            word,
+            price,
+            fingerprint,
+            payment,
+            work,
+            quote,
+            order,
+            streamed,
+            brief,
+            on_credit,
+        };
         Ok((job, Held { flight, slot, payer, peer }))
     }
 
@@ -161,7 +172,11 @@ impl Desk {
         saying: Saying,
     ) -> Ended {
         let channels = self.channels.as_ref().expect("only who takes channels offers them");
-        let ready = match self.make_ready(channels, job).await {
+        let ready = match job.on_credit {
+            Some(charged) => self.make_ready_on_credit(job, charged).await,
+            None => self.make_ready(channels, job).await,
+        };
+        let ready = match ready {
             Ok(Ready::Owed(ready)) => ready,
             Ok(Ready::Answered(answer)) => return caller.end(Ok(*answer)),
             Err(error) => return caller.end(Err(error)),
@@ -217,6 +232,7 @@ impl Desk {
             summed = check_sum(job.word.voucher.ceiling.amount, asked(&known), &known);
         }
         if let Err(error) = summed {
+            self.cover(tab.as_ref(), &job.word.voucher).await?;
             return Err(self.correct(&error, &job.quote, &job.order, tab.as_ref()));
         }
         self.check_input(&job.work)?;
@@ -376,37 +392,28 @@ impl Desk {
         delivery: Delivery,
         answer: KeptAnswer,
     ) -> Result<Closing, ServiceError> {
-        let BatchWord { terms, channel, voucher, .. } = job.word;
         let stored = kept(&job.quote, &job.work);
         let metered = price_of_usage(&job.quote.terms, &delivery.usage, stored);
         let amount = metered.unwrap_or(job.price).min(job.price);
         let base = owed.tab.charged;
-        let charged = Charged {
-            channel,
-            asset: terms.asset,
-            base,
-            amount,
-            ceiling: voucher.ceiling.amount,
-            signature: voucher.signature,
-            fingerprint: job.fingerprint,
-            payment: job.payment,
-            provider: self.offering.provider.clone(),
-            capability: job.quote.capability.clone(),
-            model: job.quote.model.clone(),
-            delivery,
-        };
-        let charge = self.tell_tab(TabCommand::Charge(Box::new(charged)));
+        let charged = self.call_of(job, (base, amount), delivery);
+        let charge = self.charge_now(job, &owed.tab, charged);
         self.time(Phase::Accept, charge).await?;
         let at = self.parts.clock.now();
         self.shelf.put(answer_key(&job.word, base), answer, at).await;
         let mut tab = owed.tab.clone();
         tab.charged = base.checked_add(amount).unwrap_or(base);
-        let response = said(job, &tab, amount, owed.deposit.clone());
+        let response = self.lending(said(job, &tab, amount, owed.deposit.clone()));
         Ok(Closing { usage: delivery.usage, response, receipt: None })
     }
 
     /// The answer to a call that was charged before, if it is kept: the same voucher for the same request.
-    async fn answer_last(&self, job: &ChannelJob, tab: &Tab, last: &LastCharge) -> Option<Answer> {
+    pub(super) async fn answer_last(
+        &self,
+        job: &ChannelJob,
+        tab: &Tab,
+        last: &LastCharge,
+    ) -> Option<Answer> {
         let response = said(job, tab, last.amount, None);
         match self.shelf.find(answer_key(&job.word, last.base)).await {
             Some(kept) => Some(kept_answer(kept, response)),
@@ -418,7 +425,7 @@ impl Desk {
 }
 
 /// What a word asks for, once it was looked at.
-enum Ready {
+pub(super) enum Ready {
     /// It was served before.
     Answered(Box<Answer>),
     /// It has to be served.
@@ -435,7 +442,8 @@ pub(super) struct Owed {
 /// Whether the very same call was charged last.
 fn is_again(job: &ChannelJob, tab: &Tab, last: &LastCharge) -> bool {
     last.fingerprint == job.fingerprint
-        && tab.voucher.is_some_and(|kept| kept.ceiling == job.word.voucher.ceiling.amount)
+        && (tab.voucher.is_some_and(|kept| kept.ceiling == job.word.voucher.ceiling.amount)
+            || !tab.owed().is_zero())
         && last.base.checked_add(job.price) == Some(job.word.voucher.ceiling.amount)
 }
 
@@ -449,48 +457,4 @@ fn known(tab: Option<&Tab>, deposit: Option<&DepositWord>) -> Known {
     let incoming = deposit.map_or(zero, |deposit| deposit.amount);
     let balance = balance.checked_add(incoming).unwrap_or(balance);
     Known { charged, balance, claimed }
-}
-
-pub(super) fn said(
-    job: &ChannelJob,
-    tab: &Tab,
-    charged: Amount,
-    deposit: Option<(String, Amount)>,
-) -> SettlementResponse {
-    if job.brief && deposit.is_none() {
-        let said = SaidCharge { amount: charged, cumulative: tab.charged };
-        return word::brief(tab.id, said);
-    }
-    word::response(&job.word.terms, charged, state_of(tab), deposit)
-}
-
-pub(super) fn state_of(tab: &Tab) -> ChannelState {
-    ChannelState {
-        channel_id: tab.id.to_string(),
-        balance: tab.newest.balance.to_string(),
-        total_claimed: tab.newest.claimed.to_string(),
-        withdraw_requested_at: tab
-            .withdrawable_at_s
-            .map_or(0, |at| at.saturating_sub(tab.terms.withdraw_delay_s)),
-        refund_nonce: "0".to_owned(),
-        charged_cumulative_amount: Some(tab.charged.to_string()),
-    }
-}
-
-fn voucher_of(tab: &Tab) -> VoucherState {
-    VoucherState {
-        signed_max_claimable: tab.voucher.map(|voucher| voucher.ceiling.to_string()),
-        signature: tab.voucher.map(|voucher| signature::to_text(&voucher.signature)),
-    }
-}
-
-/// Where the answer of a channel's call is kept: by the channel, and what had been charged before it.
-pub(super) fn answer_key(word: &BatchWord, base: Amount) -> AnswerKey {
-    let nonce = keccak256([word.channel.0.as_slice(), &base.get().to_be_bytes()].concat());
-    let (asset, payer) = (word.terms.asset, word.terms.payer);
-    AnswerKey::Sold(AuthorizationKey { asset, payer, nonce })
-}
-
-pub(super) fn unavailable(problem: &str) -> ServiceError {
-    ServiceError::Unavailable(problem.to_owned())
 }

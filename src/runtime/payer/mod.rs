@@ -9,6 +9,7 @@ mod closing;
 mod error;
 mod flow;
 mod free;
+mod lent;
 mod offered;
 mod offered_channel;
 mod offered_preview;

@@ -1,11 +1,13 @@
 //! Channels whose terms their payees have heard: from then on a voucher goes alone, where the payee takes
-//! it so. One that was turned away goes with its terms the next time.
+//! it so. One that was turned away goes with its terms the next time. Where the payee gives credit, what
+//! it lends and the last voucher are kept here too.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::domain::channel::ChannelId;
-use crate::domain::x402::batch::read::VoucherWord;
+use crate::domain::money::Amount;
+use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
 use crate::ports::paid_service::{PaidCall, ServiceError};
 use crate::runtime::channels::Lease;
 use crate::runtime::payer::Payer;
@@ -14,13 +16,34 @@ use crate::runtime::payer::pay::Standing;
 /// Channels that are remembered at most; what is forgotten is told once more.
 const TOLD_MAX: usize = 16_384;
 
-/// The channels.
+/// What a payee lends on a channel.
+#[derive(Copy, Clone)]
+pub(super) struct Trust {
+    /// The channel's last voucher.
+    pub voucher: VoucherWord,
+    /// What may be charged above it.
+    pub credit: Amount,
+}
+
+/// The channels, with what is lent on each.
 #[derive(Default)]
-pub(super) struct Told(Mutex<BTreeSet<ChannelId>>);
+pub(super) struct Told(Mutex<BTreeMap<ChannelId, Option<Trust>>>);
 
 impl Told {
     fn knows(&self, channel: ChannelId) -> bool {
-        self.0.lock().expect("no holder of the channels panics").contains(&channel)
+        self.0.lock().expect("no holder of the channels panics").contains_key(&channel)
+    }
+
+    /// What is lent on a channel, where anything is.
+    pub(super) fn trust_of(&self, channel: ChannelId) -> Option<Trust> {
+        *self.0.lock().expect("no holder of the channels panics").get(&channel)?
+    }
+
+    /// Its payee has served a call by this voucher, and said what it lends above it.
+    pub(super) fn trust(&self, trust: Trust) {
+        let channel = trust.voucher.ceiling.channel;
+        self.tell(channel);
+        self.0.lock().expect("no holder of the channels panics").insert(channel, Some(trust));
     }
 
     /// Its payee has served a call that it paid.
@@ -29,7 +52,7 @@ impl Told {
         if told.len() >= TOLD_MAX {
             told.pop_first();
         }
-        told.insert(channel);
+        told.entry(channel).or_insert(None);
     }
 
     /// Its payee turned a call away, or did not answer.
@@ -44,6 +67,8 @@ pub(super) enum Saying {
     Whole(PaidCall),
     /// The voucher alone.
     Brief(PaidCall, VoucherWord),
+    /// No voucher of its own.
+    OnCredit(PaidCall, CreditWord),
 }
 
 impl Payer {
@@ -68,6 +93,7 @@ impl Saying {
         match self {
             Self::Whole(call) => service.infer(call).await,
             Self::Brief(call, word) => service.infer_by_word(call, word).await,
+            Self::OnCredit(call, word) => service.infer_on_credit(call, word).await,
         }
     }
 }

@@ -145,9 +145,10 @@ impl Payer {
     pub(super) async fn carry_by_channel(
         &self,
         mut standing: Standing,
-        mut lease: Lease,
+        lease: Lease,
         pieces: &Pieces,
     ) {
+        let Some(mut lease) = self.carry_on_credit(&standing, lease, pieces).await else { return };
         let (payment, held) = (standing.payment, standing.drawn);
         let signed = self.time(Phase::Sign, lease.sign(payment)).await;
         let (ceiling, signature) = match signed {
@@ -182,13 +183,17 @@ impl Payer {
                 signed = flow.signed;
                 (ended, flow.refused)
             }
-            (call, _) => (self.call_by_channel(&standing, call, pieces).await, None),
+            (call, _) => {
+                let ended = self.call_by_channel(&standing, call, pieces).await;
+                self.remember_credit(&lease, VoucherWord { ceiling, signature }, &ended);
+                (ended, None)
+            }
         };
         let settled = self.settle_by_channel(&standing, lease, signed, &ended).await;
         self.finish_by_channel(&standing, (ended, refused), settled, pieces).await;
     }
 
-    async fn finish_by_channel(
+    pub(super) async fn finish_by_channel(
         &self,
         standing: &Standing,
         (ended, refused): (Ended, Option<Box<Refused>>),
@@ -236,7 +241,7 @@ impl Payer {
     }
 
     /// What the payee said that it cost, told to the channel's keeper.
-    async fn settle_by_channel(
+    pub(super) async fn settle_by_channel(
         &self,
         standing: &Standing,
         lease: Lease,

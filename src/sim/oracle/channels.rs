@@ -344,6 +344,9 @@ impl Channels {
             TabEvent::Stepped(_) => {
                 look.check(false, || "I8: a call flows in a world without it".to_owned());
             }
+            TabEvent::ChargedOnCredit(_) | TabEvent::Covered { .. } => {
+                look.check(false, || "I8: credit in a world without it".to_owned());
+            }
             TabEvent::Seen(_) => look.check(false, || "no such event is written".to_owned()),
             TabEvent::Looked(looked) => {
                 let tab = self.tabs.entry(looked.channel).or_default();

@@ -271,8 +271,10 @@ impl Till {
     pub fn read_tab(&mut self, event: &TabEvent) {
         use BookAccount::{Claimable, Earned, External, Loss};
         match event {
-            TabEvent::Opened { .. } => {}
-            TabEvent::Charged(charged) => self.sheet.post(External, Claimable, charged.amount),
+            TabEvent::Opened { .. } | TabEvent::Covered { .. } => {}
+            TabEvent::Charged(charged) | TabEvent::ChargedOnCredit(charged) => {
+                self.sheet.post(External, Claimable, charged.amount)
+            }
             TabEvent::Stepped(stepped) => self.sheet.post(External, Claimable, stepped.taken),
             TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
                 if let Some(seen) = event.counted() {

@@ -149,6 +149,7 @@ impl Shop {
             peer_rates: Rates::default(),
             free: None,
             serve_first: None,
+            credit: None,
             quote_life: Duration::from_secs(60),
             lease: Duration::from_secs(60),
             directory: Arc::new(Registry::new(Arc::clone(&clock), assets())),

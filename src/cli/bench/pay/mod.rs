@@ -32,10 +32,11 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
 /// Every way to pay, in the order in which they take turns.
-const MODES: [Mode; 6] = [
+const MODES: [Mode; 7] = [
     Mode::Unpaid,
     Mode::Voucher,
     Mode::VoucherNode,
+    Mode::Credit16,
     Mode::Stream,
     Mode::StreamPipelined,
     Mode::Exact,
@@ -188,7 +189,9 @@ impl Stage {
         match mode {
             Mode::VoucherNode => &mut self.agent,
             Mode::StreamPipelined => &mut self.piper,
-            Mode::Unpaid | Mode::Voucher | Mode::Stream | Mode::Exact => &mut self.payer,
+            Mode::Unpaid | Mode::Voucher | Mode::Credit16 | Mode::Stream | Mode::Exact => {
+                &mut self.payer
+            }
         }
     }
 

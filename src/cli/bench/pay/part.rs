@@ -57,6 +57,8 @@ pub enum Mode {
     Voucher,
     /// By voucher, through a node.
     VoucherNode,
+    /// By voucher, sixteen calls to each.
+    Credit16,
     /// By voucher on a stream, a voucher for each token: the next one is signed when the last token came.
     Stream,
     /// The same, with some tokens more on their way.
@@ -72,6 +74,7 @@ impl Mode {
             Self::Unpaid => "unpaid",
             Self::Voucher => "voucher",
             Self::VoucherNode => "voucher_node",
+            Self::Credit16 => "credit16",
             Self::Stream => "stream",
             Self::StreamPipelined => "stream_pipelined",
             Self::Exact => "exact",

@@ -20,7 +20,7 @@ use bursar::node::{PayTo, Provider, ProviderPlan, RailPlan, connect_rail, sandbo
 use bursar::ports::clock::Clock;
 use bursar::ports::directory::Directory;
 use bursar::ports::engine::{Engine, EngineError, Step, Work};
-use bursar::runtime::payee::{Flowing, OfferedWare};
+use bursar::runtime::payee::{Flowing, OfferedWare, TabCredit};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -35,6 +35,9 @@ pub const CAPABILITY: &str = "bench.nothing";
 
 /// Who is paid by voucher.
 pub const BY_VOUCHER: &str = "vouchers";
+
+/// Who is paid by voucher, and gives credit.
+pub const BY_CREDIT: &str = "credit";
 
 /// Who is paid by a transaction a call.
 pub const BY_EXACT: &str = "exact";
@@ -53,6 +56,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// How often open claims are looked at.
 const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+
+/// Fifteen calls on credit to each voucher.
+const CREDIT: TabCredit = TabCredit {
+    per_channel: Amount::new(15 * 100),
+    per_payer: Amount::new(1_000_000_000),
+    total: Amount::new(1_000_000_000),
+};
 
 /// The order of every call.
 pub fn order() -> Order {
@@ -111,7 +121,12 @@ pub async fn run(mut boss: Boss, setup: Setup) -> Result<(), Failure> {
     let directory: Arc<dyn Directory> =
         Arc::new(GrpcDirectory::new(channel.map_err(|error| Failure::of(&error))?));
     let mut providers = Vec::new();
-    let sold = [(BY_VOUCHER, Way::Channel), (BY_EXACT, Way::Exact), (BY_STREAM, Way::Channel)];
+    let sold = [
+        (BY_VOUCHER, Way::Channel),
+        (BY_CREDIT, Way::Channel),
+        (BY_EXACT, Way::Exact),
+        (BY_STREAM, Way::Channel),
+    ];
     for (called, way) in sold {
         let plan = plan(name(called), way, &setup, (&evm, &settler), &directory).await?;
         providers.push(Provider::start(plan).await.map_err(|error| Failure::of(&error))?);
@@ -142,6 +157,7 @@ async fn plan(
     directory: &Arc<dyn Directory>,
 ) -> Result<ProviderPlan, Failure> {
     let by_token = called == name(BY_STREAM);
+    let credit = (called == name(BY_CREDIT)).then_some(CREDIT);
     let price = match by_token {
         true => PriceTerms { per_1k_output: Amount::new(1000), ..PriceTerms::default() },
         false => PriceTerms { flat: Amount::new(100), ..PriceTerms::default() },
@@ -185,6 +201,7 @@ async fn plan(
         peer_rates: none,
         free: None,
         serve_first: None,
+        credit,
         quote_life: Duration::from_secs(600),
         lease: Duration::from_secs(600),
         directory: Arc::clone(directory),

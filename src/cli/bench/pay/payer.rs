@@ -27,7 +27,7 @@ use super::super::holds::name;
 use super::super::measure::{Round, drive, drive_streams};
 use super::super::settled::{connect, key_of, start_node};
 use super::part::{Ask, Boss, Mode, Setup, Told, count};
-use super::payee::{BY_EXACT, BY_STREAM, BY_VOUCHER, order, tokens};
+use super::payee::{BY_CREDIT, BY_EXACT, BY_STREAM, BY_VOUCHER, order, tokens};
 use crate::cli::failure::Failure;
 
 /// How long everything may take to come to its end.
@@ -111,7 +111,11 @@ async fn open(setup: &Setup, listeners: Vec<Listener>) -> Result<(PayerNode, Tok
 /// Lets `callers` buy for `span` with the wallet here.
 async fn paid(payer: &Payer, mode: Mode, callers: u64, span: Duration) -> Round {
     let payer = payer.clone();
-    let provider = if mode == Mode::Exact { name(BY_EXACT) } else { name(BY_VOUCHER) };
+    let provider = name(match mode {
+        Mode::Exact => BY_EXACT,
+        Mode::Credit16 => BY_CREDIT,
+        _ => BY_VOUCHER,
+    });
     drive(callers, span, move |_| {
         let wish = wish(order(), provider.clone());
         let payer = payer.clone();

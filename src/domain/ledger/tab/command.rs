@@ -1,8 +1,9 @@
 //! What may be asked of a payee's tabs.
 
 use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::ledger::credit::CreditLimits;
 use crate::domain::ledger::tab::event::Charged;
-use crate::domain::ledger::tab::state::Standing;
+use crate::domain::ledger::tab::state::{Standing, Voucher};
 
 /// One thing asked of a payee's tabs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,20 @@ pub enum TabCommand {
     },
     /// Charge a call, whose work is done.
     Charge(Box<Charged>),
+    /// Charge a call, whose work is done, on credit: it names the newest voucher, which does not cover it.
+    ChargeOnCredit {
+        /// The call.
+        call: Box<Charged>,
+        /// How much may be owed; what the payer owns is what lies in the channel above its voucher.
+        limits: CreditLimits,
+    },
+    /// Keep a voucher that came with no call.
+    Cover {
+        /// In which channel.
+        channel: ChannelId,
+        /// The voucher.
+        voucher: Voucher,
+    },
     /// Keep a call's next voucher, or charge its end: what it cost so far goes with it.
     Step {
         /// The call as a whole, so far.

@@ -7,7 +7,7 @@ use crate::domain::asset::Asset;
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::id::{Fingerprint, Name, PaymentId};
 use crate::domain::ledger::claim::Delivery;
-use crate::domain::ledger::tab::state::Standing;
+use crate::domain::ledger::tab::state::{Standing, Voucher};
 use crate::domain::money::{Amount, Money};
 
 /// A call that was charged: what it cost, and the voucher that stands for it.
@@ -140,6 +140,18 @@ pub enum TabEvent {
     /// A final block showed what lies in a channel and what was claimed.
     /// On restart: counted.
     Counted(Box<TabCounted>),
+    /// A call was charged on credit, before its answer left: the voucher that it names is the newest, and
+    /// does not cover it.
+    /// On restart: charged, and owed until a voucher covers it.
+    ChargedOnCredit(Box<Charged>),
+    /// A voucher came with no call: it covers what was owed.
+    /// On restart: it stands for what was charged.
+    Covered {
+        /// In which channel.
+        channel: ChannelId,
+        /// The voucher.
+        voucher: Box<Voucher>,
+    },
 }
 
 impl TabEvent {
@@ -152,6 +164,20 @@ impl TabEvent {
             Self::Stepped(_) => "tab_stepped",
             Self::Looked(_) => "tab_looked",
             Self::Counted(_) => "tab_counted",
+            Self::ChargedOnCredit(_) => "tab_charged_on_credit",
+            Self::Covered { .. } => "tab_covered",
+        }
+    }
+
+    /// Whose it is.
+    pub const fn channel(&self) -> ChannelId {
+        match self {
+            Self::Charged(call) | Self::ChargedOnCredit(call) => call.channel,
+            Self::Stepped(stepped) => stepped.call.channel,
+            Self::Seen(seen) => seen.channel,
+            Self::Looked(looked) => looked.channel,
+            Self::Counted(counted) => counted.channel,
+            Self::Opened { channel, .. } | Self::Covered { channel, .. } => *channel,
         }
     }
 
@@ -160,7 +186,7 @@ impl TabEvent {
         match self {
             Self::Seen(seen) => Some(seen.looked()),
             Self::Looked(looked) => Some(**looked),
-            Self::Opened { .. } | Self::Charged(_) | Self::Stepped(_) | Self::Counted(_) => None,
+            _ => None,
         }
     }
 
@@ -169,7 +195,7 @@ impl TabEvent {
         match self {
             Self::Seen(seen) => Some(seen.counted()),
             Self::Counted(counted) => Some(**counted),
-            Self::Opened { .. } | Self::Charged(_) | Self::Stepped(_) | Self::Looked(_) => None,
+            _ => None,
         }
     }
 }

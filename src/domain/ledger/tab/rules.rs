@@ -1,6 +1,7 @@
 //! What may become of a payee's tabs, and what does.
 
 use crate::domain::channel::ChannelId;
+use crate::domain::ledger::credit::CreditLimits;
 use crate::domain::ledger::decide::full;
 use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
@@ -25,6 +26,8 @@ impl Ledger {
             TabCommand::Open { .. } if self.tabs.len() >= TABS_MAX => Err(full("tabs", TABS_MAX)),
             TabCommand::Open { channel, terms } => Ok(TabEvent::Opened { channel, terms }),
             TabCommand::Charge(charged) => self.decide_charge_tab(charged),
+            TabCommand::ChargeOnCredit { call, limits } => self.decide_on_credit(call, &limits),
+            TabCommand::Cover { channel, voucher } => self.decide_cover(channel, voucher),
             TabCommand::Step { call, ended } => self.decide_step(*call, ended),
             TabCommand::Look { channel, newest, withdrawable_at_s } => {
                 self.decide_look(TabLooked { channel, newest, withdrawable_at_s })
@@ -48,6 +51,51 @@ impl Ledger {
         }
         check_covered(tab, &charged)?;
         Ok(TabEvent::Charged(charged))
+    }
+
+    /// A call on credit names the voucher that its channel has, which is what its payer and its payee alone
+    /// know; and what is owed with it stays within the limits.
+    fn decide_on_credit(
+        &self,
+        call: Box<Charged>,
+        limits: &CreditLimits,
+    ) -> Result<TabEvent, Rejection> {
+        let (channel, tab) = (call.channel, self.tab(call.channel)?);
+        if call.base != tab.charged {
+            let (claimed, moved) = (call.base, tab.charged);
+            return Err(Rejection::AmountMismatch { claimed, moved });
+        }
+        let named = Voucher { ceiling: call.ceiling, signature: call.signature };
+        if call.asset != tab.terms.asset || tab.voucher != Some(named) {
+            return Err(Rejection::OtherChannel { channel });
+        }
+        let (asset, payer) = (tab.terms.asset, tab.terms.payer);
+        if tab.withdrawable_at_s.is_some() || !tab.is_voucher_secret() {
+            let (owed, limit) = (self.credit().of(asset, payer).sum(), Amount::ZERO);
+            return Err(Rejection::NoCredit { owed, limit });
+        }
+        let sum = call.base.checked_add(call.amount).filter(|sum| *sum <= Amount::MAX);
+        let sum = sum.ok_or(Rejection::AmountOutOfRange { amount: call.amount })?;
+        if sum > tab.newest.balance {
+            let room = tab.newest.balance.checked_sub(tab.charged).unwrap_or(Amount::ZERO);
+            return Err(Rejection::ChannelEmpty { channel, room, asked: call.amount });
+        }
+        let more = tab.owed_at(sum).checked_sub(tab.owed()).unwrap_or(Amount::ZERO);
+        self.credit().check(asset, payer, more, limits)?;
+        Ok(TabEvent::ChargedOnCredit(call))
+    }
+
+    fn decide_cover(&self, channel: ChannelId, voucher: Voucher) -> Result<TabEvent, Rejection> {
+        let tab = self.tab(channel)?;
+        if tab.voucher.is_some_and(|kept| kept.ceiling >= voucher.ceiling) {
+            return Err(Rejection::Unchanged);
+        }
+        // It is for just what was charged: nothing can be charged to it.
+        if voucher.ceiling != tab.charged {
+            let (claimed, moved) = (voucher.ceiling, tab.charged);
+            return Err(Rejection::AmountMismatch { claimed, moved });
+        }
+        Ok(TabEvent::Covered { channel, voucher: Box::new(voucher) })
     }
 
     /// A call that flows goes on where its last step ended: neither what it cost nor what its voucher
@@ -92,9 +140,9 @@ impl Ledger {
         let Some(new) = claimed.checked_sub(tab.counted.claimed) else {
             return Err(Rejection::ChannelMismatch { channel, balance, claimed });
         };
-        let gained = new.min(tab.owed);
+        let gained = new.min(tab.unearned);
         let reach = balance.max(tab.newest.balance);
-        let lost = less(less(tab.owed, gained), less(reach, claimed));
+        let lost = less(less(tab.unearned, gained), less(reach, claimed));
         let over = tab.used_at.as_secs() <= deposits_over_s || planted!("lost_before_it_is_over");
         let lost = if over { lost } else { Amount::ZERO };
         if counted == tab.counted && lost.is_zero() {
@@ -107,6 +155,26 @@ impl Ledger {
     }
 
     pub(in crate::domain::ledger) fn evolve_tab(&mut self, at: Timestamp, event: &TabEvent) {
+        let channel = event.channel();
+        let owed = self.tabs.get(&channel).map_or(Amount::ZERO, Tab::owed);
+        self.change_tab(at, event);
+        self.count_credit(channel, owed, event.counted().is_some());
+    }
+
+    /// Counts what is owed now, and what is lost of it, where `before` was owed.
+    fn count_credit(&mut self, channel: ChannelId, before: Amount, seen: bool) {
+        let tab = self.tabs.get_mut(&channel).expect("a tab's event has a tab");
+        let (asset, payer, after) = (tab.terms.asset, tab.terms.payer, tab.owed());
+        let signed = tab.voucher.is_some_and(|voucher| voucher.ceiling >= tab.charged);
+        let regained = if signed { std::mem::take(&mut tab.credit_lost) } else { Amount::ZERO };
+        let lost = match before.checked_sub(after) {
+            Some(less) if seen => less,
+            _ => Amount::ZERO,
+        };
+        self.credit.move_owed((asset, payer), (before, after), (lost, regained));
+    }
+
+    fn change_tab(&mut self, at: Timestamp, event: &TabEvent) {
         match event {
             TabEvent::Opened { channel, terms } => {
                 let former = self.tabs.insert(*channel, Tab::new(*channel, *terms, at));
@@ -117,6 +185,17 @@ impl Ledger {
                 assert_eq!(charged.base, tab.charged, "a charge goes on where the last one ended");
                 tab.charge(at, charged, false);
                 tab.calls = tab.calls.saturating_add(1);
+            }
+            TabEvent::ChargedOnCredit(call) => {
+                let tab = self.tab_mut(call.channel);
+                assert_eq!(call.base, tab.charged, "a charge goes on where the last one ended");
+                tab.note(at, call, false);
+                tab.calls = tab.calls.saturating_add(1);
+            }
+            TabEvent::Covered { channel, voucher } => {
+                let tab = self.tab_mut(*channel);
+                assert!(tab.charged <= voucher.ceiling, "no charge passes its voucher");
+                (tab.voucher, tab.voucher_base) = (Some(**voucher), Some(tab.charged));
             }
             TabEvent::Stepped(stepped) => {
                 let Stepped { call, taken, first, ended } = stepped.as_ref();
@@ -177,14 +256,20 @@ fn is_running(last: &LastCharge, call: &Charged) -> bool {
 
 impl Tab {
     fn charge(&mut self, at: Timestamp, charged: &Charged, flows: bool) {
-        let &Charged { base, amount, ceiling, signature, fingerprint, payment, .. } = charged;
+        let &Charged { base, ceiling, signature, .. } = charged;
+        self.note(at, charged, flows);
+        assert!(self.charged <= ceiling, "no charge passes its voucher");
+        (self.voucher, self.voucher_base) = (Some(Voucher { ceiling, signature }), Some(base));
+    }
+
+    /// Counts a call, whatever stands for it.
+    fn note(&mut self, at: Timestamp, charged: &Charged, flows: bool) {
+        let &Charged { base, amount, fingerprint, payment, .. } = charged;
         let sum = base.checked_add(amount).expect("amounts are bounded");
         let new = sum.checked_sub(self.charged).expect("what was charged never falls");
-        assert!(sum <= ceiling, "no charge passes its voucher");
         assert!(sum <= self.newest.balance, "no charge passes what lies in the channel");
         self.charged = sum;
-        self.owed = self.owed.checked_add(new).expect("amounts are bounded");
-        self.voucher = Some(Voucher { ceiling, signature });
+        self.unearned = self.unearned.checked_add(new).expect("amounts are bounded");
         self.last = Some(LastCharge { base, amount, fingerprint, payment, flows });
         self.used_at = at;
         self.wait_for_claim(at);
@@ -195,6 +280,7 @@ impl Tab {
         self.withdrawable_at_s = looked.withdrawable_at_s;
         // More was claimed than was charged here: this ledger is older than that.
         self.charged = self.charged.max(looked.newest.claimed);
+        self.voucher_base = self.voucher_base.filter(|base| looked.newest.claimed <= *base);
         self.wait_for_claim(at);
     }
 
@@ -203,9 +289,12 @@ impl Tab {
         assert!(counted.claimed >= self.counted.claimed, "no final claim is taken back");
         self.counted = *counted;
         self.charged = self.charged.max(counted.claimed);
-        let owed = self.owed.checked_sub(gained.amount);
-        let owed = owed.and_then(|owed| owed.checked_sub(lost.amount));
-        self.owed = owed.expect("what is earned or lost was owed");
+        let unearned = self.unearned.checked_sub(gained.amount);
+        let unearned = unearned.and_then(|unearned| unearned.checked_sub(lost.amount));
+        self.unearned = unearned.expect("what is earned or lost was owed");
+        // What nobody signed for is lost first.
+        let unsigned = lost.amount.min(self.owed());
+        self.credit_lost = self.credit_lost.checked_add(unsigned).expect("it was charged");
         self.lost = self.lost.checked_add(lost.amount).expect("amounts are bounded");
     }
 

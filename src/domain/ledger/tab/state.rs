@@ -60,11 +60,16 @@ pub struct Tab {
     /// What was charged in all.
     pub charged: Amount,
     /// What of it was neither claimed on a final block nor lost.
-    pub owed: Amount,
+    pub unearned: Amount,
     /// What was charged and can never be claimed.
     pub lost: Amount,
     /// What stands for it.
     pub voucher: Option<Voucher>,
+    /// What had been charged before the call that the voucher came with; nothing once a block showed more
+    /// than that claimed: anybody can read the voucher then, and it lends nothing any more.
+    pub voucher_base: Option<Amount>,
+    /// What was lost of what was charged on credit; nothing more is lent until a voucher covers it.
+    pub credit_lost: Amount,
     /// The last call.
     pub last: Option<LastCharge>,
     /// When what the payer asked to have back may be taken out, in seconds since the epoch.
@@ -86,9 +91,11 @@ impl Tab {
             newest: Standing::EMPTY,
             counted: Standing::EMPTY,
             charged: zero,
-            owed: zero,
+            unearned: zero,
             lost: zero,
             voucher: None,
+            voucher_base: None,
+            credit_lost: zero,
             last: None,
             withdrawable_at_s: None,
             unclaimed_since: None,
@@ -97,10 +104,26 @@ impl Tab {
         }
     }
 
-    /// Up to which sum a claim may go: what was charged, lies there still, and has a voucher.
+    /// Up to which sum a claim may go: what was charged, lies there still, and is signed for.
     pub fn claimable(&self) -> Amount {
         let signed = self.voucher.map_or(Amount::ZERO, |voucher| voucher.ceiling);
         self.charged.min(self.newest.balance).min(signed)
+    }
+
+    /// What was charged on credit, and neither signed for since nor lost.
+    pub fn owed(&self) -> Amount {
+        self.owed_at(self.charged)
+    }
+
+    /// The same if so much were charged in all.
+    pub(super) fn owed_at(&self, charged: Amount) -> Amount {
+        let signed = self.voucher.map_or(self.charged, |voucher| voucher.ceiling);
+        less(less(charged, signed.max(self.newest.claimed)), self.credit_lost)
+    }
+
+    /// Whether the voucher was shown to nobody but its payee.
+    pub fn is_voucher_secret(&self) -> bool {
+        self.voucher_base.is_some_and(|base| self.newest.claimed <= base)
     }
 
     /// What can be claimed now and is not.
@@ -120,7 +143,7 @@ impl Tab {
 
     /// Whether nothing is left that a later block could change the books by.
     pub fn is_settled(&self) -> bool {
-        self.unclaimed().is_zero() && self.owed.is_zero() && self.newest == self.counted
+        self.unclaimed().is_zero() && self.unearned.is_zero() && self.newest == self.counted
     }
 }
 

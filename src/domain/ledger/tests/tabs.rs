@@ -6,7 +6,8 @@ use super::fixture::*;
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::books::{BookAccount, Commodity};
-use crate::domain::ledger::tab::{Charged, Standing, Tab, TabCommand, TabEvent};
+use crate::domain::ledger::credit::CreditLimits;
+use crate::domain::ledger::tab::{Charged, Standing, Tab, TabCommand, TabEvent, Voucher};
 use crate::domain::ledger::{Command, Event, Rejection};
 use crate::domain::money::Amount;
 
@@ -51,6 +52,30 @@ impl Shop {
 
     fn charge(&mut self, base: u64, amount: u64, ceiling: u64) -> Result<TabEvent, Rejection> {
         self.ask(TabCommand::Charge(Box::new(call(base, amount, ceiling))))
+    }
+
+    /// A call on credit, which names the newest voucher.
+    fn lend(&mut self, base: u64, amount: u64) -> Result<TabEvent, Rejection> {
+        let ceiling = self.tab().voucher.map_or(0, |voucher| voucher.ceiling.get());
+        self.lend_by(call(base, amount, u64::try_from(ceiling).unwrap()))
+    }
+
+    fn lend_by(&mut self, call: Charged) -> Result<TabEvent, Rejection> {
+        let (per_payer, total, owned) = (units(30), units(40), units(1_000));
+        let limits = CreditLimits { per_payer, total, owned };
+        self.ask(TabCommand::ChargeOnCredit { call: Box::new(call), limits })
+    }
+
+    fn cover(&mut self, ceiling: u64) -> Result<TabEvent, Rejection> {
+        let voucher = Voucher { ceiling: units(ceiling), signature: call(0, 0, 0).signature };
+        self.ask(TabCommand::Cover { channel: ID, voucher })
+    }
+
+    /// What the channel's payer owes, and what it was found not to pay.
+    fn owes(&self) -> (u128, u128) {
+        let owed = self.0.ledger.credit().of(asset(), Address::repeat_byte(3));
+        assert_eq!(owed, self.0.ledger.credit().total(asset()), "there is one payer");
+        (owed.outstanding.get(), owed.lost.get())
     }
 
     fn step(&mut self, base: u64, amount: u64, ceiling: u64) -> Result<TabEvent, Rejection> {
@@ -286,4 +311,160 @@ fn a_loss_that_comes_in_after_all_is_earned() {
     shop.see(50, 30).unwrap();
     assert_eq!([shop.books(BookAccount::Loss), shop.books(BookAccount::Earned)], [30, 30]);
     assert!(shop.0.ledger.books().balanced());
+}
+
+#[test]
+fn calls_on_credit_are_owed_up_to_the_limit_and_one_voucher_covers_them_all() {
+    let mut shop = Shop::new(200);
+    // Who has not paid by a voucher gets none.
+    assert_eq!(code(shop.lend(0, 1)), "ledger.other_channel");
+    shop.charge(0, 10, 10).unwrap();
+    for turn in 0..3 {
+        shop.lend(10 + turn * 10, 10).unwrap();
+    }
+    assert_eq!(
+        (shop.tab().charged, shop.tab().owed(), shop.owes()),
+        (units(40), units(30), (30, 0))
+    );
+    // Just the limit; nothing more, and nothing half done.
+    let before = shop.0.ledger.clone();
+    assert_eq!(code(shop.lend(40, 1)), "ledger.no_credit");
+    assert_eq!(shop.0.ledger, before);
+    assert_eq!(shop.tab().claimable(), units(10), "no more is claimed than was signed for");
+    shop.charge(40, 10, 50).unwrap();
+    assert_eq!((shop.tab().owed(), shop.owes()), (units(0), (0, 0)));
+    assert_eq!(shop.tab().claimable(), units(50));
+    shop.lend(50, 30).unwrap();
+    assert_eq!(shop.owes(), (30, 0));
+    assert_eq!(shop.tab().calls, 6);
+    assert_eq!(shop.books(BookAccount::Claimable), 80);
+}
+
+/// What a voucher allows above what was charged is used first: it is signed for.
+#[test]
+fn what_the_voucher_still_covers_is_no_credit() {
+    let mut shop = Shop::new(200);
+    shop.charge(0, 5, 50).unwrap();
+    shop.lend(5, 45).unwrap();
+    assert_eq!(shop.owes(), (0, 0));
+    shop.lend(50, 30).unwrap();
+    assert_eq!(shop.owes(), (30, 0));
+    assert_eq!(code(shop.lend(80, 1)), "ledger.no_credit");
+}
+
+#[test]
+fn e01_a_call_on_credit_goes_on_where_the_last_one_ended_and_names_its_channels_own_voucher() {
+    let mut shop = Shop::new(200);
+    shop.charge(0, 10, 10).unwrap();
+    for base in [9, 11] {
+        assert_eq!(code(shop.lend(base, 5)), "ledger.amount_mismatch");
+    }
+    let forged = Charged {
+        signature: Signature::new(U256::from(2), U256::from(1), false),
+        ..call(10, 5, 10)
+    };
+    assert_eq!(code(shop.lend_by(forged)), "ledger.other_channel");
+    assert_eq!(code(shop.lend_by(call(10, 5, 11))), "ledger.other_channel");
+    shop.lend(10, 5).unwrap();
+}
+
+#[test]
+fn e04_no_credit_passes_what_lies_in_the_channel() {
+    let mut shop = Shop::new(20);
+    shop.charge(0, 10, 10).unwrap();
+    assert_eq!(code(shop.lend(10, 11)), "ledger.channel_empty");
+    shop.lend(10, 10).unwrap();
+}
+
+/// threats.md E15: after a claim anybody can read the voucher, and a payer that leaves is lent nothing.
+#[test]
+fn e15_a_voucher_that_was_claimed_lends_nothing_any_more() {
+    let mut shop = Shop::new(200);
+    shop.charge(0, 10, 10).unwrap();
+    shop.lend(10, 10).unwrap();
+    shop.see(200, 10).unwrap();
+    assert_eq!(code(shop.lend(20, 1)), "ledger.no_credit");
+    assert_eq!(shop.owes(), (10, 0), "it is owed all the same");
+    shop.charge(20, 10, 30).unwrap();
+    shop.lend(30, 10).unwrap();
+    let newest = standing(200, 10);
+    shop.ask(TabCommand::Look { channel: ID, newest, withdrawable_at_s: Some(9) }).unwrap();
+    assert_eq!(code(shop.lend(40, 1)), "ledger.no_credit");
+}
+
+#[test]
+fn a_voucher_for_just_what_was_charged_covers_it_without_a_call() {
+    let mut shop = Shop::new(200);
+    shop.charge(0, 10, 10).unwrap();
+    shop.lend(10, 20).unwrap();
+    for other in [29, 31] {
+        assert_eq!(code(shop.cover(other)), "ledger.amount_mismatch");
+    }
+    shop.cover(30).unwrap();
+    assert_eq!((shop.owes(), shop.tab().claimable()), ((0, 0), units(30)));
+    assert_eq!(shop.cover(30), Err(Rejection::Unchanged));
+    shop.see(200, 30).unwrap();
+    assert_eq!([shop.books(BookAccount::Claimable), shop.books(BookAccount::Earned)], [0, 30]);
+}
+
+/// A payer that takes its money out and never signs: a loss within the limit, and no credit until it signs.
+#[test]
+fn e16_what_was_never_signed_for_is_a_loss_within_the_limit_and_ends_the_credit() {
+    let mut shop = Shop::new(200);
+    shop.charge(0, 10, 10).unwrap();
+    shop.lend(10, 30).unwrap();
+    shop.see(10, 10).unwrap();
+    assert_eq!((shop.owes(), shop.tab().lost), ((0, 30), units(30)));
+    assert_eq!([shop.books(BookAccount::Claimable), shop.books(BookAccount::Loss)], [0, 30]);
+    shop.see(210, 10).unwrap();
+    // It comes back with money: by a voucher, which covers what it owed, and then on credit again.
+    shop.charge(40, 5, 45).unwrap();
+    assert_eq!(shop.owes(), (0, 0));
+    shop.lend(45, 30).unwrap();
+    assert_eq!(shop.owes(), (30, 0));
+    assert!(shop.0.ledger.books().balanced());
+}
+
+/// What every ledger keeps to, whatever is asked of it in whatever order.
+#[test]
+fn whatever_is_asked_no_more_is_owed_or_lost_on_credit_than_the_limit() {
+    let mut state = 7_u64;
+    let mut next = move |most: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let (mut lent, mut lost, mut covered) = (0, 0, 0);
+    for _ in 0..200 {
+        let mut shop = Shop::new(300);
+        for _ in 0..40 {
+            let charged = u64::try_from(shop.tab().charged.get()).unwrap();
+            let (balance, claimed) =
+                (shop.tab().newest.balance.get(), shop.tab().newest.claimed.get());
+            let amount = next(20);
+            let asked = match next(6) {
+                0 => shop.charge(charged, amount, charged + amount + next(5)),
+                1 | 2 => shop.lend(charged, amount),
+                3 => shop.cover(charged),
+                4 => shop.see(
+                    u64::try_from(balance).unwrap() + next(50),
+                    u64::try_from(claimed).unwrap(),
+                ),
+                _ => {
+                    let most = shop.tab().claimable().get().max(claimed);
+                    let left = most + u128::from(next(100)) % (balance - most + 1);
+                    shop.see(u64::try_from(left).unwrap(), u64::try_from(most).unwrap())
+                }
+            };
+            lent += u64::from(matches!(asked, Ok(TabEvent::ChargedOnCredit(_))));
+            covered += u64::from(matches!(asked, Ok(TabEvent::Covered { .. })));
+            let (outstanding, given_up) = shop.owes();
+            assert!(outstanding + given_up <= 30, "{outstanding} owed and {given_up} lost");
+            assert_eq!(outstanding, shop.tab().owed().get());
+            assert_eq!(given_up, shop.tab().credit_lost.get());
+            lost += u64::from(given_up > 0);
+            assert!(shop.0.ledger.books().balanced());
+        }
+    }
+    assert!(lent > 100 && lost > 10 && covered > 10, "{lent} {lost} {covered}: all of it happened");
 }

@@ -74,13 +74,24 @@ pub fn check_word<'a>(
     word: BatchWord,
     demand: &Demand<'a>,
 ) -> Result<CheckedWord<'a>, PaymentError> {
+    let checked = check_known(word, demand)?;
+    check_voucher(&word.terms, &word.voucher, checked.requirement.token)?;
+    Ok(checked)
+}
+
+/// The same where the voucher is one that was checked before: who names it is looked up in the payee's
+/// memory.
+///
+/// # Errors
+/// As [`check_word`], but for the signature.
+pub fn check_known<'a>(
+    word: BatchWord,
+    demand: &Demand<'a>,
+) -> Result<CheckedWord<'a>, PaymentError> {
     let mut wrong = PaymentError::NotOffered;
     for requirement in demand.offered {
         match check_terms(&word.terms, requirement) {
-            Ok(()) => {
-                check_voucher(&word.terms, &word.voucher, requirement.token)?;
-                return Ok(CheckedWord { word, requirement });
-            }
+            Ok(()) => return Ok(CheckedWord { word, requirement }),
             Err(error) => wrong = error,
         }
     }

@@ -32,6 +32,8 @@ pub struct OwnView {
     pub charged_max: Amount,
     /// The highest sum ever signed.
     pub ceiling: Amount,
+    /// Whether its calls may go on credit: then no voucher need prove what it let be charged.
+    pub on_credit: bool,
 }
 
 /// What a payer makes of a correction.
@@ -92,6 +94,8 @@ pub fn believe(correction: &Correction, terms: &ChannelTerms, own: &OwnView) -> 
     match proven {
         Some((ceiling, _)) if ceiling > own.ceiling => Belief::Newer { charged, ceiling },
         Some(_) if charged <= own.charged_max => Belief::Charged(charged),
+        // No more than the last call may cost, which was held and asked for without a voucher.
+        None if own.on_credit && charged <= own.charged_max => Belief::Charged(charged),
         Some(_) | None => Belief::Unproven,
     }
 }

@@ -30,6 +30,15 @@ pub struct VoucherWord {
     pub signature: Signature,
 }
 
+/// What a payer says with a call on credit: no signature is made for it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct CreditWord {
+    /// The channel's last voucher, which none but its payer and its payee know: it pays for nothing more.
+    pub voucher: VoucherWord,
+    /// What was charged in all before the call.
+    pub charged: Amount,
+}
+
 /// A deposit's authorization as it was signed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct DepositWord {

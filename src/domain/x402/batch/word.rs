@@ -161,6 +161,22 @@ pub fn brief(channel: ChannelId, said: SaidCharge) -> SettlementResponse {
     }
 }
 
+/// The key of `extra` under which a payee says how much may be charged above the newest voucher.
+const CREDIT_KEY: &str = "credit";
+
+/// The same response, with what may be charged above the channel's newest voucher.
+pub fn with_credit(mut response: SettlementResponse, credit: Amount) -> SettlementResponse {
+    let extra = response.extra.get_or_insert_default();
+    extra.insert(CREDIT_KEY.to_owned(), Value::from(credit.to_string()));
+    response
+}
+
+/// What a response says may be charged above the channel's newest voucher, where it says so.
+pub fn find_credit(response: &SettlementResponse) -> Option<Amount> {
+    let extra = response.extra.as_ref().filter(|_| response.success)?;
+    extra.get(CREDIT_KEY)?.as_str()?.parse().ok()
+}
+
 /// The channel and the charge that a response speaks of, where it does.
 pub fn find_charge(response: &SettlementResponse) -> Option<(ChannelId, SaidCharge)> {
     let extra = response.extra.as_ref().filter(|_| response.success)?;

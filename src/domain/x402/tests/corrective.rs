@@ -45,8 +45,12 @@ fn said(charged: u128, voucher: Option<(u128, B256)>) -> Correction {
 }
 
 /// Charged 100 in all; the last call may have cost up to 50 more; 200 were signed once.
-const OWN: OwnView =
-    OwnView { charged: Amount::new(100), charged_max: Amount::new(150), ceiling: Amount::new(200) };
+const OWN: OwnView = OwnView {
+    charged: Amount::new(100),
+    charged_max: Amount::new(150),
+    ceiling: Amount::new(200),
+    on_credit: false,
+};
 
 #[test]
 fn e12_a_figure_counts_where_it_is_no_news_or_a_voucher_of_ones_own_covers_it() {
@@ -70,6 +74,22 @@ fn e12_a_figure_counts_where_it_is_no_news_or_a_voucher_of_ones_own_covers_it() 
     ];
     for (correction, expected) in cases {
         assert_eq!(believe(&correction, &terms(), &OWN), expected, "{correction:?}");
+    }
+}
+
+/// The last call was held and asked for without a voucher, so that nothing but its bound can prove it.
+#[test]
+fn e12_what_a_call_on_credit_may_have_cost_needs_no_voucher_and_nothing_above_it_does() {
+    let own = OwnView { on_credit: true, ..OWN };
+    let cases = [
+        (said(150, None), Belief::Charged(units(150))),
+        (said(150, Some((100, SERVICE_KEY))), Belief::Charged(units(150))),
+        (said(151, None), Belief::Unproven),
+        (said(151, Some((100, SERVICE_KEY))), Belief::Unproven),
+        (said(99, None), Belief::Older),
+    ];
+    for (correction, expected) in cases {
+        assert_eq!(believe(&correction, &terms(), &own), expected, "{correction:?}");
     }
 }
 

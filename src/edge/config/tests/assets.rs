@@ -147,3 +147,25 @@ fn a_provider_says_by_which_schemes_it_is_paid() {
         assert_eq!(problems[0].kind, Kind::BadValue, "{asset} {more}");
     }
 }
+
+#[test]
+fn credit_is_for_who_takes_channels_and_each_bound_is_within_the_next() {
+    let with = |bounds: &str| format!("withdraw_delay = \"15m\"\ncredit = {{ {bounds} }}");
+    let bounds = "per_channel = \"0.001 USD\", per_payer = \"0.01 USD\", total = \"1 USD\"";
+    let config = load(&provider("USDC", &with(bounds))).unwrap();
+    let credit = config.providers.values().next().unwrap().price.credit.unwrap();
+    let amounts = [credit.per_channel, credit.per_payer, credit.total];
+    assert_eq!(amounts, [1_000, 10_000, 1_000_000].map(Amount::new));
+    let none = load(&provider("USDC", "withdraw_delay = \"15m\"")).unwrap();
+    assert_eq!(none.providers.values().next().unwrap().price.credit, None);
+    for wrong in [
+        format!("credit = {{ {bounds} }}"),
+        with("per_channel = \"0 USD\", per_payer = \"0.01 USD\", total = \"1 USD\""),
+        with("per_channel = \"0.02 USD\", per_payer = \"0.01 USD\", total = \"1 USD\""),
+        with("per_channel = \"0.001 USD\", per_payer = \"2 USD\", total = \"1 USD\""),
+    ] {
+        let problems = load(&provider("USDC", &wrong)).unwrap_err();
+        assert_eq!(problems.len(), 1, "{wrong}: {problems:?}");
+        assert_eq!(problems[0].kind, Kind::BadValue, "{wrong}");
+    }
+}

@@ -90,6 +90,7 @@ impl PaidMethod {
             peer_rates: Rates::default(),
             free: None,
             serve_first: None,
+            credit: None,
         }
     }
 

@@ -229,6 +229,7 @@ fn offering(
         peer_rates: Rates::default(),
         free: None,
         serve_first: None,
+        credit: None,
     }
 }
 

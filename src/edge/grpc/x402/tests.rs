@@ -152,12 +152,16 @@ fn a_voucher_alone_is_read_as_it_was_written_and_is_the_only_payment() {
     let word = VoucherWord { ceiling, signature };
     let mut metadata = MetadataMap::new();
     assert_eq!(find_word(&metadata).unwrap(), None);
-    put_word(&mut metadata, &word);
-    assert_eq!(find_word(&metadata).unwrap(), Some(word));
+    put_word(&mut metadata, &Word::Voucher(word));
+    assert_eq!(find_word(&metadata).unwrap(), Some(Word::Voucher(word)));
     let length = metadata.get_bin(PAYMENT_SIGNATURE_BIN).unwrap().to_bytes().unwrap().len();
     assert_eq!(length, 119);
     put_payment(&mut metadata, &payment()).unwrap();
     assert_eq!(find_word(&metadata).unwrap_err().field, PAYMENT_SIGNATURE_BIN, "two payments");
+    let lent = Word::OnCredit(CreditWord { voucher: word, charged: Amount::new(69_000) });
+    let mut metadata = MetadataMap::new();
+    put_word(&mut metadata, &lent);
+    assert_eq!(find_word(&metadata).unwrap(), Some(lent));
     let mut metadata = MetadataMap::new();
     for wrong in [&b"\xff"[..], &b""[..], &b"\x0a\x01a"[..]] {
         metadata.insert_bin(PAYMENT_SIGNATURE_BIN, MetadataValue::from_bytes(wrong));
@@ -175,6 +179,11 @@ fn what_a_voucher_was_charged_is_read_as_it_was_written() {
     assert_eq!(read, brief(channel, said));
     let ceiling = Ceiling { channel, amount: Amount::new(90) };
     assert_eq!(read_response(&read, &ceiling), Some(said));
+    assert_eq!(find_credit(&read), None);
+    let lends = with_credit(brief(channel, said), Amount::new(40));
+    let mut trailers = MetadataMap::new();
+    put_charge(&mut trailers, &lends);
+    assert_eq!(find_charge_of(&trailers), Some(lends));
     let other = Ceiling { channel: ChannelId(B256::ZERO), ..ceiling };
     assert_eq!(read_response(&read, &other), None, "it speaks of another channel");
     let mut nothing = MetadataMap::new();

@@ -123,6 +123,7 @@ impl PaidRoutes {
             peer_rates: Rates::default(),
             free: None,
             serve_first: None,
+            credit: None,
         }
     }
 

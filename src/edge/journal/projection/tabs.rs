@@ -10,7 +10,7 @@ use super::sheet::Sheet;
 use super::values::{AssetWords, Pace, SqlAmount, lower};
 use super::{Place, run};
 use crate::domain::channel::ChannelId;
-use crate::domain::ledger::tab::{Charged, TabCounted, TabEvent, TabLooked};
+use crate::domain::ledger::tab::{Charged, TabCounted, TabEvent, TabLooked, Voucher};
 use crate::domain::money::Amount;
 use crate::edge::journal::chain::to_sql;
 
@@ -64,6 +64,10 @@ pub(super) fn apply(
             .map(drop)
         }
         TabEvent::Charged(charged) => sheet.tabs.charge(tx, place, charged, ("charged", true)),
+        TabEvent::ChargedOnCredit(charged) => {
+            sheet.tabs.charge(tx, place, charged, ("credited", true))
+        }
+        TabEvent::Covered { channel, voucher } => sheet.tabs.cover(tx, *channel, voucher),
         TabEvent::Stepped(stepped) => {
             let state = if stepped.ended { "charged" } else { "streaming" };
             sheet.tabs.charge(tx, place, &stepped.call, (state, stepped.first))
@@ -98,13 +102,7 @@ impl Tabs {
         charged: &Charged,
         (state, counts): (&'static str, bool),
     ) -> rusqlite::Result<()> {
-        let tab = match self.rows.entry(charged.channel) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(row) => match find(tx, charged.channel)? {
-                Some(found) => row.insert(found),
-                None => return Ok(()),
-            },
-        };
+        let Some(tab) = self.row(tx, charged.channel)? else { return Ok(()) };
         tab.charged = charged.base.checked_add(charged.amount).unwrap_or(charged.base);
         tab.ceiling = charged.ceiling;
         tab.calls = tab.calls.saturating_add(i64::from(counts));
@@ -117,6 +115,30 @@ impl Tabs {
         };
         self.calls.insert((charged.channel, charged.base), call);
         Ok(())
+    }
+
+    fn cover(
+        &mut self,
+        tx: &Transaction<'_>,
+        channel: ChannelId,
+        voucher: &Voucher,
+    ) -> rusqlite::Result<()> {
+        if let Some(tab) = self.row(tx, channel)? {
+            tab.ceiling = voucher.ceiling;
+        }
+        Ok(())
+    }
+
+    /// A tab's row, read once.
+    fn row(
+        &mut self,
+        tx: &Transaction<'_>,
+        channel: ChannelId,
+    ) -> rusqlite::Result<Option<&mut Tab>> {
+        Ok(match self.rows.entry(channel) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(row) => find(tx, channel)?.map(|found| row.insert(found)),
+        })
     }
 
     /// Writes what was gathered: calls in the order of their entries.

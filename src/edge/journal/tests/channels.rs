@@ -17,7 +17,7 @@ use crate::domain::ledger::channel::{
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::tab::{
-    Charged, Standing, Stepped, TabCounted, TabEvent, TabLooked, TabSeen,
+    Charged, Standing, Stepped, TabCounted, TabEvent, TabLooked, TabSeen, Voucher,
 };
 use crate::domain::ledger::{Bounds, Command, Event, Ledger};
 use crate::domain::money::{Amount, Money, Nano};
@@ -166,14 +166,19 @@ pub(super) fn later_kinds() -> Vec<Event> {
             taken: money(600),
         },
     ];
-    events.into_iter().map(Event::Channel).collect()
+    let mut events: Vec<Event> = events.into_iter().map(Event::Channel).collect();
+    let voucher = Voucher { ceiling: Amount::new(900), signature: charged().signature };
+    events.extend([
+        Event::Tab(TabEvent::ChargedOnCredit(Box::new(charged()))),
+        Event::Tab(TabEvent::Covered { channel, voucher: Box::new(voucher) }),
+    ]);
+    events
 }
 
-fn tab_kinds() -> Vec<TabEvent> {
-    let (channel, terms) = (CHANNEL, opened().terms);
+fn charged() -> Charged {
     let usage = Usage { input: Units(3), output: Units(4), bytes: 50, compute_ms: 6 };
-    let charged = Charged {
-        channel,
+    Charged {
+        channel: CHANNEL,
         asset: samples::USDC,
         base: Amount::new(400),
         amount: Amount::new(100),
@@ -185,7 +190,12 @@ fn tab_kinds() -> Vec<TabEvent> {
         capability: samples::name("text.generate"),
         model: samples::name("bursar-scribe"),
         delivery: Delivery { usage, answer: B256::repeat_byte(8) },
-    };
+    }
+}
+
+fn tab_kinds() -> Vec<TabEvent> {
+    let (channel, terms) = (CHANNEL, opened().terms);
+    let charged = charged();
     vec![
         TabEvent::Opened { channel, terms },
         TabEvent::Charged(Box::new(charged.clone())),

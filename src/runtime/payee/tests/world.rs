@@ -314,6 +314,7 @@ fn offering() -> Offering {
         peer_rates: unlimited,
         free: None,
         serve_first: None,
+        credit: None,
     }
 }
 

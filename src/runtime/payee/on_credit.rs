@@ -1,0 +1,220 @@
+//! Calls on credit: several of a channel share one voucher, so that even the signature is not made for each.
+//!
+//! What is owed is what was charged above the newest voucher. The ledger bounds it, for each payer and in
+//! all, in the moment of the charge; what is never signed for is a loss in the books. A call on credit names
+//! the channel's newest voucher, which nobody but its payer and its payee knows until it is claimed.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use crate::domain::channel::ChannelId;
+use crate::domain::ledger::claim::Delivery;
+use crate::domain::ledger::credit::CreditLimits;
+use crate::domain::ledger::tab::{Charged, Tab, TabCommand, Voucher};
+use crate::domain::ledger::{Command, Ledger, Rejection};
+use crate::domain::money::Amount;
+use crate::domain::x402::PaymentError;
+use crate::domain::x402::batch::check::check_known;
+use crate::domain::x402::batch::code::BatchCode;
+use crate::domain::x402::batch::read::{BatchWord, CreditWord, VoucherWord};
+use crate::domain::x402::batch::word::with_credit;
+use crate::domain::x402::check::Demand;
+use crate::domain::x402::requirements::Requirement;
+use crate::domain::x402::wire::SettlementResponse;
+use crate::ports::paid_service::{PaidCall, ServiceError};
+use crate::runtime::payee::Desk;
+use crate::runtime::payee::tabs::{ChannelJob, Owed, Ready, Worded};
+
+/// Channels that are remembered at most: the next voucher of one that is forgotten lends again.
+const FRESH_MAX: usize = 65_536;
+
+/// How much a payee lets be charged above the newest vouchers, in atomic units of each asset.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct TabCredit {
+    /// What each payer is told that one channel may owe.
+    pub per_channel: Amount,
+    /// What one payer may owe, with what it was found not to pay.
+    pub per_payer: Amount,
+    /// The same of all payers together.
+    pub total: Amount,
+}
+
+impl TabCredit {
+    /// Within what lies in the channel above its voucher: more than that could not be paid in any case.
+    fn limits(&self, tab: &Tab) -> CreditLimits {
+        let signed = tab.voucher.map_or(tab.charged, |voucher| voucher.ceiling);
+        let owned = tab.newest.balance.checked_sub(signed).unwrap_or(Amount::ZERO);
+        CreditLimits { per_payer: self.per_payer, total: self.total, owned }
+    }
+}
+
+/// Channels whose newest voucher came to this process, and was not sent to the chain: none but their payers
+/// know it.
+#[derive(Default)]
+pub(super) struct Fresh(Mutex<BTreeSet<ChannelId>>);
+
+impl Fresh {
+    fn put(&self, channel: ChannelId) {
+        let mut fresh = self.0.lock().expect("no holder of the names panics");
+        if fresh.len() >= FRESH_MAX {
+            fresh.pop_first();
+        }
+        fresh.insert(channel);
+    }
+
+    fn has(&self, channel: ChannelId) -> bool {
+        self.0.lock().expect("no holder of the names panics").contains(&channel)
+    }
+
+    /// Its voucher is about to be shown.
+    pub(super) fn take(&self, channel: ChannelId) {
+        self.0.lock().expect("no holder of the names panics").remove(&channel);
+    }
+}
+
+impl Desk {
+    /// Checks a call on credit, as far as that needs no memory but the channel's terms.
+    pub(super) async fn read_credit_word(
+        &self,
+        call: &PaidCall,
+        word: CreditWord,
+    ) -> Result<Worded, ServiceError> {
+        let quote = match self.find_price(call)? {
+            Ok(quote) => quote,
+            Err(list) => return Err(self.refuse(&PaymentError::NotOffered, &list, &call.order)),
+        };
+        let refuse = |error: PaymentError| self.refuse(&error, &quote, &call.order);
+        let CreditWord { voucher, charged } = word;
+        let channel = voucher.ceiling.channel;
+        let Some(terms) = self.find_terms(channel).await? else {
+            return Err(refuse(PaymentError::Batch(BatchCode::ChannelId)));
+        };
+        let offered = Requirement::of_quote(&quote, &call.order, &self.tokens).unwrap_or_default();
+        let demand = Demand {
+            resource: &self.offering.resource,
+            offered: &offered,
+            now_s: self.parts.clock.now().as_secs(),
+        };
+        let named = BatchWord { terms, channel, voucher, deposit: None };
+        let checked = check_known(named, &demand).map_err(refuse)?;
+        let price = checked.requirement.amount;
+        Ok(Worded { word: named, price, quote, brief: true, on_credit: Some(charged) })
+    }
+
+    /// Everything between a call on credit and its work: whether it goes on where the channel is, and fits
+    /// at its worst. The ledger decides anew when it is charged.
+    pub(super) async fn make_ready_on_credit(
+        &self,
+        job: &ChannelJob,
+        charged: Amount,
+    ) -> Result<Ready, ServiceError> {
+        let channel = job.word.channel;
+        // Whoever reads a claim on its way to the chain reads its voucher.
+        let credit = self.offering.credit.filter(|_| self.fresh.has(channel));
+        let now = self.parts.clock.now();
+        let worst = self.call_of(job, (charged, job.price), Delivery::default());
+        let look = move |ledger: &Ledger| {
+            let tab = ledger.find_tab(channel)?.clone();
+            let fits = credit.is_some_and(|credit| {
+                let (call, limits) = (Box::new(worst), credit.limits(&tab));
+                let charge = TabCommand::ChargeOnCredit { call, limits };
+                ledger.decide(now, Command::Tab(charge)).is_ok()
+            });
+            Some((tab, fits))
+        };
+        let looked = self.parts.treasury.read(look).await;
+        let looked = looked.map_err(|refused| ServiceError::Unavailable(refused.to_string()))?;
+        let refused = PaymentError::Batch(BatchCode::Cumulative);
+        let Some((tab, fits)) = looked else {
+            return Err(self.refuse(&refused, &job.quote, &job.order));
+        };
+        let again = tab.last.filter(|last| {
+            last.fingerprint == job.fingerprint && last.base == charged && !last.flows
+        });
+        if let Some(last) = again
+            && let Some(answer) = self.answer_last(job, &tab, &last).await
+        {
+            return Ok(Ready::Answered(Box::new(answer)));
+        }
+        if fits {
+            Ok(Ready::Owed(Box::new(Owed { tab, deposit: None })))
+        } else {
+            Err(self.correct(&refused, &job.quote, &job.order, Some(&tab)))
+        }
+    }
+
+    /// A call as the ledger charges it: so much above what had been charged before.
+    pub(super) fn call_of(
+        &self,
+        job: &ChannelJob,
+        (base, amount): (Amount, Amount),
+        delivery: Delivery,
+    ) -> Charged {
+        let BatchWord { terms, channel, voucher, .. } = job.word;
+        Charged {
+            channel,
+            asset: terms.asset,
+            base,
+            amount,
+            ceiling: voucher.ceiling.amount,
+            signature: voucher.signature,
+            fingerprint: job.fingerprint,
+            payment: job.payment,
+            provider: self.offering.provider.clone(),
+            capability: job.quote.capability.clone(),
+            model: job.quote.model.clone(),
+            delivery,
+        }
+    }
+
+    /// Charges a call, by its voucher or on credit. Where others used the credit up meanwhile, its payer is
+    /// told as if that had been so before, and pays by a voucher.
+    pub(super) async fn charge_now(
+        &self,
+        job: &ChannelJob,
+        tab: &Tab,
+        call: Charged,
+    ) -> Result<(), ServiceError> {
+        let call = Box::new(call);
+        let charge = match (&self.offering.credit, job.on_credit) {
+            (Some(credit), Some(_)) => {
+                TabCommand::ChargeOnCredit { call, limits: credit.limits(tab) }
+            }
+            (Some(_), None) => {
+                self.fresh.put(tab.id);
+                TabCommand::Charge(call)
+            }
+            (None, _) => TabCommand::Charge(call),
+        };
+        let Err(refused) = self.parts.treasury.execute(Command::Tab(charge)).await else {
+            return Ok(());
+        };
+        if matches!(refused.rejection(), Some(Rejection::NoCredit { .. })) {
+            let error = PaymentError::Batch(BatchCode::Cumulative);
+            return Err(self.correct(&error, &job.quote, &job.order, Some(tab)));
+        }
+        Err(ServiceError::Unavailable(refused.to_string()))
+    }
+
+    /// What a payer is told with a charge: how much may be charged above its voucher, where anything may.
+    pub(super) fn lending(&self, response: SettlementResponse) -> SettlementResponse {
+        match &self.offering.credit {
+            Some(credit) => with_credit(response, credit.per_channel),
+            None => response,
+        }
+    }
+
+    /// Keeps a voucher for just what is owed, which pays for no call.
+    pub(super) async fn cover(
+        &self,
+        tab: Option<&Tab>,
+        voucher: &VoucherWord,
+    ) -> Result<(), ServiceError> {
+        let covers = |tab: &&Tab| !tab.owed().is_zero() && voucher.ceiling.amount == tab.charged;
+        let Some(tab) = tab.filter(covers) else { return Ok(()) };
+        let (channel, ceiling) = (tab.id, voucher.ceiling.amount);
+        let voucher = Voucher { ceiling, signature: voucher.signature };
+        self.fresh.put(channel);
+        self.tell_tab(TabCommand::Cover { channel, voucher }).await
+    }
+}
