@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ContractWallet} from "./shared/Signers.sol";
+
 /// @title SandboxUsdc: the money of the sandbox chain.
 /// @notice An ERC-20 that can be paid by a signed authorization (EIP-3009), as USDC can, so that
 ///         the rail that runs on the sandbox is the rail that runs on a real chain. Conditions,
@@ -286,7 +288,22 @@ contract SandboxUsdc {
         string memory reason
     ) private view {
         bytes32 digest = keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), content));
-        require(_recover(digest, signature) == signer, reason);
+        bool signed = signer.code.length == 0
+            ? _recover(digest, signature) == signer
+            : _isTakenBy(signer, digest, signature);
+        require(signed, reason);
+    }
+
+    /// Whether a wallet that is a contract takes the signature for its own (EIP-1271).
+    function _isTakenBy(address wallet, bytes32 digest, bytes memory signature)
+        private
+        view
+        returns (bool)
+    {
+        bytes4 taken = ContractWallet.isValidSignature.selector;
+        (bool answered, bytes memory answer) =
+            wallet.staticcall(abi.encodeWithSelector(taken, digest, signature));
+        return answered && answer.length >= 32 && abi.decode(answer, (bytes32)) == bytes32(taken);
     }
 
     function _recover(bytes32 digest, bytes memory signature) private pure returns (address) {

@@ -1,7 +1,7 @@
 //! The fields that a hold stores and a signature covers: the one description of a payment that
 //! ledger, signer and x402 share.
 
-use alloy::primitives::{Address, B256, Signature};
+use alloy::primitives::{Address, B256, Bytes, Signature};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
@@ -141,6 +141,15 @@ pub struct Authorization {
     pub commitment: Commitment,
     /// By the payer.
     pub signature: Signature,
+}
+
+/// The same of a payer that is a contract: whether it signed is the contract's own word. Source: EIP-1271.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContractAuthorization {
+    /// What is said to be signed.
+    pub commitment: Commitment,
+    /// What its contract is shown.
+    pub signature: Bytes,
 }
 
 /// An authorization's name on the rail: what can settle at most once.

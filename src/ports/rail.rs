@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::ChannelId;
 pub use crate::domain::commitment::Authorization;
-use crate::domain::commitment::{AuthorizationKey, Commitment};
+use crate::domain::commitment::{AuthorizationKey, Commitment, ContractAuthorization};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
@@ -238,6 +238,30 @@ pub trait Settler: Send + Sync {
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError> {
         self.verify(authorization).await
+    }
+
+    /// The same as [`Self::verify_unpaid`] of a payer that is a contract, which is asked whether it signed. Who
+    /// is none signed nothing here.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn verify_contract(
+        &self,
+        _authorization: &ContractAuthorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        Ok(Err(RefusedBy::BadSignature))
+    }
+
+    /// The same as [`Self::settle_for`] of a payer that is a contract.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn settle_contract(
+        &self,
+        _authorization: &ContractAuthorization,
+        _amount: Amount,
+    ) -> Result<Settlement, RailError> {
+        Ok(Settlement::Refused(RefusedBy::BadSignature))
     }
 
     /// Moves `amount` of what was authorized: all of it, but for schemes with a maximum. Nothing is never

@@ -32,6 +32,7 @@ mod evm_many;
 mod facilitator;
 mod facilitator_channels;
 mod facilitator_rows;
+mod facilitator_wallets;
 mod fetch;
 mod gateway;
 mod hand;

@@ -62,7 +62,16 @@ pub fn check_authorization(
     requirement: &Requirement<'_>,
     now_s: u64,
 ) -> Result<(), PaymentError> {
-    let signed = &authorization.commitment;
+    check_terms(&authorization.commitment, requirement, now_s)?;
+    check_signed(authorization, requirement, now_s)
+}
+
+/// Whether what is said to be signed pays what `requirement` asks, now.
+pub(super) fn check_terms(
+    signed: &Commitment,
+    requirement: &Requirement<'_>,
+    now_s: u64,
+) -> Result<(), PaymentError> {
     let asked = &requirement.pay_by;
     if signed.asset != asked.asset || !signed.method.pays(asked.method) {
         return Err(PaymentError::NotOffered);
@@ -95,6 +104,16 @@ pub fn check_authorization(
     if early {
         return Err(PaymentError::Early { valid_after_s: signed.valid_after_s, now_s });
     }
+    Ok(())
+}
+
+/// Whether the payer's own key signed it.
+pub(super) fn check_signed(
+    authorization: &Authorization,
+    requirement: &Requirement<'_>,
+    now_s: u64,
+) -> Result<(), PaymentError> {
+    let signed = &authorization.commitment;
     let digest = requirement.token.authorization_digest(signed);
     let recovered = recover(digest, &authorization.signature);
     if recovered != Some(signed.payer) && !planted!("signature_unchecked") {

@@ -5,12 +5,15 @@
 //! domain) is checked, and the rest only has to fit. Source: x402 v2 section 7.
 
 use crate::domain::asset::Network;
-use crate::domain::commitment::{Authorization, Scheme, TransferMethod};
+use crate::domain::commitment::{
+    Authorization, Commitment, ContractAuthorization, Scheme, TransferMethod,
+};
 use crate::domain::money::Amount;
-use crate::domain::x402::check::check_authorization;
+use crate::domain::x402::check::{check_signed, check_terms};
 use crate::domain::x402::error::{Message, PaymentError};
-use crate::domain::x402::payload::read_paid;
+use crate::domain::x402::payload::read_signed;
 use crate::domain::x402::requirements::{Requirement, read_requirements};
+use crate::domain::x402::signature;
 use crate::domain::x402::token::TokenDomains;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequirements, X402_VERSION};
 
@@ -23,11 +26,30 @@ pub enum Step {
     Settle,
 }
 
+/// A payer's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// Signed by the payer's own key.
+    Key(Authorization),
+    /// By no key of that address: where the payer is a contract, it may say that it signed all the same.
+    Contract(ContractAuthorization),
+}
+
+impl Presented {
+    /// What was signed, or is said to be.
+    pub const fn commitment(&self) -> &Commitment {
+        match self {
+            Self::Key(authorization) => &authorization.commitment,
+            Self::Contract(authorization) => &authorization.commitment,
+        }
+    }
+}
+
 /// A payment that is as good as can be seen without a chain.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// What the payer signed.
-    pub authorization: Authorization,
+    pub authorization: Presented,
     /// What moves of it: all, but for schemes with a maximum.
     pub charge: Amount,
 }
@@ -41,7 +63,8 @@ pub struct Asked {
 /// # Errors
 /// The first [`PaymentError`] in the order of cost: version, scheme, network, asset, the token's name and
 /// version, the accepted requirements against the payee's, the form of the payload, and then as
-/// [`check_authorization`]; [`PaymentError::Refused`] for a charge above the maximum.
+/// [`check_authorization`](crate::domain::x402::check::check_authorization), but that of a wrong signature the
+/// chain has the last word; [`PaymentError::Refused`] for a charge above the maximum.
 pub fn check_asked(
     payload: &PaymentPayload,
     requirements: &PaymentRequirements,
@@ -66,9 +89,32 @@ pub fn check_asked(
             _ => PaymentError::Network,
         });
     }
-    let authorization = read_paid(payload, &requirement.pay_by)?;
-    check_authorization(&authorization, &requirement, now_s)?;
+    let (commitment, text) = read_signed(payload, &requirement.pay_by)?;
+    check_terms(&commitment, &requirement, now_s)?;
+    let authorization = presented(commitment, text, &requirement, now_s)?;
     Ok(Asked { authorization, charge })
+}
+
+/// Whose word it is. A permit at the token is a key's to give.
+fn presented(
+    commitment: Commitment,
+    text: &str,
+    requirement: &Requirement<'_>,
+    now_s: u64,
+) -> Result<Presented, PaymentError> {
+    let none = PaymentError::Signature { from: commitment.payer, recovered: None };
+    let signed = signature::from_text(text).ok_or(none).and_then(|signature| {
+        let authorization = Authorization { commitment, signature };
+        check_signed(&authorization, requirement, now_s).map(|()| authorization)
+    });
+    let is_plain = matches!(commitment.method, TransferMethod::Eip3009 | TransferMethod::Permit2);
+    match (signed, signature::of_contract(text)) {
+        (Ok(authorization), _) => Ok(Presented::Key(authorization)),
+        (Err(PaymentError::Signature { .. }), Some(signature)) if is_plain => {
+            Ok(Presented::Contract(ContractAuthorization { commitment, signature }))
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
 /// What `accepted` says, in a token whose domain is pinned and named as it is.

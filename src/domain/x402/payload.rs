@@ -30,6 +30,18 @@ pub(super) fn read_paid(
     payload: &PaymentPayload,
     way: &PayBy,
 ) -> Result<Authorization, PaymentError> {
+    let (commitment, text) = read_signed(payload, way)?;
+    // A signature that is none is a wrong one: the specification has a code for that.
+    let signature = signature::from_text(text)
+        .ok_or(PaymentError::Signature { from: commitment.payer, recovered: None })?;
+    Ok(Authorization { commitment, signature })
+}
+
+/// What is said to be signed, and the text of the signature.
+pub(super) fn read_signed<'p>(
+    payload: &'p PaymentPayload,
+    way: &PayBy,
+) -> Result<(Commitment, &'p str), PaymentError> {
     match (way.scheme, way.method.is_permit2()) {
         (Scheme::Exact | Scheme::Upto { .. }, true) => permitted::read_permit2(payload, way),
         (Scheme::Exact, false) => read_exact(&payload.payload, way),
@@ -39,7 +51,10 @@ pub(super) fn read_paid(
 }
 
 /// By EIP-3009.
-fn read_exact(payload: &Map<String, Value>, way: &PayBy) -> Result<Authorization, PaymentError> {
+fn read_exact<'p>(
+    payload: &'p Map<String, Value>,
+    way: &PayBy,
+) -> Result<(Commitment, &'p str), PaymentError> {
     let wrong = |field| PaymentError::Field { message: Message::Payload, field };
     let fields = match payload.get("authorization") {
         // What nobody here reads could mean something to another reader of the same payment.
@@ -72,10 +87,7 @@ fn read_exact(payload: &Map<String, Value>, way: &PayBy) -> Result<Authorization
     };
     let signed =
         payload.get("signature").and_then(Value::as_str).ok_or(wrong("payload.signature"))?;
-    // A signature that is none is a wrong one: the specification has a code for that.
-    let signature = signature::from_text(signed)
-        .ok_or(PaymentError::Signature { from: payer, recovered: None })?;
-    Ok(Authorization { commitment, signature })
+    Ok((commitment, signed))
 }
 
 /// The payment that carries `authorization`. `accepted` is what was offered, verbatim; `extensions`

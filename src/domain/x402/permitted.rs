@@ -3,7 +3,7 @@
 use alloy::primitives::{Address, B256, U256};
 use serde_json::{Map, Value};
 
-use crate::domain::commitment::{Authorization, Commitment, Scheme, TransferMethod};
+use crate::domain::commitment::{Commitment, Scheme, TransferMethod};
 use crate::domain::money::{Amount, AmountError};
 use crate::domain::quote::PayBy;
 use crate::domain::x402::error::{Message, PaymentError};
@@ -11,7 +11,6 @@ use crate::domain::x402::payload::read_time;
 use crate::domain::x402::permit::{deadline_s, spender};
 use crate::domain::x402::permit2::{ExactWitness, Permit2Authorization, Permitted};
 use crate::domain::x402::requirements::read_address;
-use crate::domain::x402::signature;
 use crate::domain::x402::sponsoring;
 use crate::domain::x402::upto::{UptoAuthorization, UptoWitness};
 use crate::domain::x402::wire::PaymentPayload;
@@ -57,16 +56,17 @@ impl<'p> Fields<'p> {
     }
 }
 
-/// The authorization by Permit2 in a payment, where `accepted` was found to be `way`.
+/// What is said to be signed for Permit2 in a payment, and the text of its signature, where `accepted` was
+/// found to be `way`.
 ///
 /// # Errors
 /// [`PaymentError::Field`] for a field that is missing, not in its one spelling, or unknown,
 /// [`PaymentError::Spender`], [`PaymentError::Facilitator`], [`PaymentError::NotOffered`] for another
 /// token, [`PaymentError::ValueTooLarge`]; those of a permit that came with it.
-pub(super) fn read_permit2(
-    payment: &PaymentPayload,
+pub(super) fn read_permit2<'p>(
+    payment: &'p PaymentPayload,
     way: &PayBy,
-) -> Result<Authorization, PaymentError> {
+) -> Result<(Commitment, &'p str), PaymentError> {
     let payload = &payment.payload;
     if payload.len() != 2 {
         return Err(wrong("payload"));
@@ -114,12 +114,10 @@ pub(super) fn read_permit2(
     };
     let signed =
         payload.get("signature").and_then(Value::as_str).ok_or(wrong("payload.signature"))?;
-    let signature = signature::from_text(signed)
-        .ok_or(PaymentError::Signature { from: payer, recovered: None })?;
     if let Some(permit) = sponsoring::find_permit(payment, &commitment)? {
         commitment.method = TransferMethod::Permit2By(permit);
     }
-    Ok(Authorization { commitment, signature })
+    Ok((commitment, signed))
 }
 
 fn read_amount(permitted: &Fields<'_>) -> Result<Amount, PaymentError> {

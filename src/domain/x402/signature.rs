@@ -1,7 +1,8 @@
 //! Who signed a digest. Signing itself happens elsewhere, where the keys are.
 
 use alloy::consensus::crypto::secp256k1::recover_signer;
-use alloy::primitives::{Address, B256, Signature, hex};
+use alloy::primitives::{Address, B256, Bytes, Signature, hex};
+use alloy::sol_types::SolValue;
 
 /// Characters of a signature on the wire: `0x` and 65 bytes in hexadecimal digits.
 const TEXT_LEN: usize = 132;
@@ -17,8 +18,7 @@ pub fn is_signed_by(signer: Address, digest: B256, signature: &Signature) -> boo
     recover(digest, signature) == Some(signer)
 }
 
-/// A signature by its text: `0x`, then r, s and v (0, 1, 27 or 28). Contract wallets' longer ones are
-/// not read: nobody here asks a contract what it thinks of a signature.
+/// A signature by its text: `0x`, then r, s and v (0, 1, 27 or 28).
 pub fn from_text(text: &str) -> Option<Signature> {
     if text.len() != TEXT_LEN {
         return None;
@@ -27,6 +27,31 @@ pub fn from_text(text: &str) -> Option<Signature> {
     hex::decode_to_slice(text.strip_prefix("0x")?, &mut raw).ok()?;
     let [.., v] = raw;
     matches!(v, 0 | 1 | 27 | 28).then(|| Signature::from_raw_array(&raw).ok())?
+}
+
+/// Longest signature that a contract is shown, in bytes.
+pub const CONTRACT_SIGNATURE_LEN_MAX: usize = 4_096;
+
+/// What a signature ends with whose wallet may not be there yet. Source: EIP-6492.
+const WRAPPED: [u8; 32] =
+    alloy::primitives::b256!("6492649264926492649264926492649264926492649264926492649264926492").0;
+
+/// What a contract is shown as its signature: bytes of any form, within a length. Of one that came with how to
+/// make its wallet only what the wallet is shown is taken: nobody here calls what a stranger says.
+/// Source: EIP-1271, EIP-6492; threats.md A12.
+pub fn of_contract(text: &str) -> Option<Bytes> {
+    let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty())?;
+    if digits.len() > CONTRACT_SIGNATURE_LEN_MAX.saturating_mul(2) {
+        return None;
+    }
+    let raw = Bytes::from(hex::decode(digits).ok()?);
+    match raw.strip_suffix(&WRAPPED) {
+        None => Some(raw),
+        Some(wrapped) => {
+            let (_, _, inner) = <(Address, Bytes, Bytes)>::abi_decode_params(wrapped).ok()?;
+            Some(inner)
+        }
+    }
 }
 
 /// A signature's text, with v of 27 or 28.

@@ -1,11 +1,10 @@
 //! The token as the rail speaks to it.
-//! Source: EIP-3009, EIP-20, EIP-712.
+//! Source: EIP-3009, EIP-20, EIP-712, EIP-1271.
 
-use alloy::primitives::{B256, Bytes, U256};
+use alloy::primitives::{B256, Bytes, Signature, U256};
 use alloy::sol_types::{SolCall, SolStruct};
 
 use crate::domain::commitment::Commitment;
-use crate::ports::rail::Authorization;
 
 alloy::sol! {
     event Transfer(address indexed from, address indexed to, uint256 value);
@@ -23,18 +22,26 @@ alloy::sol! {
         bytes32 nonce, uint8 v, bytes32 r, bytes32 s
     ) external;
 
+    interface ByBytes {
+        function transferWithAuthorization(
+            address from, address to, uint256 value, uint256 validAfter, uint256 validBefore,
+            bytes32 nonce, bytes signature
+        ) external;
+    }
+
+    function isValidSignature(bytes32 digest, bytes signature) external view returns (bytes4);
+
     struct TransferWithAuthorization {
         address from; address to; uint256 value;
         uint256 validAfter; uint256 validBefore; bytes32 nonce;
     }
 }
 
-/// The call that settles `authorization`. The split signature is the form that every EIP-3009
+/// The call that settles `commitment` by this signature. The split signature is the form that every EIP-3009
 /// token has.
-pub(super) fn settle_call(authorization: &Authorization) -> Bytes {
+pub(super) fn settle_call(commitment: &Commitment, signature: &Signature) -> Bytes {
     let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
-        authorization.commitment;
-    let signature = authorization.signature;
+        *commitment;
     transferWithAuthorizationCall {
         from: payer,
         to: pay_to,
@@ -45,6 +52,23 @@ pub(super) fn settle_call(authorization: &Authorization) -> Bytes {
         v: if signature.v() { 28 } else { 27 },
         r: signature.r().into(),
         s: signature.s().into(),
+    }
+    .abi_encode()
+    .into()
+}
+
+/// The same by the word of a contract, which only tokens since version 2.2 of USDC ask.
+pub(super) fn settle_contract_call(commitment: &Commitment, signature: &Bytes) -> Bytes {
+    let Commitment { payer, pay_to, amount_max, valid_after_s, valid_before_s, nonce, .. } =
+        *commitment;
+    ByBytes::transferWithAuthorizationCall {
+        from: payer,
+        to: pay_to,
+        value: U256::from(amount_max.get()),
+        validAfter: U256::from(valid_after_s),
+        validBefore: U256::from(valid_before_s),
+        nonce,
+        signature: signature.clone(),
     }
     .abi_encode()
     .into()

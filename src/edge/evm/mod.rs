@@ -28,6 +28,7 @@ mod search;
 mod sender;
 mod settler;
 mod trials;
+mod wallets;
 
 pub use config::{EvmConfig, Finality, SettlerConfig};
 pub use evidence::Evm;

@@ -6,7 +6,9 @@ use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolCall, SolStruct, SolValue};
 
 use crate::domain::channel::{ChannelId, Incoming};
-use crate::domain::commitment::{AuthorizationKey, Commitment, TransferMethod};
+use crate::domain::commitment::{
+    AuthorizationKey, Commitment, ContractAuthorization, TransferMethod,
+};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::funding::{by_permit2, by_token, deposit_deadline_s};
 use crate::domain::x402::batch::permitted::movement;
@@ -26,6 +28,9 @@ use super::permit2;
 use super::read::{self, Sought, Trace};
 use super::sender::{Call, Outcome, Sender, is_revert};
 
+/// What settling by the word of a contract may use, in gas: two and a half times what wallets in use were seen to.
+const CONTRACT_GAS_MAX: u64 = 400_000;
+
 /// One move of money.
 #[derive(Clone, Debug)]
 pub(super) struct Move {
@@ -42,7 +47,14 @@ pub(super) struct Move {
     permit_nonce: Option<u64>,
     /// What was signed.
     signed: Signed,
-    signature: Signature,
+    word: Word,
+}
+
+/// By whose word.
+#[derive(Clone, Debug)]
+enum Word {
+    Key(Signature),
+    Contract(Bytes),
 }
 
 /// What a payer signed.
@@ -69,7 +81,20 @@ impl Move {
                 keccak256(("\x19\x01", domain, content).abi_encode_packed())
             }
         };
-        Ok(self.signature.recover_address_from_prehash(&digest).ok())
+        match &self.word {
+            Word::Key(signature) => Ok(signature.recover_address_from_prehash(&digest).ok()),
+            Word::Contract(signature) => {
+                let payer = self.sought.key.payer;
+                let call = abi::isValidSignatureCall { digest, signature: signature.clone() };
+                let vouched = match node.view(payer, call, block).await {
+                    Ok(answer) => answer == abi::isValidSignatureCall::SELECTOR,
+                    // What reverts, or answers nothing that reads, did not sign.
+                    Err(Trouble::Refused(_) | Trouble::Nonsense(_)) => false,
+                    Err(silent @ Trouble::Silent(_)) => return Err(silent),
+                };
+                Ok(vouched.then_some(payer))
+            }
+        }
     }
 
     /// Whether Permit2 may move it, by its allowance or by a permit that is still good.
@@ -85,17 +110,38 @@ impl Move {
 
     /// `amount` of what was authorized.
     pub(super) fn of(authorization: &Authorization, amount: Amount) -> Self {
-        let Authorization { commitment, signature } = authorization;
+        Self::by(&authorization.commitment, Word::Key(authorization.signature), amount)
+    }
+
+    /// The same by the word of a contract.
+    pub(super) fn of_contract(authorization: &ContractAuthorization, amount: Amount) -> Self {
+        let word = Word::Contract(authorization.signature.clone());
+        Self::by(&authorization.commitment, word, amount)
+    }
+
+    /// Whether a contract is asked for its word, which costs what the contract likes.
+    pub(super) const fn is_by_contract(&self) -> bool {
+        matches!(self.word, Word::Contract(_))
+    }
+
+    fn by(commitment: &Commitment, word: Word, amount: Amount) -> Self {
         let sought = Sought::from(commitment);
         let name = name_of(&sought.key);
         let (to, input, valid_after_s, signed) = if sought.by_permit2 {
-            let (to, input) = permit2::settle_call(authorization, amount);
+            let signature = match &word {
+                Word::Key(signature) => Bytes::from(signature.as_bytes()),
+                Word::Contract(signature) => signature.clone(),
+            };
+            let (to, input) = permit2::settle_call(commitment, &signature, amount);
             // The spender's is inclusive.
             let valid_after_s = commitment.valid_after_s.saturating_sub(1);
             (to, input, valid_after_s, Signed::AtPermit2(permit2_digest(commitment)))
         } else {
             let signed = Signed::AtToken(abi::content(commitment));
-            let input = abi::settle_call(authorization);
+            let input = match &word {
+                Word::Key(signature) => abi::settle_call(commitment, signature),
+                Word::Contract(signature) => abi::settle_contract_call(commitment, signature),
+            };
             (commitment.asset.contract, input, commitment.valid_after_s, signed)
         };
         Self {
@@ -106,7 +152,7 @@ impl Move {
             call: Call { name, to, input },
             permit_nonce: permit_nonce(commitment.method),
             signed,
-            signature: *signature,
+            word,
         }
     }
 }
@@ -151,7 +197,7 @@ impl From<&SignedDeposit> for Move {
             call: Call { name, to: BATCH_SETTLEMENT, input },
             permit_nonce: permit_nonce(*method),
             signed,
-            signature: *signature,
+            word: Word::Key(*signature),
         }
     }
 }
@@ -191,6 +237,10 @@ impl Sender {
             return Ok(self.conclude(wanted, outcome).await);
         }
         let gas = match self.estimate(&wanted.call).await {
+            // A contract that burns gas pays for none of it.
+            Ok(gas) if wanted.is_by_contract() && gas > CONTRACT_GAS_MAX => {
+                return Ok(Settlement::Refused(RefusedBy::Reverted));
+            }
             Ok(gas) => gas,
             Err(refused @ Trouble::Refused(_)) => return self.explain(wanted, refused).await,
             Err(other) => return Err(other.on(self.node.network())),

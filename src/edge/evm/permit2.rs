@@ -17,7 +17,7 @@ use crate::domain::money::Amount;
 use crate::domain::x402::permit::{deadline_s, spender};
 use crate::domain::x402::permit2::{EXACT_PROXY, PERMIT2};
 use crate::domain::x402::upto::UPTO_PROXY;
-use crate::ports::rail::{Allowance, Authorization};
+use crate::ports::rail::Allowance;
 
 use super::abi;
 use super::contracts::{
@@ -53,9 +53,12 @@ pub(super) struct Spent {
     moved: Option<(usize, U256)>,
 }
 
-/// The call that settles `charged` of `authorization`, and whom it calls.
-pub(super) fn settle_call(authorization: &Authorization, charged: Amount) -> (Address, Bytes) {
-    let Authorization { commitment, signature } = authorization;
+/// The call that settles `charged` of `commitment` by this signature, and whom it calls.
+pub(super) fn settle_call(
+    commitment: &Commitment,
+    signature: &Bytes,
+    charged: Amount,
+) -> (Address, Bytes) {
     let permit = PermitTransferFrom {
         permitted: TokenPermissions {
             token: commitment.asset.contract,
@@ -64,7 +67,7 @@ pub(super) fn settle_call(authorization: &Authorization, charged: Amount) -> (Ad
         nonce: commitment.nonce.into(),
         deadline: U256::from(deadline_s(commitment)),
     };
-    let (owner, signature) = (commitment.payer, Bytes::from(signature.as_bytes()));
+    let (owner, signature) = (commitment.payer, signature.clone());
     let (to, valid_after) = (commitment.pay_to, U256::from(commitment.valid_after_s));
     let amount = U256::from(charged.get());
     let input = match (commitment.scheme, sponsored(commitment)) {

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinHandle, JoinSet};
 
 use crate::domain::asset::{Asset, Network};
+use crate::domain::commitment::{Commitment, ContractAuthorization};
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::ports::channel_rail::ChannelSettler;
@@ -28,6 +29,7 @@ use super::node::{Node, Trouble};
 use super::post::{Post, UNDER_WAY_MAX};
 use super::sender::Sender;
 use super::trials::Trials;
+use super::wallets::Contracts;
 
 /// The key of a gas account. It signs what moves gas, never a payment.
 pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
@@ -62,6 +64,7 @@ pub struct EvmSettler {
     gauge: Mutex<Option<Gauge>>,
     fees: FeesPaid,
     trials: Trials,
+    contracts: Contracts,
     line: mpsc::Sender<Job>,
     sender: JoinHandle<()>,
 }
@@ -105,6 +108,7 @@ impl EvmSettler {
         let sender = Sender::new(node.clone(), account, clock.clone(), config, post);
         Self {
             trials: Trials::start(node.clone(), account),
+            contracts: Contracts::default(),
             node,
             account,
             clock,
@@ -167,11 +171,10 @@ impl EvmSettler {
         Err(RailError::WrongChain { expected, found: asked.chain_id() })
     }
 
-    /// Runs the call that would settle `authorization`; why not, where it fails.
-    async fn try_out(&self, authorization: &Authorization) -> Result<Option<Verdict>, RailError> {
-        self.check_network(authorization.commitment.asset)?;
+    /// Runs the call that would make this move; why not, where it fails.
+    async fn try_out(&self, wanted: &Move) -> Result<Option<Verdict>, RailError> {
+        self.check_network(wanted.sought.key.asset)?;
         let network = self.node.network();
-        let wanted = Move::from(authorization);
         let refused = match self.trials.run(&wanted.call).await {
             Ok(()) => return Ok(None),
             Err(refused @ Trouble::Refused(_)) => refused,
@@ -180,11 +183,48 @@ impl EvmSettler {
         let reverted =
             matches!(&refused, Trouble::Refused(error) if super::sender::is_revert(error));
         let head = self.node.latest().await.map_err(|it| it.on(network))?;
-        let verdict = judge(&self.node, &wanted, &head, self.clock.now().as_secs()).await;
+        let verdict = judge(&self.node, wanted, &head, self.clock.now().as_secs()).await;
         match verdict.map_err(|it| it.on(network))? {
             Verdict::Refused(RefusedBy::Reverted) if !reverted => Err(refused.on(network)),
             verdict => Ok(Some(verdict)),
         }
+    }
+
+    /// Whether a move would be made now that nobody made yet.
+    async fn try_unpaid(&self, wanted: &Move) -> Result<Result<(), RefusedBy>, RailError> {
+        Ok(match self.try_out(wanted).await? {
+            None => Ok(()),
+            Some(Verdict::Settled(_)) => Err(RefusedBy::NonceUsed),
+            Some(verdict) => self.refused(verdict)?,
+        })
+    }
+
+    /// Makes a move of `amount` of `commitment`.
+    async fn hand_in(
+        &self,
+        commitment: &Commitment,
+        amount: Amount,
+        wanted: Move,
+    ) -> Result<Settlement, RailError> {
+        self.check_network(commitment.asset)?;
+        if amount > commitment.amount_max {
+            return Ok(Settlement::Refused(RefusedBy::ExceedsAuthorized));
+        }
+        // The spender refuses nothing, and there is nothing to move.
+        if amount.is_zero() {
+            return Ok(Settlement::Refused(RefusedBy::Reverted));
+        }
+        let unknown = Settlement::Unknown { transaction: None };
+        let lane = wanted.call.name;
+        self.in_line(lane, unknown, move |sender| {
+            Box::pin(async move { sender.settle(&wanted).await })
+        })
+        .await
+    }
+
+    async fn is_contract(&self, account: Address) -> Result<bool, RailError> {
+        let known = self.contracts.is_contract(&self.node, account, self.clock.now()).await;
+        known.map_err(|it| it.on(self.node.network()))
     }
 
     /// What `verdict` says of an authorization that is not settled.
@@ -289,7 +329,7 @@ impl Settler for EvmSettler {
         &self,
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError> {
-        Ok(match self.try_out(authorization).await? {
+        Ok(match self.try_out(&authorization.into()).await? {
             // Settled by somebody else already: settling it now says so.
             None | Some(Verdict::Settled(_)) => Ok(()),
             Some(verdict) => self.refused(verdict)?,
@@ -300,11 +340,30 @@ impl Settler for EvmSettler {
         &self,
         authorization: &Authorization,
     ) -> Result<Result<(), RefusedBy>, RailError> {
-        Ok(match self.try_out(authorization).await? {
-            None => Ok(()),
-            Some(Verdict::Settled(_)) => Err(RefusedBy::NonceUsed),
-            Some(verdict) => self.refused(verdict)?,
-        })
+        self.try_unpaid(&authorization.into()).await
+    }
+
+    async fn verify_contract(
+        &self,
+        authorization: &ContractAuthorization,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        let commitment = &authorization.commitment;
+        if !self.is_contract(commitment.payer).await? {
+            return Ok(Err(RefusedBy::BadSignature));
+        }
+        self.try_unpaid(&Move::of_contract(authorization, commitment.amount_max)).await
+    }
+
+    async fn settle_contract(
+        &self,
+        authorization: &ContractAuthorization,
+        amount: Amount,
+    ) -> Result<Settlement, RailError> {
+        if !self.is_contract(authorization.commitment.payer).await? {
+            return Ok(Settlement::Refused(RefusedBy::BadSignature));
+        }
+        self.hand_in(&authorization.commitment, amount, Move::of_contract(authorization, amount))
+            .await
     }
 
     async fn settle_for(
@@ -312,21 +371,8 @@ impl Settler for EvmSettler {
         authorization: &Authorization,
         amount: Amount,
     ) -> Result<Settlement, RailError> {
-        self.check_network(authorization.commitment.asset)?;
-        if amount > authorization.commitment.amount_max {
-            return Ok(Settlement::Refused(RefusedBy::ExceedsAuthorized));
-        }
-        // The spender refuses nothing, and there is nothing to move.
-        if amount.is_zero() {
-            return Ok(Settlement::Refused(RefusedBy::Reverted));
-        }
         let wanted = Move::of(authorization, amount);
-        let unknown = Settlement::Unknown { transaction: None };
-        let lane = wanted.call.name;
-        self.in_line(lane, unknown, move |sender| {
-            Box::pin(async move { sender.settle(&wanted).await })
-        })
-        .await
+        self.hand_in(&authorization.commitment, amount, wanted).await
     }
 
     fn facilitator(&self) -> Option<Address> {

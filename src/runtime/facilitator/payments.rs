@@ -2,15 +2,16 @@
 
 use alloy::primitives::{Address, B256};
 
-use crate::domain::commitment::{Authorization, Scheme};
+use crate::domain::commitment::Scheme;
+use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::PaymentError;
-use crate::domain::x402::facilitate::{Asked, Step, check_asked};
+use crate::domain::x402::facilitate::{Asked, Presented, Step, check_asked};
 use crate::domain::x402::payload::find_payer;
 use crate::domain::x402::wire::{
     PaymentPayload, PaymentRequirements, SettlementResponse, VerifyResponse,
 };
-use crate::ports::rail::{Settlement, Settler};
+use crate::ports::rail::{RailError, Settlement, Settler};
 use crate::ports::settlements::Recorded;
 
 use super::answer::{self, Answer, Refusal};
@@ -66,13 +67,14 @@ impl Facilitator {
     ) -> Result<Address, Refusal> {
         let (asked, settler) = self.check(payload, requirements, Step::Verify)?;
         let authorization = &asked.authorization;
-        let (key, payer) = (authorization.commitment.key(), authorization.commitment.payer);
+        let commitment = authorization.commitment();
+        let (key, payer) = (commitment.key(), commitment.payer);
         let _admission = self.admit(Step::Verify, payer)?;
         if self.is_under_way(key) {
             return Err(Refusal::new(PaymentCode::Duplicate, Some(payer)));
         }
         // A charge of nothing leaves no trace on a chain, and is over all the same.
-        if authorization.commitment.scheme.has_maximum() {
+        if commitment.scheme.has_maximum() {
             let before = self.settlements.find(key).await;
             let before =
                 before.map_err(|_| Refusal::new(PaymentCode::VerifyFailed, Some(payer)))?;
@@ -82,7 +84,11 @@ impl Facilitator {
                 return Err(refusal);
             }
         }
-        match settler.verify_unpaid(authorization).await {
+        let verified = match authorization {
+            Presented::Key(authorization) => settler.verify_unpaid(authorization).await,
+            Presented::Contract(authorization) => settler.verify_contract(authorization).await,
+        };
+        match verified {
             Ok(Ok(())) => Ok(payer),
             Ok(Err(reason)) => Err(Refusal::new(reason.wire(), Some(payer))),
             Err(trouble) => {
@@ -98,14 +104,24 @@ impl Facilitator {
         requirements: &PaymentRequirements,
     ) -> Result<Answer<SettlementResponse>, Refusal> {
         let (asked, settler) = self.check(payload, requirements, Step::Settle)?;
-        let Asked { authorization, charge } = asked;
-        let commitment = &authorization.commitment;
+        let (authorization, charge) = (&asked.authorization, asked.charge);
+        let commitment = authorization.commitment();
         let (key, payer) = (commitment.key(), Some(commitment.payer));
         let trouble = || Refusal::new(PaymentCode::SettleFailed, payer);
         let _admission = self.admit(Step::Settle, commitment.payer)?;
         let Some(_mark) = self.enter(key) else {
             return Err(Refusal::new(PaymentCode::Duplicate, payer));
         };
+        // Nobody's word is in the journal that the payer did not give: its row would stand in the payer's way.
+        if let Presented::Contract(word) = authorization
+            && self.settlements.find(key).await.map_err(|_| trouble())?.is_none()
+        {
+            let verified = settler.verify_contract(word).await.map_err(|error| {
+                tracing::warn!(%error, "a contract could not be asked");
+                trouble()
+            })?;
+            verified.map_err(|reason| Refusal::new(reason.wire(), payer))?;
+        }
         let before = self.settlements.begin(key, charge, commitment.valid_before_s).await;
         if let Some(before) = before.map_err(|_| trouble())?
             && let Before::Over(refusal) = over(&before, &asked)
@@ -115,7 +131,7 @@ impl Facilitator {
         let outcome = match charge.is_zero() {
             // Nothing is handed in of nothing. Source: x402 scheme `upto` on EVM, zero settlement.
             true => nothing(),
-            false => settler.settle_for(&authorization, charge).await.map_err(|error| {
+            false => hand_in(settler, authorization, charge).await.map_err(|error| {
                 tracing::warn!(%error, "payment could not be handed in");
                 trouble()
             })?,
@@ -124,7 +140,7 @@ impl Facilitator {
             // Before anybody is told, so that a restart between the two tells nobody else.
             self.settlements.end(key, outcome).await.map_err(|_| trouble())?;
         }
-        conclude(&authorization, requirements, outcome)
+        conclude(commitment.payer, requirements, outcome)
     }
 
     /// What is asked, where it is as good as can be seen without a chain, and who settles it.
@@ -138,7 +154,7 @@ impl Facilitator {
         let now_s = self.clock.now().as_secs();
         let checked = || {
             let asked = check_asked(payload, requirements, &self.tokens, step, now_s)?;
-            let commitment = &asked.authorization.commitment;
+            let commitment = asked.authorization.commitment();
             let settler = &self.rail(commitment.asset.network)?.settler;
             if let Scheme::Upto { facilitator: found } = commitment.scheme
                 && let Some(expected) = settler.facilitator()
@@ -154,7 +170,7 @@ impl Facilitator {
 
 /// What is known of a payment that somebody asks for again.
 fn over(before: &Recorded, asked: &Asked) -> Before {
-    let payer = Some(asked.authorization.commitment.payer);
+    let payer = Some(asked.authorization.commitment().payer);
     match before.outcome {
         Some(Settlement::Settled { transaction, .. }) => {
             let transaction = (!transaction.is_zero()).then_some(transaction);
@@ -171,16 +187,26 @@ fn over(before: &Recorded, asked: &Asked) -> Before {
 
 /// A charge of nothing is settled by being written down.
 const fn nothing() -> Settlement {
-    let amount = crate::domain::money::Amount::ZERO;
+    let amount = Amount::ZERO;
     Settlement::Settled { transaction: B256::ZERO, amount, moved_at_s: 0 }
 }
 
+async fn hand_in(
+    settler: &dyn Settler,
+    authorization: &Presented,
+    charge: Amount,
+) -> Result<Settlement, RailError> {
+    match authorization {
+        Presented::Key(authorization) => settler.settle_for(authorization, charge).await,
+        Presented::Contract(authorization) => settler.settle_contract(authorization, charge).await,
+    }
+}
+
 fn conclude(
-    authorization: &Authorization,
+    payer: Address,
     requirements: &PaymentRequirements,
     outcome: Settlement,
 ) -> Result<Answer<SettlementResponse>, Refusal> {
-    let payer = authorization.commitment.payer;
     match outcome {
         Settlement::Settled { transaction, amount, .. } => {
             let transaction = (!transaction.is_zero()).then_some(transaction);

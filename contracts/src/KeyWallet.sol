@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {ContractWallet, isSignedBy} from "./shared/Signers.sol";
+
+/// @title KeyWallet: a wallet that is a contract, and says that what its owner's key signed is signed by it.
+/// @dev    For tests only.
+contract KeyWallet is ContractWallet {
+    address public immutable owner;
+    /// Whether no signature counts any more: what was good when it was looked at may not be later.
+    bool public closed;
+
+    constructor(address owner_) {
+        owner = owner_;
+    }
+
+    /// @notice From here on no signature counts.
+    function close() external {
+        require(msg.sender == owner);
+        closed = true;
+    }
+
+    /// @notice Has the wallet call something.
+    function act(address to, bytes calldata data) external {
+        require(msg.sender == owner);
+        (bool success,) = to.call(data);
+        require(success);
+    }
+
+    /// @dev Source: EIP-1271.
+    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
+        if (closed || !isSignedBy(owner, digest, signature)) return bytes4(0xffffffff);
+        return ContractWallet.isValidSignature.selector;
+    }
+}
