@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::fault::{Class, Fault};
-use crate::domain::ledger::Event;
+use crate::domain::ledger::{Event, Ledger};
 use crate::domain::time::Timestamp;
 
 /// One event at its place in the one order.
@@ -20,15 +20,50 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// A ledger as of an entry, in the ledger's own encoding.
+/// A ledger as of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The last entry it holds.
     pub seq: u64,
     /// That entry's time.
     pub at: Timestamp,
-    /// The ledger.
+    /// The ledger, encoded.
     pub body: Vec<u8>,
+}
+
+/// What a snapshot's body begins with: the shape of the ledger that it holds, which another ledger's bytes
+/// could be read as by chance. It changes whenever a field does.
+const SHAPE: &[u8] = b"ledger/2";
+
+/// What a snapshot's body is.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// A ledger, without what a snapshot does not carry.
+    Ledger(Box<Ledger>),
+    /// A ledger of another version: the events tell.
+    OtherVersion,
+    /// None.
+    Unreadable,
+}
+
+impl Snapshot {
+    /// The ledger as of its entry `seq`.
+    ///
+    /// # Errors
+    /// Where it does not encode.
+    pub fn of(seq: u64, ledger: &Ledger) -> postcard::Result<Self> {
+        let body = postcard::to_extend(ledger, SHAPE.to_vec())?;
+        Ok(Self { seq, at: ledger.now(), body })
+    }
+
+    /// What it holds.
+    pub fn read(&self) -> Kept {
+        let Some(body) = self.body.strip_prefix(SHAPE) else { return Kept::OtherVersion };
+        match postcard::take_from_bytes(body) {
+            Ok((ledger, [])) => Kept::Ledger(Box::new(ledger)),
+            Ok(_) | Err(_) => Kept::Unreadable,
+        }
+    }
 }
 
 /// Why the journal does not serve. After any error from `append` nobody may append again.

@@ -131,8 +131,7 @@ impl Past {
     async fn keep_snapshot(&mut self) -> Result<(), JournalError> {
         self.flush().await?;
         self.kept = self.seq;
-        let body = postcard::to_stdvec(&self.ledger).expect("a ledger can be written");
-        let snapshot = Snapshot { seq: self.seq, at: self.ledger.now(), body };
+        let snapshot = Snapshot::of(self.seq, &self.ledger).expect("a ledger can be written");
         self.store.keep_snapshot(snapshot).await
     }
 }

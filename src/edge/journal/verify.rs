@@ -11,7 +11,7 @@ use super::chain::{self, Link};
 use super::{file, projection, snapshots};
 use crate::domain::ledger::{Bounds, Ledger};
 use crate::domain::time::Timestamp;
-use crate::ports::journal::{Entry, JournalError};
+use crate::ports::journal::{Entry, JournalError, Kept};
 
 /// Entries that are read at a time.
 const PAGE: u32 = 10_000;
@@ -52,7 +52,7 @@ pub struct BookRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum SnapshotCheck {
-    /// There is none that matches the chain.
+    /// There is none of this version that matches the chain.
     Absent,
     /// It is what the entries up to it give.
     Good {
@@ -100,12 +100,11 @@ pub fn verify(path: &Path, bounds: Bounds) -> Result<VerifyReport, JournalError>
     let (end, damage) = fold_all(&conn, &mut fold);
     let snapshot = match (snapshot, fold.at_snapshot) {
         (Ok(None), _) => SnapshotCheck::Absent,
-        (Ok(Some(snapshot)), Some(folded)) => {
-            match postcard::from_bytes::<Ledger>(&snapshot.body) {
-                Ok(kept) => compare(snapshot.seq, &folded, &kept.restored(bounds)),
-                Err(_) => SnapshotCheck::Unreadable,
-            }
-        }
+        (Ok(Some(snapshot)), Some(folded)) => match snapshot.read() {
+            Kept::Ledger(kept) => compare(snapshot.seq, &folded, &kept.restored(bounds)),
+            Kept::OtherVersion => SnapshotCheck::Absent,
+            Kept::Unreadable => SnapshotCheck::Unreadable,
+        },
         (Ok(Some(_)), None) | (Err(_), _) => SnapshotCheck::Unreadable,
     };
     let books = fold.ledger.books();

@@ -1,27 +1,10 @@
 //! Restart: the newest snapshot and the tail.
 
 use crate::domain::ledger::{Bounds, Ledger};
-use crate::ports::journal::{Journal, JournalError};
+use crate::ports::journal::{Journal, JournalError, Kept};
 
 /// Entries read at once.
 const PAGE: u32 = 4096;
-
-/// What a snapshot begins with: the shape of the ledger that it holds, which another ledger's bytes could
-/// be read as by chance. It changes whenever a field does.
-const SHAPE: &[u8] = b"ledger/2";
-
-/// A ledger as a snapshot has it.
-pub(super) fn to_snapshot(ledger: &Ledger) -> postcard::Result<Vec<u8>> {
-    postcard::to_extend(ledger, SHAPE.to_vec())
-}
-
-/// The ledger of a snapshot, where it is of this version.
-fn from_snapshot(body: &[u8]) -> Option<Ledger> {
-    match postcard::take_from_bytes(body.strip_prefix(SHAPE)?) {
-        Ok((ledger, [])) => Some(ledger),
-        Ok(_) | Err(_) => None,
-    }
-}
 
 /// A ledger as the journal has it.
 pub(super) struct Recovered {
@@ -40,12 +23,12 @@ pub(super) async fn recover(
 ) -> Result<Recovered, JournalError> {
     // A snapshot that does not read is one of another version: the events are all there, and give the
     // same ledger. Its bytes are those that were written, the journal has checked that.
-    let kept = journal.load_snapshot().await?.and_then(|snapshot| {
-        let read = from_snapshot(&snapshot.body);
-        if read.is_none() {
+    let kept = journal.load_snapshot().await?.and_then(|snapshot| match snapshot.read() {
+        Kept::Ledger(ledger) => Some((ledger.restored(bounds), snapshot.seq)),
+        Kept::OtherVersion | Kept::Unreadable => {
             tracing::warn!(seq = snapshot.seq, "snapshot of another version");
+            None
         }
-        Some((read?.restored(bounds), snapshot.seq))
     });
     let (mut ledger, mut head) = kept.unwrap_or_else(|| (Ledger::new(bounds), 0));
     let snapshot_head = head;

@@ -17,7 +17,6 @@ use crate::ports::clock::Clock;
 use crate::ports::holds::NotSignable;
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
 use crate::runtime::meters::{Meters, Phase};
-use crate::runtime::treasury::recover::to_snapshot;
 use crate::runtime::treasury::{BATCH_MAX, Done, Refused, Request, Settings};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
@@ -345,14 +344,13 @@ impl TreasuryTask {
             return;
         }
         self.snapshot_head = self.head;
-        let body = match to_snapshot(&self.ledger) {
-            Ok(body) => body,
+        let snapshot = match Snapshot::of(self.head, &self.ledger) {
+            Ok(snapshot) => snapshot,
             Err(problem) => {
                 tracing::warn!(%problem, "snapshot not encoded");
                 return;
             }
         };
-        let snapshot = Snapshot { seq: self.head, at: self.ledger.now(), body };
         if let Err(problem) = self.journal.keep_snapshot(snapshot).await {
             tracing::warn!(%problem, "snapshot not kept");
         }

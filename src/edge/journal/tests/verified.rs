@@ -14,7 +14,7 @@ fn snapshot(seq: usize, body_of: usize) -> Snapshot {
     let story = story();
     let ledger = fold(&story[..body_of]);
     let last = &story[seq - 1];
-    Snapshot { seq: last.seq, at: last.at, body: postcard::to_stdvec(&ledger).unwrap() }
+    Snapshot { at: last.at, ..Snapshot::of(last.seq, &ledger).unwrap() }
 }
 
 #[tokio::test]
