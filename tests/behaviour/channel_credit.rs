@@ -12,9 +12,9 @@ use bursar::domain::x402::batch::read::{CreditWord, VoucherWord};
 use bursar::ports::paid_service::{PaidCall, PaidService, ServiceError};
 use bursar::runtime::channels::KeeperSettings;
 use bursar::runtime::payee::TabCredit;
-use futures_util::future::join_all;
 
-use crate::channels::{PREFIX, Stranger, call, charged, claim_all, finish};
+use crate::apart::{apart, crash, within};
+use crate::channels::{PREFIX, Stranger, a_hundred_at_once, call, charged, claim_all, finish};
 use crate::market::{KEEPER, Market, POLICY, PRICE, PRICE_NANO, Shop, echo, key, usdc};
 
 /// Three calls above the voucher for each channel, five for each payer, and six in all.
@@ -82,12 +82,7 @@ async fn four_calls_share_a_voucher_and_the_books_of_both_sides_agree_to_the_uni
 #[tokio::test(flavor = "multi_thread")]
 async fn f01_of_a_hundred_calls_at_once_as_many_are_paid_as_fit_and_no_more_is_owed_than_may_be() {
     let market = open().await;
-    let client = market.client("worker").await;
-    let calls = (0..100).map(|number| {
-        let client = client.clone();
-        async move { client.buy(echo(&format!("call {number}"))).await }
-    });
-    let answers = join_all(calls).await;
+    let answers = a_hundred_at_once(&market).await;
     let paid = answers.iter().filter(|answer| answer.is_ok()).count() as u128;
     assert_eq!(paid, 20, "not one more, and not one less");
     assert_eq!(charged(&market).await, paid * PRICE);
@@ -187,8 +182,33 @@ async fn on_credit(
     }
 }
 
-/// A payer that never signs for what it is served: it gets what the limit says, and then nothing; what it
-/// takes out of its channel is a loss in the books.
+/// E15: a claim that is on its way shows its voucher, and who starts cannot know what was sent before.
+#[tokio::test(flavor = "multi_thread")]
+async fn e15_a_voucher_that_came_to_a_process_before_this_one_lends_nothing() {
+    let mut market = open().await;
+    market.provider.take().unwrap().drain(Duration::from_secs(20)).await;
+    let apart = apart();
+    within(&apart, market.start_provider());
+    let stranger = Stranger::new(&market).await;
+    let (ceiling, signature) = stranger.voucher(PRICE);
+    let voucher = VoucherWord { ceiling, signature };
+    let deposit = Some(stranger.deposit(20 * PRICE));
+    within(&apart, stranger.call(&market, "paid", (ceiling, signature), deposit)).unwrap();
+    within(&apart, on_credit(&market, "one", voucher, PRICE)).unwrap();
+    market.provider = None;
+    crash(apart);
+    market.start_provider().await;
+    assert_eq!(owed(&market).await, (PRICE, 0));
+    let refused = Err(format!("{PREFIX}cumulative_amount_mismatch"));
+    assert_eq!(on_credit(&market, "two", voucher, 2 * PRICE).await, refused);
+    // Its next voucher covers what is owed, and lends again.
+    let (ceiling, signature) = stranger.voucher(3 * PRICE);
+    stranger.call(&market, "signed", (ceiling, signature), None).await.unwrap();
+    assert_eq!(owed(&market).await, (0, 0));
+    on_credit(&market, "three", VoucherWord { ceiling, signature }, 3 * PRICE).await.unwrap();
+}
+
+/// A payer that never signs for what it is served: it gets what the limit says, and then nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn e16_who_never_signs_is_served_up_to_the_limit_and_no_further() {
     let market = open().await;

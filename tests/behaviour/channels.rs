@@ -19,6 +19,7 @@ use bursar::domain::x402::batch::typed::id_of;
 use bursar::domain::x402::batch::word;
 use bursar::domain::x402::payload::voucher_payload;
 use bursar::domain::x402::wire::{PaymentRequired, PaymentRequirements};
+use bursar::edge::grpc::{AgentError, Bought};
 use bursar::edge::keys::SigningKey;
 use bursar::node::sandbox_assets;
 use bursar::ports::paid_service::{Answer, PaidCall, PaidService, Piece, ServiceError};
@@ -39,6 +40,16 @@ async fn open() -> Market {
 pub async fn claim_all(market: &Market) {
     let claimed = market.provider.as_ref().unwrap().payee.claim_round(true).await.unwrap();
     assert_eq!((claimed.poisoned, claimed.silent), (0, None));
+}
+
+/// A hundred calls of one agent at once.
+pub async fn a_hundred_at_once(market: &Market) -> Vec<Result<Bought, AgentError>> {
+    let client = market.client("worker").await;
+    let calls = (0..100).map(|number| {
+        let client = client.clone();
+        async move { client.buy(echo(&format!("call {number}"))).await }
+    });
+    join_all(calls).await
 }
 
 /// Waits for what another task does; the test's own time limit ends what never comes.
@@ -83,12 +94,7 @@ async fn many_calls_cost_one_deposit_and_the_books_match_the_chain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f01_as_many_of_a_hundred_calls_at_once_are_paid_by_channel_as_fit_under_the_cap() {
     let market = open().await;
-    let client = market.client("worker").await;
-    let calls = (0..100).map(|number| {
-        let client = client.clone();
-        async move { client.buy(echo(&format!("call {number}"))).await }
-    });
-    let answers = join_all(calls).await;
+    let answers = a_hundred_at_once(&market).await;
     let paid = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
     let refused =
         answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| &error.reason);

@@ -9,6 +9,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod apart;
 mod bazaar;
 mod bypass;
 mod chain;

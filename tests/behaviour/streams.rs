@@ -19,6 +19,7 @@ use bursar::ports::paid_service::{Piece, Said};
 use futures_util::StreamExt;
 use tonic_types::StatusExt;
 
+use crate::apart::{apart, crash, within};
 use crate::channels::{Stranger, charged, until};
 use crate::market::{POLICY, Shop, echo, name};
 use scene::*;

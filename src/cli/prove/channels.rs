@@ -167,8 +167,8 @@ pub async fn close(
             }
         })
         .await?;
-        let owed = ledger.tabs().map(|tab| tab.unearned.get());
-        found.unclaimed = owed.fold(found.unclaimed, u128::saturating_add);
+        let unearned = ledger.tabs().map(|tab| tab.unearned.get());
+        found.unclaimed = unearned.fold(found.unclaimed, u128::saturating_add);
     }
     found.move_through(house, moved);
     let ids: Vec<ChannelId> = lines.keys().copied().collect();

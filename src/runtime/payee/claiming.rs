@@ -19,7 +19,7 @@ use crate::runtime::payee::tabs::{Channels, ClaimPolicy};
 use crate::runtime::payee::{Desk, Payee};
 use crate::runtime::treasury::Refused;
 
-/// Channels that one round looks at on the chain at most, those with the most to claim first.
+/// Channels with something open that one round looks at on the chain at most.
 const WATCHED_MAX: usize = 1000;
 
 /// Channels at rest that one round looks at at most, in turns: their payers may ask for their money, and
@@ -129,7 +129,9 @@ impl Payee {
             let again = move |ledger: &Ledger| {
                 ledger.find_tab(tab.id).filter(|tab| is_idle(tab, now, idle)).cloned()
             };
-            let Some(tab) = desk.parts.treasury.read(again).await? else { continue };
+            let still = desk.parts.treasury.read(again).await?;
+            let still = still.or_else(|| planted!("given_back_as_it_was").then_some(tab));
+            let Some(tab) = still else { continue };
             let row = desk.row_to_claim(&tab);
             // What is left is owed, and nobody signed for it.
             if row.is_none() && tab.rest().is_zero() {

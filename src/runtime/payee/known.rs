@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::money::Amount;
 use crate::domain::x402::PaymentError;
-use crate::domain::x402::batch::check::{CheckedWord, check_word};
+use crate::domain::x402::batch::check::{CheckedWord, check_known, check_word};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::read::{BatchWord, VoucherWord};
 use crate::domain::x402::check::Demand;
@@ -37,11 +38,13 @@ impl KnownTerms {
 }
 
 impl Desk {
-    /// Checks a voucher that came without its channel's terms, as far as that needs no chain.
+    /// Checks a voucher that came without its channel's terms, as far as that needs no chain. On credit it is
+    /// one that was checked before, and what had been charged comes with it.
     pub(super) async fn read_known_word(
         &self,
         call: &PaidCall,
         voucher: VoucherWord,
+        on_credit: Option<Amount>,
     ) -> Result<Worded, ServiceError> {
         let quote = match self.find_price(call)? {
             Ok(quote) => quote,
@@ -59,11 +62,14 @@ impl Desk {
             now_s: self.parts.clock.now().as_secs(),
         };
         let word = BatchWord { terms, channel, voucher, deposit: None };
-        let checked = check_word(word, &demand);
+        let checked = match on_credit {
+            Some(_) => check_known(word, &demand),
+            None => check_word(word, &demand),
+        };
         let CheckedWord { word, requirement } =
             checked.map_err(|error| self.refuse(&error, &quote, &call.order))?;
         let price = requirement.amount;
-        Ok(Worded { word, price, quote, brief: true, on_credit: None })
+        Ok(Worded { word, price, quote, brief: true, on_credit })
     }
 
     pub(super) async fn find_terms(

@@ -368,7 +368,7 @@ impl PaidService for Payee {
         word: VoucherWord,
     ) -> Result<Answer, ServiceError> {
         let peer = self.desk.admit_peer(&call)?;
-        let worded = self.desk.read_known_word(&call, word).await?;
+        let worded = self.desk.read_known_word(&call, word, None).await?;
         self.serve_channel(call, worded, peer, stream::empty().boxed()).await
     }
 
@@ -378,7 +378,8 @@ impl PaidService for Payee {
         word: CreditWord,
     ) -> Result<Answer, ServiceError> {
         let peer = self.desk.admit_peer(&call)?;
-        let worded = self.desk.read_credit_word(&call, word).await?;
+        let CreditWord { voucher, charged } = word;
+        let worded = self.desk.read_known_word(&call, voucher, Some(charged)).await?;
         self.serve_channel(call, worded, peer, stream::empty().boxed()).await
     }
 }

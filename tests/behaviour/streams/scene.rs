@@ -19,7 +19,6 @@ use bursar::ports::paid_service::{Answer, Connector, PaidCall, Piece, Said, Serv
 use bursar::runtime::payee::Flowing;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic_types::StatusExt;
@@ -193,20 +192,6 @@ pub async fn read(pieces: &mut tonic::Streaming<pb::PayResponse>, bytes: usize) 
         }
     }
     came
-}
-
-/// A runtime of its own for one side, so that it can die without a word.
-pub fn apart() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-pub fn within<T>(apart: &Runtime, work: impl Future<Output = T>) -> T {
-    tokio::task::block_in_place(|| apart.block_on(work))
-}
-
-/// Everything that runs there is gone at whatever it was doing, and its connections with it.
-pub fn crash(apart: Runtime) {
-    tokio::task::block_in_place(|| apart.shutdown_timeout(Duration::from_secs(10)));
 }
 
 /// A stranger's stream at the provider, over gRPC: what it says is said by the test.

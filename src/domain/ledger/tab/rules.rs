@@ -288,6 +288,10 @@ impl Tab {
         let TabCounted { counted, gained, lost, .. } = seen;
         assert!(counted.claimed >= self.counted.claimed, "no final claim is taken back");
         self.counted = *counted;
+        // No claim that is final is taken back: a block that shows more of them is newer than the last look.
+        if counted.claimed > self.newest.claimed {
+            self.newest = *counted;
+        }
         self.charged = self.charged.max(counted.claimed);
         let unearned = self.unearned.checked_sub(gained.amount);
         let unearned = unearned.and_then(|unearned| unearned.checked_sub(lost.amount));

@@ -227,6 +227,19 @@ fn e14_a_ledger_older_than_its_channel_charges_nothing_twice() {
     assert!(shop.0.ledger.books().balanced());
 }
 
+/// Somebody else claimed between the look at the newest block and that at the final one: nothing of it was
+/// charged on credit. Found by the simulator (seed 3185).
+#[test]
+fn e14_a_claim_that_a_final_block_shows_first_is_owed_by_nobody() {
+    let mut shop = Shop::new(100);
+    shop.charge(0, 10, 10).unwrap();
+    shop.look(100, 10).unwrap();
+    shop.count(100, 20, u64::MAX).unwrap();
+    assert_eq!((shop.tab().charged, shop.tab().owed(), shop.owes()), (units(20), units(0), (0, 0)));
+    assert!(shop.tab().is_settled());
+    assert!(shop.0.ledger.books().balanced());
+}
+
 #[test]
 fn e16_what_was_taken_out_before_it_was_claimed_is_a_loss_and_says_so() {
     let mut shop = Shop::new(100);
