@@ -325,10 +325,12 @@ impl TreasuryTask {
         {
             self.released.remove(payment);
         }
-        // What was charged, or covered, is never voided any more.
+        // Of a portion that is cut the rest is signed for all the same.
         if let Event::Channel(event) = event {
             for turn in event.turns() {
-                self.released.remove(&turn.payment);
+                if turn.ended || planted!("cut_portion_is_unsigned") {
+                    self.released.remove(&turn.payment);
+                }
             }
         }
     }

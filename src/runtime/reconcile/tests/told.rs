@@ -7,7 +7,7 @@ use crate::domain::commitment::ChannelOffer;
 use crate::domain::id::WalletId;
 use crate::domain::ledger::Rejection;
 use crate::domain::ledger::channel::{ChannelCaps, ChannelCommand, Charge, DrawAsk, Opened};
-use crate::domain::ledger::hold::VoidProof;
+use crate::domain::ledger::hold::{FinalBlock, VoidProof};
 use crate::domain::x402::batch::typed::id_of;
 use crate::ports::holds::{Holds, NotSignable};
 
@@ -41,40 +41,69 @@ async fn channel(world: &World) -> ChannelId {
     channel
 }
 
-#[tokio::test]
-async fn only_a_channels_newest_voucher_is_signed() {
-    let world = world().await;
-    let channel = channel(&world).await;
+/// Holds a call of `amount` on a channel, and lets it be signed.
+async fn sign(
+    world: &World,
+    channel: ChannelId,
+    (number, amount): (u8, u128),
+    last: Option<Charge>,
+) -> PaymentId {
     let offer = ChannelOffer {
         receiver_authorizer: Address::repeat_byte(8),
         withdraw_delay_s: 900,
         deposit_min: Amount::ZERO,
     };
-    let mut last = None;
-    let mut drawn = Vec::new();
+    let ask = world.ask(PAYEE, number);
+    let commitment = Commitment {
+        amount_max: Amount::new(amount),
+        scheme: Scheme::BatchSettlement(offer),
+        nonce: channel.0,
+        valid_before_s: u64::MAX,
+        ..ask.commitment
+    };
+    let ask = HoldAsk { commitment, ..ask };
+    let payment = ask.payment;
+    let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last, fund: None }));
+    world.treasury.execute(Command::Channel(draw)).await.unwrap();
+    drop(world.treasury.release_voucher(payment).await.unwrap());
+    payment
+}
+
+#[tokio::test]
+async fn only_a_channels_newest_voucher_is_signed() {
+    let world = world().await;
+    let channel = channel(&world).await;
     // The second says less than the first, which stays held above it.
-    for (number, amount) in [(1, 100), (2, 50)] {
-        let ask = world.ask(PAYEE, number);
-        let commitment = Commitment {
-            amount_max: Amount::new(amount),
-            scheme: Scheme::BatchSettlement(offer),
-            nonce: channel.0,
-            valid_before_s: u64::MAX,
-            ..ask.commitment
-        };
-        let ask = HoldAsk { commitment, ..ask };
-        let payment = ask.payment;
-        let draw = ChannelCommand::Draw(Box::new(DrawAsk { ask, channel, last, fund: None }));
-        world.treasury.execute(Command::Channel(draw)).await.unwrap();
-        drop(world.treasury.release_voucher(payment).await.unwrap());
-        last = Some(Charge { payment, amount: Amount::new(30) });
-        drawn.push(payment);
-    }
-    let again = world.treasury.release_voucher(drawn[1]).await.unwrap();
+    let first = sign(&world, channel, (1, 100), None).await;
+    let last = Charge { payment: first, amount: Amount::new(30) };
+    let second = sign(&world, channel, (2, 50), Some(last)).await;
+    let again = world.treasury.release_voucher(second).await.unwrap();
     assert_eq!(again.ceiling.amount, Amount::new(80), "the newest, as often as it is asked for");
     drop(again);
-    let old = world.treasury.release_voucher(drawn[0]).await.unwrap_err();
-    assert_eq!(old, NotSignable::Ended(drawn[0]));
+    let old = world.treasury.release_voucher(first).await.unwrap_err();
+    assert_eq!(old, NotSignable::Ended(first));
+}
+
+/// Most of the channel came back while a voucher was out: what it could take of the rest was given back to
+/// the budgets once, when the same call was tried again and could not be signed. Found by the simulator
+/// (seed 4222).
+#[tokio::test]
+async fn i07_what_is_left_of_a_voucher_whose_portion_was_cut_is_never_void_as_unsigned() {
+    let world = world().await;
+    let channel = channel(&world).await;
+    let block = |time_s| FinalBlock { hash: B256::repeat_byte(9), time_s };
+    let tell = |command| world.treasury.execute(Command::Channel(command));
+    let (transaction, at) = (B256::repeat_byte(5), block(START_S + 1));
+    tell(ChannelCommand::ConfirmDeposit { channel, transaction, block: at }).await.unwrap();
+    let payment = sign(&world, channel, (1, 100), None).await;
+    let (balance, claimed) = (Amount::new(60), Amount::ZERO);
+    tell(ChannelCommand::See { channel, balance, claimed, block: block(START_S + 2) })
+        .await
+        .unwrap();
+    let refused = tell(ChannelCommand::Void { channel, payment, boot: 1 }).await.unwrap_err();
+    assert!(matches!(refused.rejection(), Some(Rejection::WrongState { .. })), "{refused}");
+    let exposed = world.look(move |ledger| ledger.find_channel(channel).unwrap().exposure()).await;
+    assert_eq!(exposed, Amount::new(60), "the payee can still take that");
 }
 
 /// A rail whose node has lost its logs: a nonce is used, and nobody can say by what.
