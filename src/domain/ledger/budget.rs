@@ -1,5 +1,7 @@
 //! What a budget is: a cap over a window, on a selector, for each of something.
 
+use std::hash::{Hash, Hasher};
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{AgentId, GroupId, ID_LEN, Name, ProviderId, RoleId};
@@ -64,12 +66,19 @@ pub struct BudgetDef {
 pub type Subject = [u8; ID_LEN];
 
 /// One account: a budget, or a delegated budget, and whose.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountKey {
     /// Which budget; [`AccountKey::DELEGATION`] for delegated ones.
     pub budget: BudgetNo,
     /// Whose.
     pub subject: Subject,
+}
+
+impl Hash for AccountKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.budget.0);
+        state.write_u128(u128::from_ne_bytes(self.subject));
+    }
 }
 
 impl AccountKey {

@@ -8,6 +8,7 @@ use super::chain::{damaged, from_sql};
 use super::projection::values::SqlAmount;
 use super::store::Store;
 use super::usage;
+use super::views::PAYMENTS;
 use crate::domain::asset::Asset;
 use crate::domain::id::PaymentId;
 use crate::domain::money::{Amount, Nano};
@@ -16,17 +17,13 @@ use crate::ports::history::{History, Look, PastPayment, PaymentState};
 use crate::ports::journal::JournalError;
 use crate::ports::usage::{UsageBy, UsageFilter, UsageRow};
 
-const COLUMNS: &str = "SELECT seq, payment, state, agent, request, attempt, session, provider, \
-    capability, model, network, asset, amount_held, amount, held_nano, spent_nano, \
-    transaction_hash, held_at, ended_at FROM payments";
-
 #[async_trait]
 impl History for Store {
     async fn find_payment(&self, payment: PaymentId) -> Result<Option<PastPayment>, JournalError> {
         self.catch_up().await?;
         self.reading(move |conn| {
-            conn.prepare_cached(&format!("{COLUMNS} WHERE payment = ?1"))
-                .and_then(|mut found| found.query_row([payment.to_string()], read).optional())
+            conn.prepare_cached(&format!("{PAYMENTS} WHERE r.payment = ?1"))
+                .and_then(|mut found| found.query_row([payment.as_bytes()], read).optional())
                 .map_err(|error| damaged(0, &error))
         })
         .await
@@ -57,11 +54,11 @@ fn statement(look: &Look) -> (String, Vec<String>) {
     let mut wanted = Vec::new();
     if let Some(agents) = &look.agents {
         let marks = vec!["?"; agents.len()].join(", ");
-        wanted.push(format!("agent IN ({marks})"));
+        wanted.push(format!("r.agent IN (SELECT no FROM words WHERE word IN ({marks}))"));
         values.extend(agents.iter().map(ToString::to_string));
     }
     if let Some(state) = look.state {
-        wanted.push("state = ?".to_owned());
+        wanted.push("r.state = ?".to_owned());
         values.push(word(state).to_owned());
     }
     if let Some(before) = look.before {
@@ -70,7 +67,7 @@ fn statement(look: &Look) -> (String, Vec<String>) {
     }
     let filter =
         if wanted.is_empty() { String::new() } else { format!(" WHERE {}", wanted.join(" AND ")) };
-    (format!("{COLUMNS}{filter} ORDER BY seq DESC LIMIT {}", look.limit), values)
+    (format!("{PAYMENTS}{filter} ORDER BY seq DESC LIMIT {}", look.limit), values)
 }
 
 const fn word(state: PaymentState) -> &'static str {

@@ -30,8 +30,8 @@ const SELECT: &str = "
                (julianday(settled_at) - julianday(accepted_at)) * 86400000 AS took
         FROM claims WHERE settled_at IS NOT NULL
         UNION ALL
-        SELECT network, 'paid', (julianday(verified_at) - julianday(held_at)) * 86400000
-        FROM payments WHERE verified_at IS NOT NULL)
+        SELECT word, 'paid', verified_ms - held_ms
+        FROM payment_rows JOIN words ON no = network WHERE verified_ms IS NOT NULL)
     SELECT network, side, count(*) AS settlements,
            CAST(max(0, round(avg(took))) AS INTEGER) AS mean_ms,
            CAST(max(0, round(max(took))) AS INTEGER) AS worst_ms,

@@ -192,8 +192,11 @@ fn list(
         "SELECT usage.seq, usage.at, side, usage.agent, usage.group_name, usage.request,
                 usage.payment, usage.provider, usage.description, input_units, output_units, bytes,
                 compute_ms, stored_bytes, usage.network, usage.asset, usage.amount,
-                coalesce(usage.transaction_hash, payments.transaction_hash) AS transaction_hash
-         FROM usage LEFT JOIN payments ON side = 'bought' AND payments.payment = usage.payment
+                coalesce(usage.transaction_hash, '0x' || lower(hex(r.transaction_hash)))
+                    AS transaction_hash
+         FROM usage LEFT JOIN payment_rows AS r
+             ON side = 'bought' AND r.payment = unhex(substr(usage.payment, 5))
+                AND r.transaction_hash IS NOT NULL
          WHERE {wanted} AND usage.seq < {before} ORDER BY usage.seq DESC LIMIT {limit}"
     );
     let read = |row: &Row<'_>| {

@@ -15,6 +15,9 @@ use crate::domain::money::{Amount, Nano};
 use crate::ports::archive::Decision;
 use crate::ports::journal::JournalError;
 
+/// Selects payments in words; a condition may follow, on the columns of their rows as `r.`.
+pub(super) const PAYMENTS: &str = include_str!("payments.sql");
+
 /// Rows of a page, at most.
 pub const PAGE_MAX: u32 = 1_000;
 
@@ -190,14 +193,15 @@ impl Views {
         filter: &PaymentFilter,
         page: Page,
     ) -> Result<Vec<PaymentRow>, JournalError> {
+        let number = "(SELECT no FROM words WHERE word = ?)";
         let wanted = [
-            ("agent", filter.agent.as_ref().map(Name::as_str)),
-            ("role", filter.role.as_ref().map(Name::as_str)),
-            ("group_name", filter.group.as_ref().map(Name::as_str)),
-            ("provider", filter.provider.as_ref().map(Name::as_str)),
-            ("state", filter.state.as_deref()),
+            (format!("r.agent = {number}"), filter.agent.as_ref().map(Name::as_str)),
+            (format!("r.role = {number}"), filter.role.as_ref().map(Name::as_str)),
+            (format!("r.group_name = {number}"), filter.group.as_ref().map(Name::as_str)),
+            (format!("r.provider = {number}"), filter.provider.as_ref().map(Name::as_str)),
+            ("r.state = ?".to_owned(), filter.state.as_deref()),
         ];
-        self.page("SELECT * FROM payments", "seq", &wanted, page, read_payment)
+        self.page(PAYMENTS, "seq", &wanted, page, read_payment)
     }
 
     /// One payment; `None` for a refusal, which never became one.
@@ -206,8 +210,8 @@ impl Views {
     /// [`JournalError::Damaged`] where the file cannot be read.
     pub fn payment(&self, payment: PaymentId) -> Result<Option<PaymentRow>, JournalError> {
         self.conn()
-            .prepare_cached("SELECT * FROM payments WHERE payment = ?1")
-            .and_then(|mut select| select.query_row([payment.to_string()], read_payment).optional())
+            .prepare_cached(&format!("{PAYMENTS} WHERE r.payment = ?1"))
+            .and_then(|mut select| select.query_row([payment.as_bytes()], read_payment).optional())
             .map_err(|e| chain::damaged(0, &e))
     }
 
@@ -230,8 +234,8 @@ impl Views {
         page: Page,
     ) -> Result<Vec<RefusalRow>, JournalError> {
         let wanted = [
-            ("agents.agent", agent.map(Name::as_str)),
-            ("agents.group_name", group.map(Name::as_str)),
+            ("agents.agent = ?", agent.map(Name::as_str)),
+            ("agents.group_name = ?", group.map(Name::as_str)),
         ];
         self.page(
             "SELECT no, payment, coalesce(agents.agent, refusals.agent) AS agent, request, at,
@@ -264,7 +268,7 @@ impl Views {
         state: Option<&str>,
         page: Page,
     ) -> Result<Vec<ClaimRow>, JournalError> {
-        let wanted = [("provider", provider.map(Name::as_str)), ("state", state)];
+        let wanted = [("provider = ?", provider.map(Name::as_str)), ("state = ?", state)];
         self.page("SELECT * FROM claims", "seq", &wanted, page, read_claim)
     }
 
@@ -301,27 +305,31 @@ impl Views {
         Ok(known.map_or(0, |(seq, _)| seq))
     }
 
+    /// A page of what `select` finds, of those rows for which every condition of `wanted` is met: its
+    /// one `?` stands for its value. One without a value does not matter.
     fn page<T>(
         &self,
         select: &str,
         number: &str,
-        wanted: &[(&str, Option<&str>)],
+        wanted: &[(impl AsRef<str>, Option<&str>)],
         page: Page,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, JournalError> {
         let mut sql = select.to_owned();
         let before = chain::to_sql(page.before.unwrap_or(u64::MAX));
         let limit = page.limit.min(PAGE_MAX);
-        let mut params: Vec<&dyn ToSql> = vec![&before, &limit];
+        let mut params: Vec<&dyn ToSql> = vec![&before];
         // Only what is asked for stands in the query, so that an index on it is of use.
-        sql.push_str(&format!(" WHERE {number} < ?1"));
-        for (column, value) in wanted {
+        sql.push_str(&format!(" WHERE {number} < ?"));
+        for (condition, value) in wanted {
             if let Some(value) = value {
                 params.push(value);
-                sql.push_str(&format!(" AND {column} = ?{}", params.len()));
+                sql.push_str(" AND ");
+                sql.push_str(condition.as_ref());
             }
         }
-        sql.push_str(&format!(" ORDER BY {number} DESC LIMIT ?2"));
+        params.push(&limit);
+        sql.push_str(&format!(" ORDER BY {number} DESC LIMIT ?"));
         self.conn()
             .prepare_cached(&sql)
             .and_then(|mut select| select.query_map(params.as_slice(), read)?.collect())

@@ -3,28 +3,6 @@
 -- Amounts are in atomic units of their asset, as integers, or as text where 64 bits are too few;
 -- *_nano are billionths of the unit of account; addresses are in lower case.
 
-DROP VIEW IF EXISTS holds;
-DROP VIEW IF EXISTS budgets;
-DROP VIEW IF EXISTS books;
-DROP TABLE IF EXISTS projection;
-DROP TABLE IF EXISTS rails;
-DROP TABLE IF EXISTS policies;
-DROP TABLE IF EXISTS agents;
-DROP TABLE IF EXISTS delegations;
-DROP TABLE IF EXISTS wallets;
-DROP TABLE IF EXISTS positions;
-DROP TABLE IF EXISTS channels;
-DROP TABLE IF EXISTS tabs;
-DROP TABLE IF EXISTS pauses;
-DROP TABLE IF EXISTS payments;
-DROP TABLE IF EXISTS budget_defs;
-DROP TABLE IF EXISTS budget_windows;
-DROP TABLE IF EXISTS claims;
-DROP TABLE IF EXISTS usage;
-DROP TABLE IF EXISTS grants;
-DROP TABLE IF EXISTS gas;
-DROP TABLE IF EXISTS postings;
-
 -- The last event that the tables know, and its hash: it stands for all before it.
 CREATE TABLE projection (
     name   TEXT    PRIMARY KEY,
@@ -101,55 +79,51 @@ CREATE TABLE pauses (
     paused_by TEXT NOT NULL
 );
 
--- The payer's side, every payment that was ever held. state: signable, unknown, captured (by
--- receipt), settled (the rail showed it), charged (by voucher: its channel says what is claimed), void,
--- expired, reversed. seq is the entry that held it; seats is where an open one counts, in postcard,
--- and open_nano how much.
-CREATE TABLE payments (
+-- What many rows have in common is written once, and named there by its number.
+CREATE TABLE words (
+    no   INTEGER PRIMARY KEY,
+    word TEXT    NOT NULL UNIQUE
+);
+
+-- Every payment, as the view `payments` shows it in words: ids, addresses, hashes in bytes, times in
+-- milliseconds, names by their number. seq is the entry that held it; seats is where an open one
+-- counts, in postcard, and open_nano how much.
+CREATE TABLE payment_rows (
     seq              INTEGER PRIMARY KEY,
-    payment          TEXT    NOT NULL UNIQUE,
-    agent            TEXT    NOT NULL,
-    role             TEXT,
-    group_name       TEXT,
-    session          TEXT,
-    request          TEXT    NOT NULL,
+    payment          BLOB    NOT NULL UNIQUE,
+    agent            INTEGER NOT NULL,
+    role             INTEGER,
+    group_name       INTEGER,
+    session          INTEGER,
+    request          BLOB    NOT NULL,
     attempt          INTEGER NOT NULL,
-    provider         TEXT    NOT NULL,
-    capability       TEXT    NOT NULL,
-    model            TEXT    NOT NULL,
-    description      TEXT    GENERATED ALWAYS AS
-                             (capability || ' with ' || model || ' from ' || provider) VIRTUAL,
+    provider         INTEGER NOT NULL,
+    capability       INTEGER NOT NULL,
+    model            INTEGER NOT NULL,
     state            TEXT    NOT NULL,
-    scheme           TEXT    NOT NULL,
-    network          TEXT    NOT NULL,
-    asset            TEXT    NOT NULL,
-    from_address     TEXT    NOT NULL,
-    to_address       TEXT    NOT NULL,
+    scheme           INTEGER NOT NULL,
+    network          INTEGER NOT NULL,
+    asset            BLOB    NOT NULL,
+    from_address     BLOB    NOT NULL,
+    to_address       BLOB    NOT NULL,
     amount_held      NOT NULL,
     amount           ,
     held_nano        INTEGER NOT NULL,
     spent_nano       INTEGER,
-    transaction_hash TEXT,
-    nonce            TEXT    NOT NULL,
+    transaction_hash BLOB,
+    nonce            BLOB    NOT NULL,
     policy_version   INTEGER NOT NULL,
-    held_at          TEXT    NOT NULL,
-    ended_at         TEXT,
-    verified_at      TEXT,
-    wallet_id        TEXT    NOT NULL,
-    valid_before     TEXT    NOT NULL,
+    held_ms          INTEGER NOT NULL,
+    ended_ms         INTEGER,
+    verified_ms      INTEGER,
+    wallet_id        BLOB    NOT NULL,
+    valid_before_ms  INTEGER NOT NULL,
     open_nano        INTEGER,
     seats            BLOB
 );
 
-CREATE INDEX payments_by_agent ON payments (agent);
-CREATE INDEX payments_open ON payments (seq) WHERE seats IS NOT NULL;
-
--- The payments that are not at their end.
-CREATE VIEW holds AS
-    SELECT payment, agent, provider, state, wallet_id, network, asset, amount_held,
-           open_nano AS held_nano,
-           held_at, valid_before, seats
-    FROM payments WHERE seats IS NOT NULL;
+CREATE INDEX payments_by_agent ON payment_rows (agent);
+CREATE INDEX payments_open ON payment_rows (seq) WHERE seats IS NOT NULL;
 
 -- The payer's channels. state: open, closing, closed, or why nothing more is signed. Of deposited -
 -- returned, charged is the payee's, claimed of it already; up to ceiling was signed for, ever.
@@ -324,16 +298,23 @@ CREATE TABLE gas (
     transaction_hash TEXT NOT NULL
 );
 
--- Double entry: each row takes from one account and gives to another. In the order of seq and pair.
-CREATE TABLE postings (
+-- Double entry, as the view `postings` shows it in words. In the order of seq and pair.
+CREATE TABLE posting_rows (
     seq       INTEGER NOT NULL,
     pair      INTEGER NOT NULL,
-    at        TEXT    NOT NULL,
+    ms        INTEGER NOT NULL,
     credit    TEXT    NOT NULL,
     debit     TEXT    NOT NULL,
-    commodity TEXT    NOT NULL,
+    commodity INTEGER NOT NULL,
     amount    NOT NULL
 );
+
+-- Each row takes from one account and gives to another.
+CREATE VIEW postings AS
+    SELECT seq, pair, strftime('%Y-%m-%dT%H:%M:%S', ms / 1000, 'unixepoch')
+                      || printf('.%03dZ', ms % 1000) AS at,
+           credit, debit, word AS commodity, amount
+    FROM posting_rows JOIN words ON words.no = commodity;
 
 CREATE VIEW books AS
     SELECT commodity, account, sum(debits) AS debits, sum(credits) AS credits

@@ -3,7 +3,8 @@
 use rusqlite::{Transaction, params};
 
 use super::Place;
-use super::values::{Pace, SqlAmount, Words, lower};
+use super::dictionary::Dictionary;
+use super::values::{Pace, SqlAmount, lower};
 use crate::domain::ledger::Event;
 use crate::domain::ledger::books::{BookAccount, Commodity, Posting, postings};
 use crate::domain::time::Timestamp;
@@ -27,26 +28,31 @@ impl Postings {
         self.0.extend(rows.map(|(pair, posting)| Row { seq, pair, at, posting }));
     }
 
-    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    pub(super) fn write(
+        self,
+        tx: &Transaction<'_>,
+        words: &mut Dictionary,
+    ) -> rusqlite::Result<()> {
         let mut insert = tx.prepare_cached(
-            "INSERT INTO postings (seq, pair, at, credit, debit, commodity, amount)
+            "INSERT INTO posting_rows (seq, pair, ms, credit, debit, commodity, amount)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
-        let mut words = Words::default();
-        let mut last: Option<(Commodity, String)> = None;
+        let mut last: Option<(Commodity, i64)> = None;
         let mut pace = Pace::default();
         for Row { seq, pair, at, posting } in self.0 {
             pace.step();
-            if last.as_ref().is_none_or(|(of, _)| *of != posting.commodity) {
-                last = Some((posting.commodity, commodity(posting.commodity)));
-            }
+            let number = match last {
+                Some((of, number)) if of == posting.commodity => number,
+                _ => words.number(tx, &commodity(posting.commodity))?,
+            };
+            last = Some((posting.commodity, number));
             insert.execute(params![
                 seq,
                 pair,
-                words.of(at),
+                to_sql(at.as_millis()),
                 account(posting.credit),
                 account(posting.debit),
-                last.as_ref().map(|(_, name)| name),
+                number,
                 SqlAmount(posting.amount),
             ])?;
         }

@@ -5,6 +5,7 @@ pub(super) mod books;
 mod budgets;
 mod channels;
 mod claims;
+mod dictionary;
 mod fleet;
 mod payments;
 mod sheet;
@@ -22,11 +23,19 @@ use crate::domain::time::Timestamp;
 use crate::ports::journal::{Entry, JournalError};
 
 /// Of the tables' layout: another one in the file is dropped and made again.
-const FORMAT: i64 = 8;
+const FORMAT: i64 = 9;
 /// The only projection there is; its row names its last event.
 const NAME: &str = "views";
 
-const TABLES: &str = include_str!("../views.sql");
+const TABLES: &str = concat!(
+    include_str!("../views.sql"),
+    "CREATE VIEW payments AS ",
+    include_str!("../payments.sql"),
+    "; CREATE VIEW holds AS
+        SELECT payment, agent, provider, state, wallet_id, network, asset, amount_held,
+               open_nano AS held_nano, held_at, valid_before, seats
+        FROM payments WHERE seats IS NOT NULL;"
+);
 
 /// Where an event stands, for the rows it makes.
 #[derive(Copy, Clone)]
@@ -127,8 +136,19 @@ impl Projection {
     }
 }
 
+/// Makes the tables anew, in the place of whatever layout is there.
 fn make(conn: &mut Connection) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let there: Vec<(String, String)> = tx
+        .prepare(
+            "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view')
+             AND name NOT IN ('decisions', 'refusals') ORDER BY type DESC",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (kind, name) in there {
+        tx.execute_batch(&format!("DROP {kind} {name}"))?;
+    }
     tx.execute_batch(TABLES)?;
     tx.execute(
         "INSERT INTO projection (name, format, seq, at_ns, at, hash) VALUES (?1, ?2, 0, 0, ?3, ?4)",

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use alloy::primitives::B256;
 use foldhash::fast::RandomState;
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, Statement, Transaction, params};
 
 use super::Place;
+use super::dictionary::Dictionary;
 use super::sheet::{Sheet, Spender};
-use super::values::{AssetWords, Pace, SqlAmount, Words, lower};
+use super::values::{Pace, SqlAmount, lower};
 use crate::domain::asset::Asset;
 use crate::domain::id::{Name, PaymentId, WalletId};
 use crate::domain::ledger::Event;
@@ -57,9 +59,9 @@ struct Outcome {
     state: Cow<'static, str>,
     amount: Option<SqlAmount>,
     spent: Option<i64>,
-    transaction: Option<String>,
-    ended_at: Option<String>,
-    verified_at: Option<String>,
+    transaction: Option<B256>,
+    ended_at: Option<Timestamp>,
+    verified_at: Option<Timestamp>,
 }
 
 pub(super) fn apply(
@@ -83,13 +85,13 @@ pub(super) fn apply(
                 state: "captured".into(),
                 amount: Some(SqlAmount(*amount)),
                 spent: Some(to_sql(nano.get())),
-                transaction: Some(transaction.to_string()),
-                ended_at: Some(place.now.to_owned()),
+                transaction: Some(*transaction),
+                ended_at: Some(place.at),
                 verified_at: None,
             };
             if matches!(proof, CaptureProof::Chain(_)) {
                 row.outcome.state = "settled".into();
-                row.outcome.verified_at = Some(place.now.to_owned());
+                row.outcome.verified_at = Some(place.at);
                 row.open = None;
             }
             Ok(())
@@ -97,8 +99,8 @@ pub(super) fn apply(
         Event::PaymentVerified { payment, transaction, .. } => {
             let Some(row) = sheet.payments.find(sheet.tx, *payment)? else { return Ok(()) };
             row.outcome.state = "settled".into();
-            row.outcome.transaction = Some(transaction.to_string());
-            row.outcome.verified_at = Some(place.now.to_owned());
+            row.outcome.transaction = Some(*transaction);
+            row.outcome.verified_at = Some(place.at);
             row.open = None;
             Ok(())
         }
@@ -130,9 +132,9 @@ fn close(sheet: &mut Sheet<'_>, place: Place<'_>, closed: &Closed) -> rusqlite::
     row.outcome.amount = Some(SqlAmount(closed.moved));
     row.outcome.spent = Some(to_sql(closed.moved_nano.get()));
     if let Some(transaction) = closed.transaction {
-        row.outcome.transaction = Some(transaction.to_string());
+        row.outcome.transaction = Some(transaction);
     }
-    row.outcome.verified_at = Some(place.now.to_owned());
+    row.outcome.verified_at = Some(place.at);
     row.open = None;
     Ok(())
 }
@@ -188,7 +190,7 @@ pub(super) fn turn(sheet: &mut Sheet<'_>, place: Place<'_>, turn: &Turn) -> rusq
     outcome.state = state.into();
     outcome.amount = Some(SqlAmount(amount));
     outcome.spent = Some(spent);
-    outcome.ended_at = Some(place.now.to_owned());
+    outcome.ended_at = Some(place.at);
     if turn.ended {
         row.open = None;
     } else if let Some(open) = &mut row.open {
@@ -218,7 +220,7 @@ fn end(
 ) -> rusqlite::Result<()> {
     if let Some(row) = sheet.payments.find(sheet.tx, payment)? {
         row.outcome.state = state.into();
-        row.outcome.ended_at = Some(place.now.to_owned());
+        row.outcome.ended_at = Some(place.at);
         row.open = None;
     }
     Ok(())
@@ -267,10 +269,11 @@ impl Payments {
             None => {
                 let found = tx
                     .prepare_cached(
-                        "SELECT seq, state, amount, spent_nano, transaction_hash, ended_at,
-                         verified_at, wallet_id, open_nano, seats FROM payments WHERE payment = ?1",
+                        "SELECT seq, state, amount, spent_nano, transaction_hash, ended_ms,
+                         verified_ms, wallet_id, open_nano, seats FROM payment_rows
+                         WHERE payment = ?1",
                     )?
-                    .query_row([payment.to_string()], read)
+                    .query_row([payment.as_bytes()], read)
                     .optional()?;
                 let Some((seq, row)) = found else { return Ok(None) };
                 self.places.insert(payment, seq);
@@ -281,10 +284,13 @@ impl Payments {
         Ok(self.rows.get_mut(&seq))
     }
 
-    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    pub(super) fn write(
+        self,
+        tx: &Transaction<'_>,
+        words: &mut Dictionary,
+    ) -> rusqlite::Result<()> {
         let mut insert = tx.prepare_cached(INSERT)?;
         let mut update = tx.prepare_cached(UPDATE)?;
-        let mut words = RowWords::default();
         let mut pace = Pace::default();
         for (seq, row) in self.rows {
             pace.step();
@@ -294,7 +300,8 @@ impl Payments {
             let nano = row.open.as_ref().map(|open| to_sql(open.nano.get()));
             match row.new {
                 Some(new) => {
-                    insert_row(&mut insert, &mut words, seq, &new, &row.outcome, (nano, seats))?;
+                    let numbers = Numbers::of(tx, words, &new)?;
+                    insert_row(&mut insert, &numbers, seq, &new, &row.outcome, (nano, seats))?;
                 }
                 None => update_row(&mut update, seq, &row.outcome, (nano, seats))?,
             }
@@ -303,7 +310,7 @@ impl Payments {
                 let all = held.commitment.amount_max.checked_add(taken).unwrap_or(taken);
                 let spent = row.outcome.spent.unwrap_or(0);
                 let nano = to_sql(held.nano.get()).saturating_add(spent);
-                let sql = "UPDATE payments SET amount_held = ?2, held_nano = ?3 WHERE seq = ?1";
+                let sql = "UPDATE payment_rows SET amount_held = ?2, held_nano = ?3 WHERE seq = ?1";
                 tx.prepare_cached(sql)?.execute(params![seq, SqlAmount(all), nano])?;
             }
         }
@@ -311,42 +318,63 @@ impl Payments {
     }
 }
 
-/// What many rows one after the other have in common.
-#[derive(Default)]
-struct RowWords {
-    asset: AssetWords,
-    held_at: Words,
-    valid_before: Words,
+/// The numbers of a row's words.
+struct Numbers {
+    agent: i64,
+    role: Option<i64>,
+    group: Option<i64>,
+    session: Option<i64>,
+    provider: i64,
+    capability: i64,
+    model: i64,
+    scheme: i64,
+    network: i64,
+}
+
+impl Numbers {
+    fn of(tx: &Transaction<'_>, words: &mut Dictionary, new: &New) -> rusqlite::Result<Self> {
+        let (held, spender) = (&new.held, &new.spender);
+        let mut number = |word: &str| words.number(tx, word);
+        Ok(Self {
+            agent: number(&spender.agent)?,
+            role: spender.role.as_ref().map(|role| number(role.as_str())).transpose()?,
+            group: spender.group.as_ref().map(|group| number(group.as_str())).transpose()?,
+            session: held.session.as_ref().map(|session| number(session.as_str())).transpose()?,
+            provider: number(held.provider.as_str())?,
+            capability: number(held.capability.as_str())?,
+            model: number(held.model.as_str())?,
+            scheme: number(held.commitment.scheme.as_str())?,
+            network: number(&held.commitment.asset.network.to_string())?,
+        })
+    }
 }
 
 const INSERT: &str = "
-    INSERT INTO payments (seq, payment, agent, role, group_name, session, request, attempt,
+    INSERT INTO payment_rows (seq, payment, agent, role, group_name, session, request, attempt,
         provider, capability, model, state, scheme, network, asset, from_address, to_address,
-        amount_held, held_nano, nonce, policy_version, held_at, wallet_id, valid_before,
-        amount, spent_nano, transaction_hash, ended_at, verified_at, open_nano, seats)
+        amount_held, held_nano, nonce, policy_version, held_ms, wallet_id, valid_before_ms,
+        amount, spent_nano, transaction_hash, ended_ms, verified_ms, open_nano, seats)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
         ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)";
 
 const UPDATE: &str = "
-    UPDATE payments SET state = ?2, amount = ?3, spent_nano = ?4, transaction_hash = ?5,
-        ended_at = ?6, verified_at = ?7, open_nano = ?8, seats = ?9 WHERE seq = ?1";
+    UPDATE payment_rows SET state = ?2, amount = ?3, spent_nano = ?4, transaction_hash = ?5,
+        ended_ms = ?6, verified_ms = ?7, open_nano = ?8, seats = ?9 WHERE seq = ?1";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Payment)> {
     let outcome = Outcome {
         state: Cow::Owned(row.get(1)?),
         amount: row.get(2)?,
         spent: row.get(3)?,
-        transaction: row.get(4)?,
-        ended_at: row.get(5)?,
-        verified_at: row.get(6)?,
+        transaction: row.get::<_, Option<[u8; 32]>>(4)?.map(B256::from),
+        ended_at: row.get::<_, Option<i64>>(5)?.map(time),
+        verified_at: row.get::<_, Option<i64>>(6)?.map(time),
     };
     let seats: Option<Vec<u8>> = row.get(9)?;
     let open = match seats {
         None => None,
         Some(seats) => Some(Open {
-            wallet: row.get::<_, String>(7)?.parse().map_err(|e: crate::domain::id::IdError| {
-                rusqlite::Error::FromSqlConversionFailure(7, Type::Text, e.into())
-            })?,
+            wallet: WalletId::from_bytes(row.get(7)?),
             nano: Nano::new(from_sql(row.get(8)?)),
             seats: postcard::from_bytes(&seats)
                 .map_err(|e| rusqlite::Error::FromSqlConversionFailure(9, Type::Blob, e.into()))?,
@@ -357,46 +385,45 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Payment)> {
 
 fn insert_row(
     insert: &mut Statement<'_>,
-    words: &mut RowWords,
+    numbers: &Numbers,
     seq: i64,
     new: &New,
     outcome: &Outcome,
     (nano, seats): (Option<i64>, Option<Vec<u8>>),
 ) -> rusqlite::Result<()> {
-    let (held, spender) = (&new.held, &new.spender);
+    let held = &new.held;
     let commitment = &held.commitment;
-    let [network, contract] = words.asset.of(commitment.asset);
     insert
         .execute(params![
             seq,
-            held.payment.to_string(),
-            spender.agent,
-            spender.role.as_ref().map(Name::as_str),
-            spender.group.as_ref().map(Name::as_str),
-            held.session.as_ref().map(Name::as_str),
-            held.request.to_string(),
+            held.payment.as_bytes(),
+            numbers.agent,
+            numbers.role,
+            numbers.group,
+            numbers.session,
+            held.request.as_bytes(),
             held.attempt,
-            held.provider.as_str(),
-            held.capability.as_str(),
-            held.model.as_str(),
+            numbers.provider,
+            numbers.capability,
+            numbers.model,
             outcome.state,
-            commitment.scheme.as_str(),
-            network,
-            contract,
-            lower(&commitment.payer),
-            lower(&commitment.pay_to),
+            numbers.scheme,
+            numbers.network,
+            commitment.asset.contract.as_slice(),
+            commitment.payer.as_slice(),
+            commitment.pay_to.as_slice(),
             SqlAmount(commitment.amount_max),
             to_sql(held.nano.get()),
-            commitment.nonce.to_string(),
+            commitment.nonce.as_slice(),
             held.policy_version,
-            words.held_at.of(new.at),
-            held.wallet.to_string(),
-            words.valid_before.of(Timestamp::from_secs(commitment.valid_before_s)),
+            millis(new.at),
+            held.wallet.as_bytes(),
+            millis(Timestamp::from_secs(commitment.valid_before_s)),
             outcome.amount,
             outcome.spent,
-            outcome.transaction,
-            outcome.ended_at,
-            outcome.verified_at,
+            outcome.transaction.as_ref().map(B256::as_slice),
+            outcome.ended_at.map(millis),
+            outcome.verified_at.map(millis),
             nano,
             seats,
         ])
@@ -415,13 +442,21 @@ fn update_row(
             outcome.state,
             outcome.amount,
             outcome.spent,
-            outcome.transaction,
-            outcome.ended_at,
-            outcome.verified_at,
+            outcome.transaction.as_ref().map(B256::as_slice),
+            outcome.ended_at.map(millis),
+            outcome.verified_at.map(millis),
             nano,
             seats,
         ])
         .map(drop)
+}
+
+fn millis(at: Timestamp) -> i64 {
+    to_sql(at.as_millis())
+}
+
+fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millis(from_sql(millis))
 }
 
 /// What was bought, in words.

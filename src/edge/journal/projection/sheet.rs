@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 use super::books::Postings;
 use super::budgets::Windows;
 use super::channels::Channels;
+use super::dictionary::Dictionary;
 use super::fleet::Positions;
 use super::payments::Payments;
 use super::tabs::Tabs;
@@ -71,6 +72,7 @@ pub(super) struct Memory {
     pub(super) spenders: Spenders,
     windows: Windows,
     positions: Positions,
+    words: Dictionary,
 }
 
 impl Memory {
@@ -79,6 +81,7 @@ impl Memory {
         self.spenders.forget();
         self.windows.forget();
         self.positions.forget();
+        self.words.forget();
     }
 }
 
@@ -92,11 +95,12 @@ pub(super) struct Sheet<'a> {
     pub(super) postings: Postings,
     pub(super) windows: &'a mut Windows,
     pub(super) positions: &'a mut Positions,
+    words: &'a mut Dictionary,
 }
 
 impl<'a> Sheet<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>, memory: &'a mut Memory) -> Self {
-        let Memory { spenders, windows, positions } = memory;
+        let Memory { spenders, windows, positions, words } = memory;
         Self {
             tx,
             spenders,
@@ -106,15 +110,16 @@ impl<'a> Sheet<'a> {
             postings: Postings::default(),
             windows,
             positions,
+            words,
         }
     }
 
     /// Writes all that was gathered.
     pub(super) fn write(self) -> rusqlite::Result<()> {
-        self.payments.write(self.tx)?;
+        self.payments.write(self.tx, self.words)?;
         self.channels.write(self.tx)?;
         self.tabs.write(self.tx)?;
-        self.postings.write(self.tx)?;
+        self.postings.write(self.tx, self.words)?;
         self.windows.write(self.tx)?;
         self.positions.write(self.tx)
     }

@@ -356,7 +356,12 @@ async fn the_tables_can_be_made_again_and_go_on_after_a_restart() {
     drop(store);
     // Tables of another layout are made again by themselves.
     let conn = tables(&path);
-    conn.execute_batch("UPDATE projection SET format = 0; DELETE FROM payments;").unwrap();
+    // What is a view now was a table once.
+    conn.execute_batch(
+        "UPDATE projection SET format = 0; DROP VIEW holds; DROP VIEW payments;
+         CREATE TABLE payments (payment TEXT); CREATE INDEX by_payment ON payments (payment);",
+    )
+    .unwrap();
     drop(conn);
     let store = open(&path);
     store.catch_up().await.unwrap();
