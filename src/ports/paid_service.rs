@@ -70,8 +70,11 @@ pub struct Answer {
     /// at its head, so that a stream that breaks leaves no doubt about the money.
     pub settled: Option<SettlementResponse>,
     /// Chunks, then one [`Piece::Done`] or [`Piece::Cut`].
-    pub pieces: BoxStream<'static, Result<Piece, ServiceError>>,
+    pub pieces: Pieces,
 }
+
+/// An answer's pieces, as they come.
+pub type Pieces = BoxStream<'static, Result<Piece, ServiceError>>;
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,16 +4,21 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use async_trait::async_trait;
 use bursar::domain::commitment::{Scheme, TransferMethod};
 use bursar::domain::id::AgentId;
 use bursar::domain::money::Amount;
+use bursar::domain::order::{Units, Usage};
 use bursar::domain::quote::PriceTerms;
 use bursar::domain::x402::wire::SettlementResponse;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::http::client::{Fetched, HttpCall, HttpPayer, Origin, PayerPurse, Reach, Unpaid};
 use bursar::edge::http::header;
-use reqwest::{Client, Method, StatusCode};
+use bursar::ports::engine::{Engine, EngineError, Step, Work};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::market::{Market, POLICY, PRICE, Shop, key, name};
 use crate::upto::approve;
@@ -135,6 +140,97 @@ async fn a04_a05_a06_a_payment_shown_again_and_again_is_served_once_and_for_one_
     assert_eq!(status, StatusCode::PAYMENT_REQUIRED);
     assert_eq!(offered.unwrap().error.as_deref(), Some("invalid_payload"));
     assert_eq!((served(&market), market.earned_on_chain().await), (1, PRICE));
+}
+
+/// An engine whose second word waits until it is let go.
+struct Halting(Arc<Semaphore>);
+
+#[async_trait]
+impl Engine for Halting {
+    fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
+        Ok(Units(work.body.len() as u64))
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
+        let (content_type, model) = ("text/event-stream".to_owned(), "echo-1".to_owned());
+        let begin = [Ok(Step::Begin { content_type, model }), Ok(Step::Chunk("first ".into()))];
+        let gate = Arc::clone(&self.0);
+        let fails = work.body.as_ref() == b"fail";
+        let rest = stream::once(async move {
+            gate.acquire().await.unwrap().forget();
+            let usage = Usage { output: Units(2), bytes: 10, ..Usage::default() };
+            match fails {
+                true => vec![Err(EngineError::Failed("as asked".to_owned()))],
+                false => vec![Ok(Step::Chunk("last".into())), Ok(Step::Done(usage))],
+            }
+        });
+        Ok(stream::iter(begin).chain(rest.flat_map(stream::iter)).boxed())
+    }
+}
+
+/// Asks for a stream with a payment of its own, and gives it out with the header that pays.
+async fn ask_streamed(market: &Market, body: &'static str) -> (Response, String) {
+    let url = at(market, "/echo/echo-1");
+    let asked = Client::new().post(&url).body(body).send().await.unwrap();
+    let offer = header::find_offer(asked.headers()).unwrap().unwrap();
+    let origin = Origin::of(&url, &Reach::Loopback).unwrap();
+    let message = Default::default();
+    let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
+    let payment = purse(market).pay(unpaid).await.unwrap().payload;
+    let payment = bursar::domain::x402::read::encode_text(&payment);
+    (show_streamed(market, body, &payment).await, payment)
+}
+
+async fn show_streamed(market: &Market, body: &'static str, payment: &str) -> Response {
+    let shown = Client::new().post(at(market, "/echo/echo-1")).body(body);
+    let shown = shown.header("accept", "text/event-stream").header("PAYMENT-SIGNATURE", payment);
+    shown.send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_stream_gets_the_answer_as_it_is_made_and_after_it_was_settled() {
+    let gate = Arc::new(Semaphore::new(0));
+    let engine: Arc<dyn Engine> = Arc::new(Halting(Arc::clone(&gate)));
+    let market = open(Shop { engine: Some(engine), ..Shop::default() }).await;
+    let (mut answer, payment) = ask_streamed(&market, "hello").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    assert_eq!(answer.headers()["cache-control"], "private, no-store");
+    let said = header::find_settlement(answer.headers()).unwrap();
+    assert!(said.success, "{said:?}");
+    // The engine has not gone on yet, and the money has moved.
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "first ");
+    assert_eq!(market.earned_on_chain().await, PRICE);
+    gate.add_permits(1);
+    assert_eq!(answer.bytes().await.unwrap(), "last");
+    // What was paid for is given again, and costs no second payment.
+    let again = show_streamed(&market, "hello", &payment).await;
+    assert_eq!(again.bytes().await.unwrap(), "first last");
+    assert_eq!(market.earned_on_chain().await, PRICE);
+}
+
+/// Row D10: a stream that breaks off after it was paid is no whole answer, and the same payment asks
+/// for it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn d10_a_paid_stream_that_breaks_off_says_so_and_is_owed_still() {
+    let gate = Arc::new(Semaphore::new(0));
+    let engine: Arc<dyn Engine> = Arc::new(Halting(Arc::clone(&gate)));
+    let market = open(Shop { engine: Some(engine), ..Shop::default() }).await;
+    let (mut answer, payment) = ask_streamed(&market, "fail").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "first ");
+    gate.add_permits(1);
+    assert!(answer.bytes().await.is_err(), "a broken answer is not taken for a whole one");
+    assert_eq!(market.earned_on_chain().await, PRICE);
+    let mut again = show_streamed(&market, "fail", &payment).await;
+    assert_eq!(again.status(), StatusCode::OK, "it is served once more, and not paid once more");
+    assert_eq!(again.chunk().await.unwrap().unwrap(), "first ");
+    gate.add_permits(1);
+    assert!(again.bytes().await.is_err());
+    assert_eq!(market.earned_on_chain().await, PRICE);
 }
 
 /// Row D10: an engine that fails is paid nothing.

@@ -4,7 +4,8 @@
 //! under `POST /{capability}/{model}` with the body that its engine takes. What a call may use at most is
 //! what its body says, or its query (`?input_max=100&output_max=50`); the price is for that. Who has not
 //! paid is told the price, whatever the body is: a body that is none is the engine's to refuse, and then
-//! nothing is taken. `GET /` lists what is sold.
+//! nothing is taken. Who asks for a stream, as OpenAI's clients do or by `Accept: text/event-stream`, and
+//! pays by `exact`, gets the answer as it is made. `GET /` lists what is sold.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -74,7 +75,7 @@ impl Gateway {
     async fn serve(
         &self,
         request: Request,
-        read: impl FnOnce(&Self, &Parts, &[u8]) -> Result<Order, Response>,
+        read: impl FnOnce(&Self, &Parts, &[u8]) -> Result<Wanted, Response>,
     ) -> Response {
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -89,12 +90,12 @@ impl Gateway {
             Ok(body) => body,
             Err(error) => return refuse::body(&error),
         };
-        let order = match read(self, &parts, &body) {
-            Ok(order) => order,
+        let wanted = match read(self, &parts, &body) {
+            Ok(wanted) => wanted,
             Err(refused) => return refused,
         };
-        let shown = self.shown(&order, target);
-        let call = call(&parts, order, body);
+        let shown = self.shown(&wanted.order, target);
+        let call = call(&parts, wanted, body);
         match payment {
             None => self.door.ask(&shown, call).await,
             Some(payment) => self.door.sell(payment, &shown, call, unfold).await,
@@ -102,7 +103,7 @@ impl Gateway {
     }
 
     /// What a request of OpenAI's clients orders. One that does not read is priced as the shortest one.
-    fn face(&self, face: Face, parts: &Parts, body: &[u8]) -> Result<Order, Response> {
+    fn face(&self, face: Face, parts: &Parts, body: &[u8]) -> Result<Wanted, Response> {
         let stated = Stated::read(parts.uri.query().unwrap_or_default())?;
         let capability = face.name();
         let read = Asked::read(face, body).ok();
@@ -126,7 +127,7 @@ impl Gateway {
         // No token is shorter than a byte, and an order of nothing would have no price.
         order.input_max = Units(len(body).max(1));
         stated.narrow(&mut order);
-        Ok(order)
+        Ok(Wanted { order, streamed: read.is_some_and(|asked| asked.streamed) })
     }
 
     /// What a request for a ware by its name orders.
@@ -135,7 +136,7 @@ impl Gateway {
         (capability, model): &(String, String),
         parts: &Parts,
         body: &[u8],
-    ) -> Result<Order, Response> {
+    ) -> Result<Wanted, Response> {
         let stated = Stated::read(parts.uri.query().unwrap_or_default())?;
         let is =
             |ware: &&Sold| ware.capability.as_str() == capability && ware.model.as_str() == model;
@@ -148,7 +149,7 @@ impl Gateway {
             maxima: Maxima::default(),
         };
         stated.narrow(&mut order);
-        Ok(order)
+        Ok(Wanted { order, streamed: wants_events(&parts.headers) })
     }
 
     fn shown(&self, order: &Order, target: &str) -> Shown {
@@ -163,6 +164,13 @@ impl Gateway {
             declared: Map::from_iter([(bazaar::KEY.to_owned(), declared)]),
         }
     }
+}
+
+/// What a request wants.
+struct Wanted {
+    order: Order,
+    /// Whether it wants the answer as it is made.
+    streamed: bool,
 }
 
 /// What a query says of the most that a call may use.
@@ -211,6 +219,15 @@ impl Stated {
     }
 }
 
+/// Whether a request says that it takes an answer event by event.
+fn wants_events(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(ACCEPT).iter().filter_map(|text| text.to_str().ok());
+    said.flat_map(|text| text.split(',')).any(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
 fn len(body: &[u8]) -> u64 {
     u64::try_from(body.len()).unwrap_or(u64::MAX)
 }
@@ -219,7 +236,7 @@ fn not_sold() -> Response {
     refuse::problem(StatusCode::NOT_FOUND, "http.not_sold", Value::Null)
 }
 
-fn call(parts: &Parts, order: Order, body: Bytes) -> PaidCall {
+fn call(parts: &Parts, Wanted { order, streamed }: Wanted, body: Bytes) -> PaidCall {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|text| text.to_str().ok());
     PaidCall {
         order,
@@ -229,7 +246,7 @@ fn call(parts: &Parts, order: Order, body: Bytes) -> PaidCall {
         payment: None,
         signed_order: None,
         peer: peer(&parts.extensions),
-        streamed: false,
+        streamed,
     }
 }
 
@@ -261,9 +278,5 @@ async fn sell(
 
 /// An engine's answer is the body, under its own content type.
 fn unfold(content_type: &str, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    if let Ok(value) = HeaderValue::from_str(content_type) {
-        response.headers_mut().insert(CONTENT_TYPE, value);
-    }
-    tell::private(response)
+    tell::private(tell::typed(content_type, Body::from(body)))
 }

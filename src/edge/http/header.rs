@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::first::{self, FirstPayment};
 use super::limits::{OFFER_TEXT_MAX, PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX};
+use crate::domain::commitment::Scheme;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::error::Message;
@@ -78,6 +79,17 @@ pub enum Payment {
     Second(Box<PaymentPayload>),
     /// Version 1: it says its scheme and network, and no more.
     First(Box<FirstPayment>),
+}
+
+impl Payment {
+    /// Whether it says that it pays by `exact`.
+    pub fn is_exact(&self) -> bool {
+        let scheme = match self {
+            Self::Second(payment) => &payment.accepted.scheme,
+            Self::First(payment) => &payment.scheme,
+        };
+        scheme == Scheme::Exact.as_str()
+    }
 }
 
 /// The payment in a request's headers, if there is one.

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Map, Value};
 
 use super::echo::{self, Echo};
@@ -19,7 +20,9 @@ use super::tell;
 use crate::domain::x402::offer_receipt::{self, OfferPayload};
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, Resource};
 use crate::domain::x402::{PaymentCode, identifier};
-use crate::ports::paid_service::{Answer, Closing, PaidCall, PaidService, Piece, ServiceError};
+use crate::ports::paid_service::{
+    Answer, Closing, PaidCall, PaidService, Piece, Pieces, ServiceError,
+};
 use crate::ports::signer::ServiceSigner;
 
 /// Longest answer that is given whole, in bytes.
@@ -104,6 +107,9 @@ impl PaidDoor {
             Payment::Second(payment) => (Version::Second, call_network(Some(payment))),
             Payment::First(payment) => (Version::First, first_network(payment)),
         };
+        // What came of a settlement stands in a header: before the first chunk it is known of `exact` alone.
+        let streamed = call.streamed && payment.is_exact();
+        let call = PaidCall { streamed, ..call };
         let asked = PaidCall { body: Bytes::new(), ..call.clone() };
         let sold = async {
             let payment = self.read(payment, shown, &call).await?;
@@ -120,6 +126,11 @@ impl PaidDoor {
             }
         };
         match sold.await {
+            Ok(Answer { settled: Some(said), content_type, pieces, .. }) if streamed => {
+                let mut response = tell::private(flowing(&content_type, pieces));
+                tell::settled(response.headers_mut(), &said, version);
+                response
+            }
             Ok(answer) => self.give(answer, shown, version, &network, unfold).await,
             Err(Refused::Service(ServiceError::Engine(
                 crate::ports::engine::EngineError::Declined { answer },
@@ -225,7 +236,7 @@ impl PaidDoor {
         }
     }
 
-    /// Gives an answer: whole, or as it is made.
+    /// Gives a whole answer.
     async fn give(
         &self,
         answer: Answer,
@@ -292,7 +303,30 @@ pub(super) async fn whole(answer: Answer) -> Result<(Bytes, Closing), ServiceErr
             Piece::Used(_) => {}
         }
     }
-    Err(ServiceError::Unknown("the answer broke off".to_owned()))
+    Err(broken_off())
+}
+
+/// An answer that is settled, as it is made. Where it breaks off the body does too, and who paid asks
+/// again with the same payment.
+fn flowing(content_type: &str, pieces: Pieces) -> Response {
+    let chunks = stream::unfold(Some(pieces), |pieces| async move {
+        let mut pieces = pieces?;
+        loop {
+            return match pieces.next().await {
+                Some(Ok(Piece::Chunk(chunk))) => Some((Ok(chunk), Some(pieces))),
+                Some(Ok(Piece::Used(_))) => continue,
+                Some(Ok(Piece::Done(_))) => None,
+                Some(Ok(Piece::Cut(_))) => Some((Err(ServiceError::Due), None)),
+                Some(Err(error)) => Some((Err(error), None)),
+                None => Some((Err(broken_off()), None)),
+            };
+        }
+    });
+    tell::typed(content_type, Body::from_stream(chunks))
+}
+
+fn broken_off() -> ServiceError {
+    ServiceError::Unknown("the answer broke off".to_owned())
 }
 
 /// The network that a payment says it is on, to be repeated where its outcome is open.

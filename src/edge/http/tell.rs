@@ -1,6 +1,7 @@
 //! What a response says of the money, and who may keep the response.
 
-use axum::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::response::Response;
 
 use super::first;
@@ -22,6 +23,15 @@ pub fn settled(headers: &mut HeaderMap, settlement: &SettlementResponse, version
             tracing::warn!(%error, "settlement not told");
         }
     }
+}
+
+/// A response with this body, which is of the type that its engine says.
+pub fn typed(content_type: &str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    if let Ok(value) = HeaderValue::from_str(content_type) {
+        response.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    response
 }
 
 /// What was paid for is for who paid, and an offer is for now: no cache keeps either.
