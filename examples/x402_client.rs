@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         genesis: evidence.genesis(),
         evidence,
         price_max: None,
+        settings: Default::default(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
     })

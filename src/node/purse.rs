@@ -45,6 +45,8 @@ pub struct PursePlan {
     pub genesis: B256,
     /// Only up to this price a call.
     pub price_max: Option<Nano>,
+    /// How it pays; with `channels` also by channel.
+    pub settings: PayerSettings,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -95,7 +97,7 @@ impl LocalPurse {
             operator_token: token,
             read_policy: Arc::new(|_, name| Err(vec![format!("{name} is not read here")])),
             fund: None,
-            payer: PayerSettings::default(),
+            payer: plan.settings,
             reconcile_every: RECONCILE_EVERY,
             clock: Arc::clone(&plan.clock),
             entropy: Arc::clone(&plan.entropy),

@@ -95,6 +95,7 @@ async fn any_tonic_service_is_paid_for_call_by_call_until_the_budget_says_no() {
         genesis: evm.genesis(),
         evidence: evm.clone(),
         price_max: None,
+        settings: Default::default(),
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
     });

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::x402::chain::{self, Chain, FUNDS, USDC, assets, payee, payer};
+use crate::x402::ours::Payer;
 use crate::x402::{Client, scripts};
 
 /// What a call costs, in atomic units.
@@ -262,4 +263,63 @@ async fn an_official_facilitator_client_settles_version_1_by_our_facilitator() {
         assert_eq!(bench.earned().await, PRICE, "{client:?}");
         bench.facilitator.drain().await;
     }
+}
+
+/// Every way that their servers sell by.
+const EVERY_WAY: &str = r#"["exact", "upto", "batch-settlement"]"#;
+
+/// What our payer gets at `path`, and the settlement that it was told of.
+async fn ours(bench: &Bench, payer: &Payer, path: &str) -> Value {
+    let fetched = payer.fetch(&format!("{}{path}", bench.url)).await;
+    assert_eq!(fetched.status.as_u16(), 200, "{path}: {fetched:?}");
+    let told = fetched.paid.expect("it was paid").settlement.expect("it is told what came of it");
+    assert!(told.success, "{path}: {told:?}");
+    serde_json::to_value(told).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_payer_pays_official_servers_by_exact_by_permit2_and_by_upto() {
+    for server in Server::BOTH.into_iter().filter(|server| server.is_there()) {
+        let bench = Bench::open(server).await;
+        let payer = Payer::open(&bench.chain, "1 USD", EVERY_WAY).await;
+        ours(&bench, &payer, "/exact").await;
+        assert_eq!(bench.earned().await, PRICE, "{server:?}");
+        // It has neither gas nor an allowance: its permit goes with the payment.
+        ours(&bench, &payer, "/permit2").await;
+        assert_eq!(bench.earned().await, 2 * PRICE, "{server:?}");
+        let told = ours(&bench, &payer, "/upto").await;
+        assert_eq!(told["amount"], METERED.to_string(), "{server:?}");
+        assert_eq!(bench.earned().await, 2 * PRICE + METERED, "{server:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_payer_pays_official_servers_by_channel() {
+    for server in Server::BOTH.into_iter().filter(|server| server.is_there()) {
+        let bench = Bench::open(server).await;
+        let payer = Payer::open(&bench.chain, "1 USD", EVERY_WAY).await;
+        for n in 1..=3 {
+            let told = ours(&bench, &payer, "/channel").await;
+            let state = &told["extra"]["channelState"];
+            let sum = (PRICE * n).to_string();
+            assert_eq!(state["chargedCumulativeAmount"], sum, "{server:?} {n}: {told}");
+        }
+        assert_eq!(bench.earned().await, 0);
+        bench.post("/claim").await;
+        assert_eq!(bench.earned().await, 3 * PRICE, "{server:?}");
+        bench.post("/refund").await;
+        let left = bench.chain.owned(crate::x402::chain::payer().address()).await;
+        assert_eq!(left, FUNDS - 3 * PRICE, "{server:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_payer_pays_by_version_1_what_an_official_facilitator_client_settles() {
+    if !Server::Express.is_there() {
+        return;
+    }
+    let bench = Bench::open(Server::Express).await;
+    let payer = Payer::open(&bench.chain, "1 USD", EVERY_WAY).await;
+    ours(&bench, &payer, "/v1").await;
+    assert_eq!(bench.earned().await, PRICE);
 }

@@ -6,6 +6,7 @@
 //! `BURSAR_TEST_X402=required` says that they must be there.
 
 pub mod chain;
+pub mod ours;
 mod shop;
 mod theirs;
 

@@ -14,9 +14,9 @@ pub struct ProveArgs {
     /// The cap of all agents together, in whole dollars: `1` or `0.5`.
     #[arg(long, default_value = "1")]
     pub budget: String,
-    /// Pay one of the providers by channel.
+    /// Pay by `exact` alone; else one of the providers is paid by channel.
     #[arg(long)]
-    pub channels: bool,
+    pub no_channels: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -72,7 +72,7 @@ pub fn run(args: &ProveArgs, output: &Output) -> Result<Exit, Failure> {
 
 async fn prove(args: &ProveArgs, folder: &Path, say: &dyn Fn(&str)) -> Result<Report, Failure> {
     say("starting a chain, a directory, a node and two providers, each a process of its own");
-    let mut house = House::start(folder, &args.budget, args.channels).await?;
+    let mut house = House::start(folder, &args.budget, !args.no_channels).await?;
     let clock = SystemClock;
     let began = clock.now();
     let stop = Arc::new(AtomicBool::new(false));
