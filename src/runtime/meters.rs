@@ -131,19 +131,23 @@ pub struct Meters {
 
 impl Meters {
     /// Awaits `work`, and counts how long it took.
-    pub async fn time<T>(
+    pub fn time<T>(
         &self,
         phase: Phase,
         clock: &dyn Clock,
         work: impl Future<Output = T>,
-    ) -> T {
-        let began = clock.now();
-        let done = work.await;
-        let place = Phase::ALL.iter().position(|known| *known == phase);
-        if let Some(histogram) = place.and_then(|place| self.phases.get(place)) {
-            histogram.add(clock.now().since(began));
+    ) -> impl Future<Output = T> {
+        // Boxed: who waits for a future that it was given has room for it twice, and these are long.
+        let work = Box::pin(work);
+        async move {
+            let began = clock.now();
+            let done = work.await;
+            let place = Phase::ALL.iter().position(|known| *known == phase);
+            if let Some(histogram) = place.and_then(|place| self.phases.get(place)) {
+                histogram.add(clock.now().since(began));
+            }
+            done
         }
-        done
     }
 
     /// Counts what became of a wish.

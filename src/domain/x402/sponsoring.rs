@@ -50,6 +50,7 @@ fn schema() -> Value {
 }
 
 /// A payment's extensions with the payer's permit in them; nothing is added of one that is not signed.
+/// What the payee declared stays beside it, as it was. Source: x402 version 2, section 5.1.2.
 pub(super) fn with_permit(
     mut extensions: Map<String, Value>,
     commitment: &Commitment,
@@ -68,8 +69,10 @@ pub(super) fn with_permit(
     };
     let info = serde_json::to_value(info).expect("texts under text keys are JSON");
     let declared = extensions.entry(KEY).or_insert_with(|| json!({}));
-    if let Some(declared) = declared.as_object_mut() {
-        declared.insert("info".to_owned(), info);
+    let Some(declared) = declared.as_object_mut() else { return extensions };
+    match (declared.get_mut("info"), info) {
+        (Some(Value::Object(declared)), Value::Object(info)) => declared.extend(info),
+        (_, info) => drop(declared.insert("info".to_owned(), info)),
     }
     extensions
 }

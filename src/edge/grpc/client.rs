@@ -151,15 +151,19 @@ fn with_payment<T>(
     Ok(request)
 }
 
-async fn within<T>(
+fn within<T>(
     most: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
     sent: Sent,
-) -> Result<Response<T>, ServiceError> {
-    match timeout(most, call).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(status)) => Err(read_service_error(&status, sent)),
-        Err(_) => Err(silent(most, sent)),
+) -> impl Future<Output = Result<Response<T>, ServiceError>> {
+    // Boxed: who waits for a future that it was given has room for it twice, and a call's is long.
+    let call = timeout(most, Box::pin(call));
+    async move {
+        match call.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(status)) => Err(read_service_error(&status, sent)),
+            Err(_) => Err(silent(most, sent)),
+        }
     }
 }
 

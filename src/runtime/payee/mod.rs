@@ -258,7 +258,7 @@ impl Payee {
         if call.payment.is_none()
             && let Some(signed) = call.signed_order
         {
-            return self.serve_free(call, signed, peer).await;
+            return Box::pin(self.serve_free(call, signed, peer)).await;
         }
         let Some(payment) = &call.payment else {
             return Err(self.desk.ask_payment(&call).await);
@@ -385,8 +385,8 @@ impl PaidService for Payee {
 }
 
 impl Desk {
-    async fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {
-        self.parts.treasury.meters().time(phase, self.parts.clock.as_ref(), work).await
+    fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        self.parts.treasury.meters().time(phase, self.parts.clock.as_ref(), work)
     }
 
     /// Lets one call of this peer run. Calls that came by no network have no peer.

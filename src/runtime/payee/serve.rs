@@ -34,16 +34,18 @@ impl Desk {
         let began = self.parts.clock.now();
         let ended = match job.stage {
             Stage::Fresh | Stage::Uncharged if job.has_maximum() => {
-                self.serve_metered(job, caller).await
+                Box::pin(self.serve_metered(job, caller)).await
             }
             Stage::Fresh if job.streamed => match self.accept(job).await {
-                Ok(()) => self.settle_and_deliver(job, caller).await,
+                Ok(()) => Box::pin(self.settle_and_deliver(job, caller)).await,
                 Err(error) => caller.end(Err(error)),
             },
-            Stage::Fresh => self.serve_whole(job, caller).await,
+            Stage::Fresh => Box::pin(self.serve_whole(job, caller)).await,
             Stage::Owed => caller.end(self.pay_off(job).await),
-            Stage::Bound { .. } | Stage::Uncharged => self.settle_and_deliver(job, caller).await,
-            Stage::Due { transaction } => self.deliver(job, transaction, caller).await,
+            Stage::Bound { .. } | Stage::Uncharged => {
+                Box::pin(self.settle_and_deliver(job, caller)).await
+            }
+            Stage::Due { transaction } => Box::pin(self.deliver(job, transaction, caller)).await,
         };
         let elapsed_ms = self.parts.clock.now().since(began).as_millis();
         let (amount, asset) = (job.accepted.amount, job.accepted.commitment.asset);

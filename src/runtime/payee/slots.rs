@@ -92,15 +92,19 @@ pub(super) fn too_fast(limited: &Limited) -> ServiceError {
 }
 
 /// What `future` gives, or `None` once `span` has passed.
-pub(super) async fn within<F: Future>(
+pub(super) fn within<F: Future>(
     clock: &dyn Clock,
     span: Duration,
     future: F,
-) -> Option<F::Output> {
-    let until = clock.now().after(span);
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = clock.sleep_until(until) => None,
+) -> impl Future<Output = Option<F::Output>> {
+    // Boxed: who waits for a future that it was given has room for it twice.
+    let future = Box::pin(future);
+    async move {
+        let until = clock.now().after(span);
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = clock.sleep_until(until) => None,
+        }
     }
 }

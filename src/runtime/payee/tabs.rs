@@ -182,9 +182,9 @@ impl Desk {
             Err(error) => return caller.end(Err(error)),
         };
         let ended = if self.flows(job, &ready) {
-            self.flow_by_channel(job, &ready, caller, saying).await
+            Box::pin(self.flow_by_channel(job, &ready, caller, saying)).await
         } else if job.streamed {
-            self.stream_by_channel(job, &ready, caller).await
+            Box::pin(self.stream_by_channel(job, &ready, caller)).await
         } else {
             caller.end(self.whole_by_channel(job, &ready).await)
         };
@@ -239,7 +239,7 @@ impl Desk {
         let deposit = match &job.word.deposit {
             None => None,
             Some(deposit) => {
-                let transaction = self.deposit(channels, job, deposit).await?;
+                let transaction = Box::pin(self.deposit(channels, job, deposit)).await?;
                 Some((transaction.to_string(), deposit.amount))
             }
         };

@@ -44,11 +44,15 @@ pub(super) enum Ended {
 impl Payer {
     /// Carries a payment from its hold to its end, and tells whoever listens.
     pub(super) async fn carry(&self, mut standing: Standing, pieces: &Pieces) {
-        let payment = standing.payment;
-        if let Some(lease) = standing.lease.take() {
-            self.carry_by_channel(standing, lease, pieces).await;
-            return;
+        // Boxed: each way has a state of many kilobytes, and a call goes one of them.
+        match standing.lease.take() {
+            Some(lease) => Box::pin(self.carry_by_channel(standing, lease, pieces)).await,
+            None => Box::pin(self.carry_signed(standing, pieces)).await,
         }
+    }
+
+    async fn carry_signed(&self, standing: Standing, pieces: &Pieces) {
+        let payment = standing.payment;
         let signed = self.time(Phase::Sign, self.parts.signer.authorize(payment)).await;
         let (commitment, signature) = match signed {
             Ok(signed) => signed,

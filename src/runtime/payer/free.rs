@@ -60,7 +60,7 @@ impl Payer {
         if !candidate.free {
             return Free::Pay;
         }
-        let asked = self.ask_free(prepared, rules, candidate, checks).await;
+        let asked = Box::pin(self.ask_free(prepared, rules, candidate, checks)).await;
         if matches!(asked, Free::Pay) {
             for candidate in candidates.iter_mut() {
                 candidate.free = false;

@@ -22,9 +22,19 @@ impl Payer {
         lease: Lease,
         pieces: &Pieces,
     ) -> Option<Lease> {
-        let Some((ceiling, word)) = self.word_on_credit(standing, &lease).await else {
+        let Some(granted) = self.word_on_credit(standing, &lease).await else {
             return Some(lease);
         };
+        Box::pin(self.call_on_credit(standing, lease, granted, pieces)).await
+    }
+
+    async fn call_on_credit(
+        &self,
+        standing: &Standing,
+        lease: Lease,
+        (ceiling, word): (Ceiling, CreditWord),
+        pieces: &Pieces,
+    ) -> Option<Lease> {
         let call = Saying::OnCredit(call_with(standing, None), word);
         let ended = self.call_by_channel(standing, call, pieces).await;
         if is_refused(&ended) {

@@ -256,8 +256,8 @@ impl Payer {
         Self { rails: rails.into_iter().collect(), ..self }
     }
 
-    async fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {
-        self.parts.treasury.meters().time(phase, self.parts.clock.as_ref(), work).await
+    fn time<T>(&self, phase: Phase, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        self.parts.treasury.meters().time(phase, self.parts.clock.as_ref(), work)
     }
 
     /// How many payments this process carries right now.

@@ -168,7 +168,7 @@ impl Payer {
                 Free::Pay => {}
                 Free::Given(gift) => {
                     let _ = held_sender.send(Ok(true));
-                    payer.accept_free(&prepared, &rules, *gift, &sender).await;
+                    Box::pin(payer.accept_free(&prepared, &rules, *gift, &sender)).await;
                     return payer.land(payment, &flight);
                 }
                 Free::Refused(error) => {

@@ -71,7 +71,7 @@ impl Payer {
             match channels.lend(&key, &need).await? {
                 Lent::Known(lease) => return self.allowed(lease).await.map(Some),
                 Lent::Doubted(doubted) => {
-                    self.recover(prepared, candidate, doubted).await?;
+                    Box::pin(self.recover(prepared, candidate, doubted)).await?;
                 }
             }
             if asked == ASKED_MAX {
@@ -179,7 +179,7 @@ impl Payer {
             (Saying::Whole(call), Some(plan)) => {
                 let (sender, said) = mpsc::channel(VOUCHERS_MAX);
                 let mut flow = Flow::new(self, &mut lease, *plan, (signed, sender));
-                let ended = self.flow(&standing, call, said, (&mut flow, pieces)).await;
+                let ended = Box::pin(self.flow(&standing, call, said, (&mut flow, pieces))).await;
                 signed = flow.signed;
                 (ended, flow.refused)
             }

@@ -49,18 +49,19 @@ app.post("/claim", async (_, response) => response.json(await manager.claimAndSe
 app.post("/refund", async (_, response) => response.json(await manager.refund()));
 
 // No server of theirs speaks version 1 any more; their client of facilitators does.
-const first = {
+const first = (request) => ({
   scheme: "exact", network: "base-sepolia", maxAmountRequired: "1000", asset: token, payTo,
-  resource: "http://127.0.0.1/v1", description: "", mimeType: "application/json",
+  resource: `http://${request.header("host")}/v1`, description: "", mimeType: "application/json",
   maxTimeoutSeconds: 60, extra: { name: "USDC", version: "2" },
-};
+});
 app.get("/v1", async (request, response) => {
+  const asked = first(request);
   const header = request.header("X-PAYMENT");
-  if (!header) return response.status(402).json({ x402Version: 1, error: "X-PAYMENT header is required", accepts: [first] });
+  if (!header) return response.status(402).json({ x402Version: 1, error: "X-PAYMENT header is required", accepts: [asked] });
   const payment = JSON.parse(Buffer.from(header, "base64").toString());
-  const verified = await facilitator.verify(payment, first);
-  if (!verified.isValid) return response.status(402).json({ x402Version: 1, error: verified.invalidReason, accepts: [first] });
-  const settled = await facilitator.settle(payment, first);
+  const verified = await facilitator.verify(payment, asked);
+  if (!verified.isValid) return response.status(402).json({ x402Version: 1, error: verified.invalidReason, accepts: [asked] });
+  const settled = await facilitator.settle(payment, asked);
   const word = Buffer.from(JSON.stringify(settled)).toString("base64");
   response.status(settled.success ? 200 : 402).header("X-PAYMENT-RESPONSE", word).json({ path: "/v1" });
 });

@@ -2,7 +2,7 @@
 //! which it may be wrong.
 
 use alloy::primitives::{Address, B256, Signature};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{PAY_TO, PAYER, RESOURCE, sign};
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
@@ -201,12 +201,21 @@ fn ours(scheme: Scheme) -> (Commitment, PayBy) {
 }
 
 fn write(commitment: Commitment, way: PayBy) -> PaymentPayload {
+    write_after(commitment, way, None)
+}
+
+/// The same where an offer declared `extensions`.
+fn write_after(
+    commitment: Commitment,
+    way: PayBy,
+    extensions: Option<Map<String, Value>>,
+) -> PaymentPayload {
     let tokens = tokens();
     let token = tokens.find(TOKEN).unwrap();
     let signature = sign(super::PAYER_KEY, token.authorization_digest(&commitment));
     let accepted = Requirement { pay_by: way, amount: Amount::new(1_000), token }.to_wire();
     let authorization = Authorization { commitment, signature };
-    payment_payload(None, accepted, &authorization, None, None)
+    payment_payload(None, accepted, &authorization, extensions, None)
 }
 
 /// threats.md A09: every payload under every way but its own is refused.
@@ -270,6 +279,21 @@ fn a_permit_that_is_not_signed_is_never_written() {
     let method = TransferMethod::Permit2By(TokenPermit { signature, ..permit });
     let signed = write(Commitment { method, ..commitment }, way);
     let info = &signed.extensions.unwrap()["eip2612GasSponsoring"]["info"];
+    assert_eq!((&info["amount"], &info["nonce"]), (&json!("1000"), &json!("3")));
+}
+
+/// The official server refuses as `extension_echo_mismatch` what leaves out a word that it declared.
+#[test]
+fn a_permit_stands_beside_what_was_declared() {
+    let (commitment, way) = ours(Scheme::Exact);
+    let signature = Some(Signature::test_signature());
+    let permit = TokenPermit { nonce: 3, deadline_s: 1_060, signature };
+    let commitment = Commitment { method: TransferMethod::Permit2By(permit), ..commitment };
+    let declared = json!({ "info": { "description": "as it was", "version": "1" }, "schema": {} });
+    let offered = Map::from_iter([("eip2612GasSponsoring".to_owned(), declared)]);
+    let written = write_after(commitment, way, Some(offered)).extensions.unwrap();
+    let info = &written["eip2612GasSponsoring"]["info"];
+    assert_eq!(info["description"], "as it was");
     assert_eq!((&info["amount"], &info["nonce"]), (&json!("1000"), &json!("3")));
 }
 
