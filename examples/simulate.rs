@@ -40,6 +40,9 @@ struct Args {
     /// Every run's payee takes channels, whatever is drawn.
     #[arg(long)]
     channels: bool,
+    /// The same, and it lends above their vouchers.
+    #[arg(long)]
+    credit: bool,
     /// Print all that happens, step by step.
     #[arg(long)]
     tell: bool,
@@ -61,6 +64,7 @@ struct Total {
     syncs: u64,
     payments: u64,
     calls: u64,
+    lent: u64,
     world: Duration,
     struck: BTreeMap<Fault, u64>,
     ends: BTreeMap<String, u64>,
@@ -76,6 +80,7 @@ impl Total {
         self.syncs += report.syncs.0 + report.syncs.1;
         self.payments += u64::try_from(report.settled).unwrap_or(u64::MAX);
         self.calls += u64::try_from(report.calls).unwrap_or(u64::MAX);
+        self.lent += u64::try_from(report.lent).unwrap_or(u64::MAX);
         self.world += report.took;
         for (fault, times) in report.struck {
             *self.struck.entry(fault).or_default() += times;
@@ -106,7 +111,7 @@ impl Total {
         println!("syncs       {}", self.syncs);
         println!("restarts    {}", self.starts);
         println!("settled     {} payments", self.payments);
-        println!("by channel  {} calls", self.calls);
+        println!("by channel  {} calls, {} on credit", self.calls, self.lent);
         println!("faults and deeds");
         for fault in Fault::ALL {
             let times = self.struck.get(&fault).copied().unwrap_or(0);
@@ -125,7 +130,11 @@ fn main() -> ExitCode {
     if args.tell {
         tracing_subscriber::fmt().with_target(false).without_time().init();
     }
-    let again = if args.channels { " --channels" } else { "" };
+    let again = match (args.credit, args.channels) {
+        (true, _) => " --credit",
+        (false, true) => " --channels",
+        (false, false) => "",
+    };
     let (clock, mut total) = (SystemClock, Total { again, ..Total::default() });
     let began = clock.now();
     let mut said = began;
@@ -139,7 +148,11 @@ fn main() -> ExitCode {
             let (done, broken) = (total.seeds, total.broken.len());
             eprintln!("{done} seeds, {} steps, {broken} broken", total.steps);
         }
-        let plan = if args.channels { Plan::drawn_by_channel(seed) } else { Plan::drawn(seed) };
+        let plan = match (args.credit, args.channels) {
+            (true, _) => Plan::drawn_on_credit(seed),
+            (false, true) => Plan::drawn_by_channel(seed),
+            (false, false) => Plan::drawn(seed),
+        };
         let world = if args.tell { World::telling(plan) } else { World::new(plan) };
         total.add(world.run());
     }

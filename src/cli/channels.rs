@@ -130,6 +130,10 @@ fn close(args: &Args, channel: &str, withdraw: bool, output: &Output) -> Result<
     let closed = Closed { channel: channel.to_owned(), amount_atomic: amount, transaction };
     output.show(&closed, || {
         let Closed { amount_atomic, transaction, .. } = &closed;
+        if transaction.is_empty() && !withdraw {
+            return "nothing is left in it, and its payee has a voucher for what was charged"
+                .into();
+        }
         let word = if withdraw { "withdrawal of" } else { "given back:" };
         format!("{word} {amount_atomic} atomic units in {transaction}; the chain counts it")
     });

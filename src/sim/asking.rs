@@ -109,7 +109,8 @@ pub async fn run_payer(ground: Ground, own: Own, plan: Plan, ends: Ends) {
             let (treasury, clock) = (treasury.clone(), Arc::clone(&clock));
             // Ends with the treasury; the world restarts the process then.
             let session = Arc::clone(&signer);
-            match Keeper::open(treasury, session, clock, KEEPER).await {
+            let keeper = KeeperSettings { credit: plan.on_credit, ..KEEPER };
+            match Keeper::open(treasury, session, clock, keeper).await {
                 Ok(keeper) => Some(keeper),
                 Err(_) => return,
             }

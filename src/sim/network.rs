@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::clock::Clock;
 use crate::ports::paid_service::{
@@ -42,7 +43,18 @@ struct Head {
 /// What is asked of the payee.
 enum Letter {
     Quote(Ask, oneshot::Sender<Result<Quoted, ServiceError>>),
-    Infer(Box<PaidCall>, oneshot::Sender<Result<Head, ServiceError>>),
+    Infer(Box<PaidCall>, By, oneshot::Sender<Result<Head, ServiceError>>),
+}
+
+/// What pays for a call.
+#[derive(Copy, Clone)]
+enum By {
+    /// What it carries.
+    Payment,
+    /// A voucher, as peers say it.
+    Voucher(VoucherWord),
+    /// None yet.
+    Credit(CreditWord),
 }
 
 /// The way to the payee's door, whichever process stands behind it. Clones are the same way.
@@ -54,12 +66,14 @@ pub struct Link {
     door: Arc<Mutex<Option<mpsc::Sender<Letter>>>>,
     /// Letters so far, of both directions: who sees it stand still knows that nobody was woken.
     letters: Arc<AtomicU64>,
+    /// Whether both sides say vouchers as peers do.
+    brief: bool,
 }
 
 impl Link {
     /// A way to a door that is still closed.
-    pub fn new(clock: SimClock, fate: Fate, oracle: Oracle) -> Self {
-        Self { clock, fate, oracle, door: Arc::default(), letters: Arc::default() }
+    pub fn new(clock: SimClock, fate: Fate, oracle: Oracle, brief: bool) -> Self {
+        Self { clock, fate, oracle, door: Arc::default(), letters: Arc::default(), brief }
     }
 
     /// Letters so far.
@@ -89,13 +103,20 @@ impl Link {
                 let _ = reply.send(service.quote(ask).await);
                 self.count();
             }
-            Letter::Infer(call, reply) => match service.infer(*call).await {
-                Ok(answer) => self.stream(answer, reply).await,
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    self.count();
+            Letter::Infer(call, by, reply) => {
+                let answered = match by {
+                    By::Payment => service.infer(*call).await,
+                    By::Voucher(word) => service.infer_by_word(*call, word).await,
+                    By::Credit(word) => service.infer_on_credit(*call, word).await,
+                };
+                match answered {
+                    Ok(answer) => self.stream(answer, reply).await,
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                        self.count();
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -175,6 +196,12 @@ impl Link {
         .boxed()
     }
 
+    async fn call(&self, call: PaidCall, by: By) -> Result<Answer, ServiceError> {
+        let head = self.ask(|reply| Letter::Infer(Box::new(call.clone()), by, reply)).await?;
+        let Head { content_type, model, settled, pieces } = head;
+        Ok(Answer { content_type, model, settled, pieces: self.arriving(pieces) })
+    }
+
     async fn ask<T>(
         &self,
         letter: impl Fn(oneshot::Sender<Result<T, ServiceError>>) -> Letter,
@@ -215,9 +242,27 @@ impl PaidService for Link {
     }
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
-        let head = self.ask(|reply| Letter::Infer(Box::new(call.clone()), reply)).await?;
-        let Head { content_type, model, settled, pieces } = head;
-        Ok(Answer { content_type, model, settled, pieces: self.arriving(pieces) })
+        self.call(call, By::Payment).await
+    }
+
+    fn takes_words(&self) -> bool {
+        self.brief
+    }
+
+    async fn infer_by_word(
+        &self,
+        call: PaidCall,
+        word: VoucherWord,
+    ) -> Result<Answer, ServiceError> {
+        self.call(call, By::Voucher(word)).await
+    }
+
+    async fn infer_on_credit(
+        &self,
+        call: PaidCall,
+        word: CreditWord,
+    ) -> Result<Answer, ServiceError> {
+        self.call(call, By::Credit(word)).await
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Plan {
     pub images_every: u64,
     /// Whether the payee takes channels, and charges what was used.
     pub by_channel: bool,
+    /// Whether it lends above their vouchers, and both say vouchers as peers do.
+    pub on_credit: bool,
 }
 
 impl Plan {
@@ -48,6 +50,11 @@ impl Plan {
         let draws = SeededEntropy::new(seed ^ SALT);
         let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
         Self::drawn_alone(seed, &below).with_channels(&below)
+    }
+
+    /// The same, and calls of channels go on credit where there is any.
+    pub fn drawn_on_credit(seed: u64) -> Self {
+        Self { on_credit: true, ..Self::drawn_by_channel(seed) }
     }
 
     fn with_channels(mut self, below: &impl Fn(u64) -> u64) -> Self {
@@ -88,6 +95,7 @@ impl Plan {
             is_tight: below(2) == 0,
             images_every: if below(4) == 0 { below(8).saturating_add(1) } else { 0 },
             by_channel: false,
+            on_credit: false,
         }
     }
 

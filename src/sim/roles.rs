@@ -29,7 +29,9 @@ use crate::ports::engine::{Engine, EngineError, Step, Work};
 use crate::ports::signer::{
     ChannelSigner, SeededServiceSigner, SeededSigner, ServiceSigner, Signer, SignerError,
 };
-use crate::runtime::payee::{Channels, ClaimPolicy, OfferedWare, Offering, Parts, Payee};
+use crate::runtime::payee::{
+    Channels, ClaimPolicy, OfferedWare, Offering, Parts, Payee, TabCredit,
+};
 use crate::runtime::treasury::{Settings, Treasury};
 use crate::sim::channels::{AUTHORIZER, WITHDRAW_DELAY_S, overclaim};
 use crate::sim::clock::SimClock;
@@ -43,6 +45,13 @@ use crate::sim::street::Gossip;
 
 /// The price of every call, in atomic units; one of them counts one nano.
 pub const PRICE: u64 = 10;
+
+/// What the payee lends above vouchers, where it lends at all: three calls a channel, and five in all.
+pub const CREDIT: TabCredit = TabCredit {
+    per_channel: Amount::new(30),
+    per_payer: Amount::new(50),
+    total: Amount::new(50),
+};
 
 /// The most output of a call.
 pub const OUTPUT_MAX: u64 = 100;
@@ -95,6 +104,8 @@ pub struct Ground {
     pub keys: Arc<Keys>,
     /// Whether the payee takes channels, and charges what was used.
     pub by_channel: bool,
+    /// Whether it lends above their vouchers.
+    pub on_credit: bool,
 }
 
 /// The provider's keys, and the listing that they signed last: signing is what a run spends its time
@@ -265,7 +276,7 @@ impl Ground {
             peer_rates: Rates::default(),
             free: None,
             serve_first: None,
-            credit: None,
+            credit: self.on_credit.then_some(CREDIT),
         }
     }
 }
@@ -389,7 +400,9 @@ impl ChannelSigner for WatchedSigner {
     }
 
     async fn let_charge(&self, payment: PaymentId) -> Result<Ceiling, SignerError> {
-        self.inner.let_charge(payment).await
+        let ceiling = self.inner.let_charge(payment).await?;
+        self.oracle.let_charge(payment, &ceiling);
+        Ok(ceiling)
     }
 
     async fn sign_charged(&self, channel: ChannelId) -> Result<(Ceiling, Signature), SignerError> {

@@ -17,7 +17,7 @@ use crate::sim::fate::{Fate, Fault};
 use crate::sim::founding::{funds, wallet_address};
 use crate::sim::network::Link;
 use crate::sim::node::Node;
-use crate::sim::oracle::{Oracle, Side, Standing};
+use crate::sim::oracle::{Counted, Oracle, Side, Standing};
 use crate::sim::plan::Plan;
 use crate::sim::rail::SimRail;
 use crate::sim::roles::{Ground, Keys, Own, START_S, USDC};
@@ -55,6 +55,8 @@ pub struct Report {
     pub settled: usize,
     /// Calls that channels paid.
     pub calls: usize,
+    /// Those of them that were served on credit.
+    pub lent: usize,
     /// What they took, in nano.
     pub spent_nano: u128,
     /// Syncs of the payer and of the payee.
@@ -133,7 +135,7 @@ impl World {
         let rail = SimRail::new(memory.clone(), clock.clone(), fate.clone());
         let chain = (memory, rail.channels.clone());
         let oracle = Oracle::new(fate.clone(), chain, clock.clone(), [wallet, keys.pay_to()]);
-        let link = Link::new(clock.clone(), fate.clone(), oracle.clone());
+        let link = Link::new(clock.clone(), fate.clone(), oracle.clone(), plan.on_credit);
         let (street, gossip) = Street::new(clock.clone(), fate.clone(), rail.clone(), wallet);
         Self {
             payer: Process::new(Disk::new(Side::Payer, plan.payer_dies)),
@@ -149,6 +151,7 @@ impl World {
                 seed,
                 keys,
                 by_channel: plan.by_channel,
+                on_credit: plan.on_credit,
             },
             ends: Ends::default(),
             healed_at: None,
@@ -253,7 +256,7 @@ impl World {
             oracle.check_end(&rail.by_others());
         }
         let (settled, spent) = oracle.count(Standing::Settled);
-        let (calls, charged) = oracle.count_calls();
+        let Counted { calls, lent, taken } = oracle.count_calls();
         Report {
             seed: self.plan.seed,
             trace: fate.trace(),
@@ -263,7 +266,8 @@ impl World {
             ends: self.ends.count(),
             settled,
             calls,
-            spent_nano: spent.saturating_add(charged),
+            lent,
+            spent_nano: spent.saturating_add(taken),
             syncs: (self.payer.own.disk.syncs(), self.payee.own.disk.syncs()),
             starts: (self.payer.own.boot, self.payee.own.boot),
             took: clock.now().since(Timestamp::from_secs(START_S)),

@@ -100,8 +100,7 @@ async fn a_channel_that_is_closed_is_signed_for_and_its_payee_has_all_that_it_is
     assert_eq!(owed(&market).await, (2 * PRICE, 0));
     let look = |ledger: &Ledger| ledger.channels().next().unwrap().opened.id;
     let channel = market.node().treasury.read(look).await.unwrap();
-    let name = "echo".parse().unwrap();
-    market.node().payer.close_channel(channel, Some(name)).await.unwrap();
+    market.node().payer.close_channel(channel).await.unwrap();
     assert_eq!(owed(&market).await, (0, 0));
     assert_eq!(market.earned_on_chain().await, 3 * PRICE);
     while market
@@ -117,6 +116,29 @@ async fn a_channel_that_is_closed_is_signed_for_and_its_payee_has_all_that_it_is
     }
     let held = market.evidence.balance(usdc(), key("main").address()).await.unwrap().amount.get();
     assert_eq!(held, 10_000_000 - 3 * PRICE);
+}
+
+/// What a payer owes it pays when its channel ends, though nothing else lies in it any more, and though its
+/// process is another one by then. Once: its payee is not told again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_is_paid_as_a_channel_ends_whose_rest_its_payee_gave_back() {
+    let mut market = open().await;
+    buy(&market, 3).await;
+    let payee = market.provider.as_ref().unwrap().payee.clone();
+    assert_eq!(payee.give_back_idle(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!((owed(&market).await, market.earned_on_chain().await), ((2 * PRICE, 0), PRICE));
+    market.restart_node(POLICY).await;
+    let seen = |ledger: &Ledger| !ledger.channels().next().unwrap().returned.is_zero();
+    while !market.node().treasury.read(seen).await.unwrap() {
+        market.node().reconciler.round().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let payer = market.node().payer.clone();
+    assert_eq!(payer.end_idle_channels(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(owed(&market).await, (0, 0));
+    assert_eq!(payer.end_idle_channels(Duration::ZERO).await.unwrap(), 0);
+    claim_all(&market).await;
+    assert_eq!(market.earned_on_chain().await, 3 * PRICE);
 }
 
 /// E08: both sides die with something owed. Nothing is charged twice, nothing is forgotten, and the payer

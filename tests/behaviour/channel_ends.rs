@@ -13,7 +13,7 @@ use bursar::ports::channel_rail::Withdrawals;
 use bursar::ports::clock::Clock;
 use bursar::runtime::payer::NotClosed;
 
-use crate::market::{Market, PRICE, Shop, echo, key, name, usdc};
+use crate::market::{Market, PRICE, Shop, echo, key, usdc};
 
 /// What the payer was given at first.
 const FUNDS: u128 = 10_000_000;
@@ -64,12 +64,12 @@ async fn what_was_not_charged_is_given_back_when_its_payer_asks_and_the_chain_co
     let market = open().await;
     let (channel, _) = only(&market).await;
     let payer = &market.node().payer;
-    let given = payer.close_channel(channel, Some(name("echo"))).await.unwrap();
+    let given = payer.close_channel(channel).await.unwrap();
     assert!(given.amount > Amount::ZERO);
     seen_closed(&market).await;
     assert_eq!(owned(&market).await, (FUNDS - 3 * PRICE, FUNDS - 3 * PRICE));
     assert_eq!(market.earned_on_chain().await, 3 * PRICE, "what was charged was claimed with it");
-    let again = payer.close_channel(channel, Some(name("echo"))).await.unwrap_err();
+    let again = payer.close_channel(channel).await.unwrap_err();
     assert_eq!(again, NotClosed::Closed(channel));
     // The next call opens another.
     market.client("worker").await.buy(echo("after")).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_payer_whose_payee_is_gone_withdraws_after_the_delay_and_spares_what_w
     // It claims what it is owed, and goes.
     market.provider.take().unwrap().drain(Duration::from_secs(20)).await;
     let payer = market.node().payer.clone();
-    let gone = payer.close_channel(channel, Some(name("echo"))).await.unwrap_err();
+    let gone = payer.close_channel(channel).await.unwrap_err();
     assert!(matches!(gone, NotClosed::Silent { .. }), "{gone:?}");
     assert_eq!(only(&market).await.1, ChannelState::Frozen(Frozen::Closing));
     let no_way = payer.withdraw_channel(channel).await.unwrap_err();

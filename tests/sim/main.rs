@@ -208,6 +208,40 @@ fn by_channel_without_faults_all_calls_under_the_cap_are_charged_for_what_they_u
     }
 }
 
+/// Calls on credit, by vouchers as peers say them: what is owed stays within what is lent, what a payer
+/// owes it pays as the channel ends, and no call is served on money that is on its way back.
+#[test]
+fn on_credit_what_is_owed_is_bounded_and_paid_and_nothing_is_served_on_money_that_goes_back() {
+    let (mut calls, mut lent) = (0, 0);
+    for seed in seeds(80) {
+        let report = run(Plan::drawn_on_credit(seed));
+        calls += report.calls;
+        lent += report.lent;
+    }
+    println!("{calls} calls by channel, {lent} of them on credit");
+    if std::env::var("SEED").is_err() {
+        assert!(calls > 300 && lent > 50, "{calls} calls, {lent} on credit");
+    }
+}
+
+/// A channel's rest goes back while the chain does not say so, and a call of it comes late.
+#[test]
+fn on_credit_no_call_is_served_on_money_that_is_on_its_way_back() {
+    let odds = [
+        (Fault::RailSilent, 2),
+        (Fault::SettlementUnknown, 3),
+        (Fault::DoubledRequest, 2),
+        (Fault::LateReply, 3),
+        (Fault::LostReply, 4),
+    ];
+    for seed in seeds(60) {
+        let odds = odds.into_iter().collect();
+        let plan =
+            Plan { seed, odds, wishes: 30, calls_max: 20, by_channel: true, ..Plan::default() };
+        run(Plan { on_credit: true, ..plan });
+    }
+}
+
 /// A process that carries channels dies during each of its syncs in turn.
 #[test]
 fn by_channel_a_crash_at_any_sync_loses_nothing_and_doubles_nothing() {

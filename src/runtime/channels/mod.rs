@@ -13,7 +13,7 @@ mod retire;
 mod sizing;
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -109,9 +109,10 @@ pub struct Keeper {
     clock: Arc<dyn Clock>,
     settings: KeeperSettings,
     pools: Arc<Mutex<BTreeMap<PoolKey, Vec<Slot>>>>,
-    sold: Arc<Mutex<BTreeMap<Name, Name>>>,
     burns: Arc<Mutex<BTreeMap<PoolKey, Burn>>>,
     given_back: Arc<Mutex<BTreeMap<PoolKey, Arc<Notify>>>>,
+    /// Channels that end, whose payees have a voucher for all that was charged.
+    covered: Arc<Mutex<BTreeSet<ChannelId>>>,
 }
 
 impl Keeper {
@@ -147,21 +148,8 @@ impl Keeper {
         }
         let (pools, burns, given_back) =
             (Arc::new(Mutex::new(pools)), Arc::default(), Arc::default());
-        let sold = Arc::default();
-        Ok(Self { treasury, signer, clock, settings, pools, sold, burns, given_back })
-    }
-
-    /// Remembers something that a provider is listed for: it is found by that.
-    pub fn remember(&self, provider: &Name, capability: &Name) {
-        let mut sold = self.sold.lock().expect("no holder of the names panics");
-        if sold.get(provider) != Some(capability) {
-            sold.insert(provider.clone(), capability.clone());
-        }
-    }
-
-    /// Something that a provider is listed for.
-    pub fn capability_of(&self, provider: &Name) -> Option<Name> {
-        self.sold.lock().expect("no holder of the names panics").get(provider).cloned()
+        let covered = Arc::default();
+        Ok(Self { treasury, signer, clock, settings, pools, burns, given_back, covered })
     }
 
     /// Writes down what the last calls cost, for a process that ends: their channels carry no next

@@ -10,8 +10,11 @@ use crate::domain::ledger::Rejection;
 use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Frozen};
 use crate::domain::x402::batch::corrective::Correction;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::{Keeper, Slot};
+use crate::runtime::channels::Keeper;
 use crate::runtime::treasury::Refused;
+
+/// Channels that are remembered as covered at most; what is forgotten is covered once more.
+const COVERED_MAX: usize = 65_536;
 
 /// What became of a channel that is to be lent no more.
 pub enum Retired {
@@ -19,8 +22,8 @@ pub enum Retired {
     Unknown,
     /// A call has it at this moment.
     Lent,
-    /// Nothing is left in it.
-    Closed,
+    /// Nothing is left in it but what was charged.
+    Closed(Box<Channel>),
     /// Nothing more is signed for it.
     Ended(Box<Channel>),
 }
@@ -49,7 +52,7 @@ impl Keeper {
         }
         let Some(found) = self.find(channel).await? else { return Ok(Retired::Unknown) };
         match found.state {
-            ChannelState::Closed => return Ok(Retired::Closed),
+            ChannelState::Closed => return Ok(Retired::Closed(Box::new(found))),
             ChannelState::Frozen(_) => return Ok(Retired::Ended(Box::new(found))),
             ChannelState::Open => {}
         }
@@ -90,34 +93,56 @@ impl Keeper {
         Ok(self.take_over(channel, said).await?.is_ok())
     }
 
+    /// Whether its payee may have no voucher for all that was charged: what was served on credit is owed
+    /// still. A voucher is the payee's for ever, so one that it got is not sent again.
+    pub fn owes(&self, found: &Channel) -> bool {
+        let covered = || self.covered.lock().expect("no holder of the names panics");
+        self.settings.credit
+            && found.claimed < found.charged
+            && found.claimed < found.balance()
+            && !covered().contains(&found.opened.id)
+    }
+
+    /// Remembers that the payee of a channel that ends has a voucher for all that was charged.
+    pub fn cover(&self, channel: ChannelId) {
+        let mut covered = self.covered.lock().expect("no holder of the names panics");
+        if covered.len() >= COVERED_MAX {
+            covered.pop_first();
+        }
+        covered.insert(channel);
+    }
+
     /// The channels to be ended: those that paid nothing for `idle`, and those that are drawn on no more,
-    /// or lent no more, and have something left; at most `most`.
+    /// or lent no more, and have something left or owe something; at most `most`.
     ///
     /// # Errors
     /// [`Refused::Stopped`].
     pub async fn endable(&self, idle: Duration, most: usize) -> Result<Vec<ChannelId>, Refused> {
         let now = self.clock.now();
-        let (pooled, unused): (BTreeSet<ChannelId>, Vec<ChannelId>) = {
+        let (pooled, idle): (BTreeSet<ChannelId>, Vec<ChannelId>) = {
             let pools = self.pools.lock().expect("no holder of the pools panics");
             let pooled = pools.values().flatten().map(|slot| slot.id).collect();
             let slots = pools.values().flatten().filter(|slot| !slot.lent);
             let unused = slots.filter(|slot| now.since(slot.used_at) >= idle);
-            let left = |slot: &&Slot| !slot.room.is_zero() || !slot.exposed.is_zero();
-            (pooled, unused.filter(left).map(|slot| slot.id).collect())
+            (pooled, unused.map(|slot| slot.id).collect())
         };
+        let keeper = self.clone();
         // Whether a deposit is still on its way is the ledger's to say: a pool hears of it by calls alone.
         let ended = self.treasury.read(move |ledger| {
-            let settled =
-                |id: &ChannelId| ledger.find_channel(*id).is_some_and(|it| it.pending.is_none());
-            let left = |found: &&Channel| match found.state {
+            let left = |found: &Channel| found.balance() > found.charged || keeper.owes(found);
+            let unused = |id: &ChannelId| {
+                let found = ledger.find_channel(*id).filter(|it| it.pending.is_none());
+                found.is_some_and(|it| left(it) || !it.exposure().is_zero())
+            };
+            let ended = |found: &&Channel| match found.state {
                 // What was charged is the payee's to claim.
-                ChannelState::Frozen(_) => found.balance() > found.charged,
+                ChannelState::Frozen(_) => left(found),
                 // One that no pool lends any more.
                 ChannelState::Open => !pooled.contains(&found.opened.id) && found.pending.is_none(),
-                ChannelState::Closed => false,
+                ChannelState::Closed => keeper.owes(found),
             };
-            let others = ledger.channels().filter(left).map(|found| found.opened.id);
-            unused.into_iter().filter(settled).chain(others).take(most).collect()
+            let others = ledger.channels().filter(ended).map(|found| found.opened.id);
+            idle.into_iter().filter(unused).chain(others).take(most).collect()
         });
         ended.await
     }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::ledger::tab::{Tab, TabCommand};
 use crate::domain::money::Amount;
@@ -21,7 +20,6 @@ use crate::domain::x402::batch::word;
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::wire::PaymentPayload;
-use crate::ports::channel_rail::Depth;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
 use crate::ports::rail::{RefusedBy, Settlement};
 use crate::runtime::payee::Desk;
@@ -73,16 +71,20 @@ impl Desk {
             return Err(refuse(BatchCode::RefundNoBalance));
         }
         let row = self.row_to_claim(&tab);
+        self.begin_giving(tab.id).await?;
         let clock = self.parts.clock.as_ref();
         let giving = channels.settler.give_back(&tab.terms, row.as_ref(), amount);
         let given = match within(clock, REFUND_WAIT_MAX, giving).await {
             Some(Ok(Settlement::Settled { transaction, amount, .. })) => {
                 (transaction.to_string(), amount)
             }
-            Some(Ok(Settlement::Refused(RefusedBy::InsufficientFunds))) => {
-                return Err(refuse(BatchCode::RefundNoBalance));
+            Some(Ok(Settlement::Refused(by))) => {
+                self.giving.end(tab.id);
+                return Err(refuse(match by {
+                    RefusedBy::InsufficientFunds => BatchCode::RefundNoBalance,
+                    _ => BatchCode::RefundSimulation,
+                }));
             }
-            Some(Ok(Settlement::Refused(_))) => return Err(refuse(BatchCode::RefundSimulation)),
             Some(Err(problem)) => return Err(ServiceError::Unavailable(problem.to_string())),
             Some(Ok(Settlement::Unknown { .. })) | None => {
                 return Err(unavailable("the refund is on its way, and was not seen yet"));
@@ -90,6 +92,7 @@ impl Desk {
         };
         let refund_nonce = self.look_for_nonce(tab.id).await?;
         self.look_at(&tab.terms, tab.id).await?;
+        self.giving.end(tab.id);
         if row.is_some() {
             self.sweep(channels, tab.terms.asset).await;
         }
@@ -123,13 +126,6 @@ impl Desk {
         self.look_at(&terms, channel).await?;
         let tab = self.find_tab(channel).await?;
         tab.ok_or_else(|| unavailable("the channel's tab is gone"))
-    }
-
-    async fn look_for_nonce(&self, channel: ChannelId) -> Result<u64, ServiceError> {
-        let Some(witness) = self.channel_witness() else { return Ok(0) };
-        let looked = witness.look(&[channel], Depth::Newest).await;
-        let sights = looked.map_err(|error| ServiceError::Unavailable(error.to_string()))?;
-        Ok(sights.seen.first().map_or(0, |sight| sight.refund_nonce))
     }
 }
 

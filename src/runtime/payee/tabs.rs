@@ -142,6 +142,8 @@ impl Desk {
         let busy = PaymentError::Batch(BatchCode::ChannelBusy);
         let flight = self.flights.take(Self::channel_key(&word));
         let flight = flight.map_err(|_| self.refuse(&busy, &quote, &call.order))?;
+        let given = self.check_given(&word.terms, word.channel).await?;
+        given.map_err(|error| self.refuse(&error, &quote, &call.order))?;
         let payer = Some(self.admit_payer(word.terms.payer)?);
         let payment = call.payment.as_ref().map(identifier::find_payment).transpose();
         let payment = payment.map_err(|error| self.refuse(&error, &quote, &call.order))?.flatten();

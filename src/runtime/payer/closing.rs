@@ -18,6 +18,7 @@ use crate::domain::ledger::channel::Channel;
 use crate::domain::listing::Query;
 use crate::domain::money::Amount;
 use crate::domain::order::{Order, Units};
+use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::corrective::read_correction;
 use crate::domain::x402::batch::refund::refund_wish;
 use crate::domain::x402::payload::voucher_payload;
@@ -26,7 +27,7 @@ use crate::ports::channel_rail::Withdrawals;
 use crate::ports::paid_service::{PaidCall, PaidService, Piece, ServiceError};
 use crate::ports::rail::{RailError, Settlement};
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::Keeper;
+use crate::runtime::channels::{Keeper, Retired};
 use crate::runtime::payer::Payer;
 use crate::runtime::treasury::Refused;
 
@@ -110,26 +111,31 @@ impl Fault for NotClosed {
 pub struct GivenBack {
     /// How much.
     pub amount: Amount,
-    /// By which transaction.
+    /// By which transaction; empty where nothing was left but what it is owed.
     pub transaction: String,
 }
 
+impl GivenBack {
+    const NOTHING: Self = Self { amount: Amount::ZERO, transaction: String::new() };
+}
+
 impl Payer {
-    /// Ends a channel, and asks its payee for what is left of it. `capability` is something that the
-    /// payee is listed for.
+    /// Ends a channel, and asks its payee for what is left of it, by a voucher for what was charged: where
+    /// it was charged on credit, that pays it.
     ///
     /// # Errors
     /// [`NotClosed`].
-    pub async fn close_channel(
-        &self,
-        channel: ChannelId,
-        capability: Option<Name>,
-    ) -> Result<GivenBack, NotClosed> {
+    pub async fn close_channel(&self, channel: ChannelId) -> Result<GivenBack, NotClosed> {
         let keeper = self.parts.channels.as_ref().ok_or(NotClosed::NoKeeper)?;
         let found = retire(keeper, channel).await?;
+        // What was charged is the payee's to claim; where nothing else lies, nothing is had back.
+        if found.reach() <= found.charged && !keeper.owes(&found) {
+            return Err(NotClosed::Closed(channel));
+        }
         let provider = found.opened.provider.clone();
         let silent = |problem: String| NotClosed::Silent { provider: provider.clone(), problem };
-        let capability = capability.ok_or_else(|| silent("it is not listed".to_owned()))?;
+        let capability = found.sold.clone();
+        let capability = capability.ok_or_else(|| silent("it never paid it".to_owned()))?;
         let asked = self.ask_back(keeper, &found, capability);
         let until = self.parts.clock.now().after(REFUND_WAIT_MAX);
         tokio::select! {
@@ -150,6 +156,9 @@ impl Payer {
     pub async fn withdraw_channel(&self, channel: ChannelId) -> Result<Settlement, NotClosed> {
         let keeper = self.parts.channels.as_ref().ok_or(NotClosed::NoKeeper)?;
         let found = retire(keeper, channel).await?;
+        if found.reach() <= found.charged {
+            return Err(NotClosed::Closed(channel));
+        }
         let terms = found.opened.terms;
         let way = self.find_way_out(terms.asset.network).ok_or(NotClosed::NoWayOut)?;
         match self.in_time(&terms, way.finish(&terms)).await? {
@@ -195,21 +204,18 @@ impl Payer {
         let Some(keeper) = &self.parts.channels else { return Ok(0) };
         let mut ended = 0_u64;
         for channel in keeper.endable(idle, ENDED_MAX).await? {
-            let found = self.parts.treasury.read(move |ledger| {
-                let found = ledger.find_channel(channel)?;
-                let held = found.portions.first().map(|portion| portion.held.capability.clone());
-                Some((found.opened.provider.clone(), held))
-            });
-            let Some((provider, held)) = found.await? else { continue };
-            let capability = held.or_else(|| keeper.capability_of(&provider));
-            let closed = match self.close_channel(channel, capability).await {
+            let closed = match self.close_channel(channel).await {
                 Ok(given) => {
                     tracing::info!(%channel, amount = %given.amount, "channel given back");
                     Ok(())
                 }
                 Err(NotClosed::Stopped(stopped)) => return Err(stopped),
                 Err(NotClosed::Busy(_) | NotClosed::Closed(_) | NotClosed::Unknown(_)) => continue,
-                Err(NotClosed::Silent { .. }) => self.withdraw_channel(channel).await.map(drop),
+                Err(NotClosed::Silent { .. }) => match self.withdraw_channel(channel).await {
+                    // It owes, and has nothing left: its payee is asked again.
+                    Err(NotClosed::Closed(_)) => continue,
+                    done => done.map(drop),
+                },
                 Err(other) => Err(other),
             };
             match closed {
@@ -262,11 +268,18 @@ impl Payer {
             match service.infer(call).await {
                 Ok(answer) => {
                     let response = end_of(answer).await?;
+                    keeper.cover(found.opened.id);
                     return read_given(&response)
                         .ok_or_else(|| Problem::Said("an answer without a refund".to_owned()));
                 }
                 Err(ServiceError::PaymentRequired(refusal)) => {
                     said = refusal.error.clone().unwrap_or_default();
+                    if said == BatchCode::RefundNoBalance.as_str() && found.reach() <= found.charged
+                    {
+                        // It took the voucher, and there is nothing besides to give back.
+                        keeper.cover(found.opened.id);
+                        return Ok(GivenBack::NOTHING);
+                    }
                     let Some(correction) = read_correction(&refusal, found.opened.id) else {
                         break;
                     };
@@ -307,14 +320,9 @@ impl Payer {
 /// Takes a channel out of the pool, and lets nothing more be signed for it.
 async fn retire(keeper: &Keeper, channel: ChannelId) -> Result<Channel, NotClosed> {
     match keeper.retire(channel).await? {
-        crate::runtime::channels::Retired::Unknown => Err(NotClosed::Unknown(channel)),
-        crate::runtime::channels::Retired::Lent => Err(NotClosed::Busy(channel)),
-        crate::runtime::channels::Retired::Closed => Err(NotClosed::Closed(channel)),
-        // What was charged is the payee's to claim; where nothing else lies, nothing is had back.
-        crate::runtime::channels::Retired::Ended(found) if found.reach() <= found.charged => {
-            Err(NotClosed::Closed(channel))
-        }
-        crate::runtime::channels::Retired::Ended(found) => Ok(*found),
+        Retired::Unknown => Err(NotClosed::Unknown(channel)),
+        Retired::Lent => Err(NotClosed::Busy(channel)),
+        Retired::Closed(found) | Retired::Ended(found) => Ok(*found),
     }
 }
 

@@ -57,7 +57,6 @@ impl Payer {
         let Some(channels) = &self.parts.channels else { return Ok(None) };
         let Some(key) = self.pool_key(&prepared.agent, candidate) else { return Ok(None) };
         let Scheme::BatchSettlement(offer) = candidate.pay_by.scheme else { return Ok(None) };
-        channels.remember(&key.provider, &candidate.quote.quote.capability);
         let mut need = Need {
             payment: prepared.payment,
             amount: candidate.amount,

@@ -280,9 +280,7 @@ impl TreasuryTask {
 
     /// What was charged of a channel: it can be signed for as long as something lies there.
     fn release_charged(&self, id: ChannelId) -> Result<(Ceiling, Asset), NotSignable> {
-        let channel = self.ledger.find_channel(id);
-        let channel = channel.filter(|channel| channel.state != ChannelState::Closed);
-        let channel = channel.ok_or(NotSignable::NoChannel(id))?;
+        let channel = self.ledger.find_channel(id).ok_or(NotSignable::NoChannel(id))?;
         self.check_channel_signing(channel)?;
         Ok((Ceiling { channel: id, amount: channel.charged }, channel.opened.terms.asset))
     }

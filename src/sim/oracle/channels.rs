@@ -9,18 +9,19 @@ use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::channel::{ChannelEvent, Drawn, Turn};
 use crate::domain::ledger::hold::Held;
-use crate::domain::ledger::tab::TabEvent;
+use crate::domain::ledger::tab::{Charged, TabEvent};
 use crate::domain::money::Amount;
 use crate::ports::rail::NonceState;
 use crate::sim::fate::Fault;
 use crate::sim::oracle::Look;
-use crate::sim::roles::PRICE;
+use crate::sim::roles::{CREDIT, PRICE};
 
 /// What is held for one call.
 struct Draw {
     held: Arc<Held>,
     ceiling: Amount,
-    signed: bool,
+    /// Whether a voucher was signed for it, or it went on credit: it may be charged.
+    released: bool,
 }
 
 /// One channel, as its payer's events tell of it.
@@ -40,6 +41,8 @@ struct Line {
 #[derive(Default)]
 struct Tab {
     charged: Amount,
+    /// The newest voucher's sum.
+    voucher: Amount,
     claimed: Amount,
     lost: Amount,
 }
@@ -52,6 +55,18 @@ pub(super) struct Channels {
     draws: BTreeMap<PaymentId, Draw>,
     served: BTreeSet<PaymentId>,
     taken: BTreeSet<PaymentId>,
+    lent: usize,
+}
+
+/// What channels paid.
+#[derive(Copy, Clone, Debug)]
+pub struct Counted {
+    /// So many calls.
+    pub calls: usize,
+    /// So many of them were served on credit.
+    pub lent: usize,
+    /// What they took in all.
+    pub taken: u128,
 }
 
 /// What an event of a channel moved in the wallet.
@@ -89,17 +104,27 @@ impl Channels {
     }
 
     /// How many calls were paid, and with how much in all.
-    pub fn count(&self) -> (usize, u128) {
-        (self.taken.len(), self.lines.values().map(|line| line.charged.get()).sum())
+    pub fn count(&self) -> Counted {
+        let taken = self.lines.values().map(|line| line.charged.get()).sum();
+        Counted { calls: self.taken.len(), lent: self.lent, taken }
     }
 
     /// I4, I10: a voucher says what a durable hold allows, at most one call above what was charged, and
     /// its sum is not beneath that.
     pub fn sign(&mut self, payment: PaymentId, ceiling: &Ceiling, look: &Look<'_>) {
-        let line = self.lines.get_mut(&ceiling.channel);
+        self.let_charge(payment, ceiling, look);
+        if let Some(line) = self.lines.get_mut(&ceiling.channel) {
+            line.ceiling = line.ceiling.max(ceiling.amount);
+        }
+        self.check_held(ceiling.channel, look);
+    }
+
+    /// I4, I10: the same of a call that goes on credit.
+    pub fn let_charge(&mut self, payment: PaymentId, ceiling: &Ceiling, look: &Look<'_>) {
+        let line = self.lines.get(&ceiling.channel);
         let draw = self.draws.get_mut(&payment);
         let (Some(line), Some(draw)) = (line, draw) else {
-            look.check(false, || format!("I4: a voucher for {payment} has no hold"));
+            look.check(false, || format!("I4: what {payment} may cost has no hold"));
             return;
         };
         let same =
@@ -108,9 +133,7 @@ impl Channels {
         let above = ceiling.amount.checked_sub(line.charged).map(Amount::get);
         let within = above.is_none_or(|above| above <= u128::from(PRICE));
         look.check(within, || format!("I10: {payment} is signed {above:?} above its charge"));
-        draw.signed = true;
-        line.ceiling = line.ceiling.max(ceiling.amount);
-        self.check_held(ceiling.channel, look);
+        draw.released = true;
     }
 
     /// I10: a voucher that pays no call says no more than what was charged.
@@ -183,7 +206,7 @@ impl Channels {
                 (*channel, Shift { taken: taken.amount, ..none })
             }
             ChannelEvent::DrawVoided { channel, payment, turn } => {
-                let signed = self.draws.get(payment).is_some_and(|draw| draw.signed);
+                let signed = self.draws.get(payment).is_some_and(|draw| draw.released);
                 look.check(!signed, || format!("I7: {payment} was voided after it was signed"));
                 self.turn(*channel, std::slice::from_ref(turn), look);
                 (*channel, none)
@@ -253,7 +276,7 @@ impl Channels {
         look.check(sums, || format!("I10: {} over {}", drawn.ceiling, drawn.charged));
         line.held.insert(held.payment, amount.get());
         let (held, ceiling) = (Arc::clone(held), drawn.ceiling);
-        let draw = Draw { held, ceiling, signed: false };
+        let draw = Draw { held, ceiling, released: false };
         let former = self.draws.insert(draw.held.payment, draw);
         look.check(former.is_none(), || "I8: a call was drawn twice".to_owned());
         Shift { taken: drawn.taken, ..Shift::default() }
@@ -326,26 +349,26 @@ impl Channels {
             TabEvent::Charged(charged) => {
                 let tab = self.tabs.entry(charged.channel).or_default();
                 let follows = charged.base == tab.charged;
-                tab.charged = more(charged.base, charged.amount);
+                tab.charged = reach_of(charged);
+                tab.voucher = tab.voucher.max(charged.ceiling);
                 let most = charged.ceiling.checked_sub(charged.base);
                 let within = most.is_some_and(|most| charged.amount <= most && !most.is_zero());
                 look.check(follows && within, || format!("I11: a charge of {charged:?}"));
-                let covered = charged.ceiling <= look.channels.sight(charged.channel).balance
-                    || look.fate.has_struck(Fault::Withdrawn);
-                look.check(covered, || format!("E04: {} is not there", charged.ceiling));
-                let line = self.lines.get(&charged.channel);
-                let signed = line.is_some_and(|line| charged.ceiling <= line.ceiling);
-                look.check(signed, || format!("I4: {} was never signed", charged.ceiling));
-                if let Some(payment) = charged.payment {
-                    let once = self.served.insert(payment);
-                    look.check(once, || format!("I14: {payment} was charged twice"));
-                }
+                let sight = look.channels.sight(charged.channel);
+                let covered =
+                    charged.ceiling <= sight.balance || look.fate.has_struck(Fault::Withdrawn);
+                look.check(covered, || format!("E04: {} of {sight:?}", charged.ceiling));
+                self.check_signed(charged.channel, charged.ceiling, look);
+                self.serve(charged.payment, look);
             }
             TabEvent::Stepped(_) => {
                 look.check(false, || "I8: a call flows in a world without it".to_owned());
             }
-            TabEvent::ChargedOnCredit(_) | TabEvent::Covered { .. } => {
-                look.check(false, || "I8: credit in a world without it".to_owned());
+            TabEvent::ChargedOnCredit(charged) => self.read_lent(charged, look),
+            TabEvent::Covered { channel, voucher } => {
+                self.check_signed(*channel, voucher.ceiling, look);
+                let tab = self.tabs.entry(*channel).or_default();
+                tab.voucher = tab.voucher.max(voucher.ceiling);
             }
             TabEvent::Seen(_) => look.check(false, || "no such event is written".to_owned()),
             TabEvent::Looked(looked) => {
@@ -359,10 +382,48 @@ impl Channels {
                 tab.charged = tab.charged.max(tab.claimed);
                 let stray = seen.stray.amount.is_zero() || look.fate.has_struck(Fault::Overclaimed);
                 look.check(stray, || format!("I11: {seen:?} was claimed by nobody"));
-                let lost = seen.lost.amount.is_zero() || look.fate.has_struck(Fault::Withdrawn);
+                // What was served on credit may never be signed for.
+                let lent = less(tab.charged, tab.voucher);
+                let lost = seen.lost.amount <= lent || look.fate.has_struck(Fault::Withdrawn);
                 look.check(lost, || format!("I12: {seen:?} was lost for nothing"));
             }
         }
+    }
+
+    /// I4: a voucher that the payee has was signed.
+    fn check_signed(&self, channel: ChannelId, ceiling: Amount, look: &Look<'_>) {
+        let line = self.lines.get(&channel);
+        let signed = line.is_some_and(|line| ceiling <= line.ceiling);
+        look.check(signed, || format!("I4: {ceiling} was never signed"));
+    }
+
+    /// I14: each call is charged once.
+    fn serve(&mut self, payment: Option<PaymentId>, look: &Look<'_>) {
+        let Some(payment) = payment else { return };
+        let once = self.served.insert(payment);
+        look.check(once, || format!("I14: {payment} was charged twice"));
+    }
+
+    /// I11, I13: a charge on credit goes on where the last one ended, by a voucher that was signed, and
+    /// what all channels owe with it is within what is lent.
+    fn read_lent(&mut self, charged: &Charged, look: &Look<'_>) {
+        self.check_signed(charged.channel, charged.ceiling, look);
+        let tab = self.tabs.entry(charged.channel).or_default();
+        let follows = charged.base == tab.charged && charged.ceiling == tab.voucher;
+        look.check(follows, || format!("I11: a charge on credit of {charged:?}"));
+        tab.charged = reach_of(charged);
+        self.lent = self.lent.saturating_add(1);
+        let owed = self.tabs.values().map(|tab| {
+            let paid = tab.voucher.max(tab.claimed);
+            less(less(tab.charged, tab.lost), paid).get()
+        });
+        let owed: u128 = owed.sum();
+        let within = owed <= CREDIT.per_payer.get();
+        look.check(within, || format!("I13: {owed} is owed above what is lent"));
+        let reach = look.channels.sight(charged.channel).balance;
+        let covered = reach_of(charged) <= reach || look.fate.has_struck(Fault::Withdrawn);
+        look.check(covered, || format!("E04: {charged:?} beyond {reach}"));
+        self.serve(charged.payment, look);
     }
 
     /// What is under way still: a deposit, something held, or something on the chain that was not claimed.
@@ -405,6 +466,11 @@ impl Channels {
 
 fn key_of(terms: &ChannelTerms, deposit: &Deposit) -> AuthorizationKey {
     AuthorizationKey { asset: terms.asset, payer: terms.payer, nonce: deposit.nonce }
+}
+
+/// What a channel has charged with a call.
+fn reach_of(charged: &Charged) -> Amount {
+    more(charged.base, charged.amount)
 }
 
 fn more(amount: Amount, other: Amount) -> Amount {

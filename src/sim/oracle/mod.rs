@@ -21,14 +21,14 @@ mod channels;
 mod claims;
 mod money;
 mod payments;
+mod signing;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy::primitives::Address;
 
-use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms};
-use crate::domain::commitment::Commitment;
+use crate::domain::channel::ChannelTerms;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::agent::Scope;
 use crate::domain::ledger::channel::ChannelEvent;
@@ -44,6 +44,7 @@ use crate::sim::clock::SimClock;
 use crate::sim::fate::Fate;
 use crate::sim::oracle::budgets::Budgets;
 use crate::sim::oracle::channels::Channels;
+pub use crate::sim::oracle::channels::Counted;
 use crate::sim::oracle::claims::{Bound, Claims};
 use crate::sim::oracle::money::{Purse, Till};
 use crate::sim::oracle::payments::Payments;
@@ -155,44 +156,13 @@ impl Oracle {
         });
     }
 
-    /// I4, I21: `payment` was signed just now: a durable hold stands behind it, and nothing that covers
-    /// its agent is frozen.
-    pub fn sign(&self, payment: PaymentId, commitment: &Commitment) {
-        self.with(|state, look| {
-            state.payments.sign(payment, commitment, look);
-            let Some(found) = state.payments.find(payment) else { return };
-            let frozen = state.budgets.find_scope(&state.frozen, found.held.agent);
-            look.check(frozen.is_none(), || format!("I21: {payment} was signed under {frozen:?}"));
-        });
-    }
-
-    /// I4, I10, I21: a voucher was signed just now for `payment`.
-    pub fn sign_voucher(&self, payment: PaymentId, ceiling: &Ceiling) {
-        self.with(|state, look| {
-            state.channels.sign(payment, ceiling, look);
-            let Some(held) = state.channels.find(payment) else { return };
-            let frozen = state.budgets.find_scope(&state.frozen, held.agent);
-            look.check(frozen.is_none(), || format!("I21: {payment} was signed under {frozen:?}"));
-        });
-    }
-
-    /// I10: a voucher was signed just now that asks how a channel stands, or for what is left of it.
-    pub fn sign_charged(&self, ceiling: &Ceiling) {
-        self.with(|state, look| state.channels.sign_charged(ceiling, look));
-    }
-
-    /// I4: a deposit was signed just now.
-    pub fn sign_deposit(&self, channel: ChannelId) {
-        self.with(|state, look| state.channels.sign_deposit(channel, look));
-    }
-
     /// Every channel with the highest sum that was ever signed for it.
     pub fn vouchers(&self) -> Vec<(ChannelTerms, Amount)> {
         self.with(|state, _| state.channels.vouchers())
     }
 
     /// How many calls channels paid, and with how much in all.
-    pub fn count_calls(&self) -> (usize, u128) {
+    pub fn count_calls(&self) -> Counted {
         self.with(|state, _| state.channels.count())
     }
 

@@ -173,6 +173,7 @@ impl Ledger {
         found.last = Some(held.payment);
         found.extended = false;
         found.calls = found.calls.saturating_add(1);
+        found.sold = Some(held.capability.clone());
         self.channels.draws.insert(held.payment, *channel);
     }
 

@@ -162,6 +162,8 @@ pub struct Channel {
     pub extended: bool,
     /// How many calls it paid.
     pub calls: u64,
+    /// What kind of work it paid for last: its provider is listed for that.
+    pub sold: Option<Name>,
     /// What may still be drawn.
     pub portions: Vec<Portion>,
 }
@@ -185,6 +187,7 @@ impl Channel {
             last: None,
             extended: false,
             calls: 0,
+            sold: None,
             portions: Vec::new(),
         }
     }

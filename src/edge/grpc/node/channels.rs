@@ -4,7 +4,6 @@ use tonic::Status;
 
 use super::Node;
 use crate::domain::channel::ChannelId;
-use crate::domain::id::Name;
 use crate::domain::ledger::Ledger;
 use crate::domain::ledger::channel::Channel;
 use crate::domain::money::Amount;
@@ -12,11 +11,7 @@ use crate::edge::grpc::convert::Malformed;
 use crate::edge::grpc::page::page;
 use crate::edge::grpc::pb;
 use crate::edge::grpc::status::{malformed, refuse};
-use crate::ports::history::Look;
 use crate::ports::rail::Settlement;
-
-/// Newest payments that are looked at for what a provider sells.
-const LOOKED_AT_MAX: u32 = 1_000;
 
 pub(super) async fn list(
     node: &Node,
@@ -52,24 +47,9 @@ pub(super) async fn close(
         };
         return Ok(pb::CloseChannelResponse { amount: amount.to_string(), transaction });
     }
-    let capability = capability_of(node, channel).await?;
-    let given = node.payer.close_channel(channel, capability).await.map_err(refuse)?;
+    let given = node.payer.close_channel(channel).await.map_err(refuse)?;
     let (amount, transaction) = (given.amount.to_string(), given.transaction);
     Ok(pb::CloseChannelResponse { amount, transaction })
-}
-
-/// Something that a channel's provider sold us: it is listed for that.
-async fn capability_of(node: &Node, channel: ChannelId) -> Result<Option<Name>, Status> {
-    let provider = move |ledger: &Ledger| {
-        ledger.find_channel(channel).map(|found| found.opened.provider.clone())
-    };
-    let Some(provider) = node.treasury.read(provider).await.map_err(refuse)? else {
-        return Ok(None);
-    };
-    let look = Look { limit: LOOKED_AT_MAX, ..Look::default() };
-    let payments = node.history.list_payments(look).await.map_err(refuse)?;
-    let sold = payments.into_iter().find(|payment| payment.provider == provider);
-    Ok(sold.map(|payment| payment.capability))
 }
 
 fn to_pb(found: &Channel) -> pb::Channel {
