@@ -47,11 +47,8 @@ use crate::sim::street::Gossip;
 pub const PRICE: u64 = 10;
 
 /// What the payee lends above vouchers, where it lends at all: three calls a channel, and five in all.
-pub const CREDIT: TabCredit = TabCredit {
-    per_channel: Amount::new(30),
-    per_payer: Amount::new(50),
-    total: Amount::new(50),
-};
+pub const CREDIT: TabCredit =
+    TabCredit { per_channel: Amount::new(30), per_payer: Amount::new(50), total: Amount::new(50) };
 
 /// The most output of a call.
 pub const OUTPUT_MAX: u64 = 100;

@@ -8,6 +8,8 @@ use alloy::providers::Provider;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::http::reqwest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bursar::domain::asset::AssetRegistry;
 use bursar::domain::commitment::{Commitment, Scheme, TransferMethod};
 use bursar::domain::money::Amount;
@@ -97,6 +99,17 @@ impl<'c> World<'c> {
         let sent = self.client.post(url).body(body.to_string()).send().await.unwrap();
         let status = sent.status().as_u16();
         (status, serde_json::from_slice(&sent.bytes().await.unwrap()).unwrap())
+    }
+
+    /// Settles, and gives out what is said of the payment's extensions.
+    pub async fn settle_told(&self, body: &Value) -> Option<Value> {
+        let url = format!("{}/settle", self.node.url);
+        let sent = self.client.post(url).body(body.to_string()).send().await.unwrap();
+        let word = sent.headers().get("EXTENSION-RESPONSES").cloned();
+        let settled: Value = serde_json::from_slice(&sent.bytes().await.unwrap()).unwrap();
+        assert_eq!(settled["success"], true, "{settled}");
+        let word = STANDARD.decode(word?.as_bytes()).unwrap();
+        Some(serde_json::from_slice(&word).unwrap())
     }
 
     pub async fn paid(&self) -> u128 {

@@ -13,21 +13,31 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::domain::x402::PaymentCode;
+use crate::domain::x402::bazaar;
 use crate::domain::x402::error::PaymentError;
 use crate::domain::x402::read::{ASKED_LEN_MAX, parse_asked, to_json};
 use crate::domain::x402::wire::{
-    AskedPayment, SettlementResponse, Supported, VerifyResponse, X402_VERSION,
+    AskedPayment, PaymentPayload, SettlementResponse, Supported, VerifyResponse, X402_VERSION,
 };
 use crate::edge::http::body::read_whole;
 use crate::runtime::facilitator::{Answer, Facilitator, Standing};
+
+/// What became of a payment's extensions.
+const EXTENSION_RESPONSES: HeaderName = HeaderName::from_static("extension-responses");
+
+/// Why a resource is not listed.
+const NOT_LISTED: &str =
+    "info does not say how the resource is called as the extension has it, or is too long";
 
 /// How many requests are worked on at a time; whoever comes next waits.
 const REQUESTS_MAX: usize = 256;
@@ -81,6 +91,7 @@ async fn settle(State(door): State<Door>, body: Body) -> Response {
     };
     let _place = door.places.acquire().await;
     let AskedPayment { payment_payload, payment_requirements, .. } = asked;
+    let listed = listed(&payment_payload);
     let facilitator = Arc::clone(&door.facilitator);
     // Whoever asked may hang up: what was begun is brought to its end.
     let settling =
@@ -90,7 +101,11 @@ async fn settle(State(door): State<Door>, body: Body) -> Response {
     match settling.await {
         Ok(mut answer) => {
             answer.body.network = network.unwrap_or(answer.body.network);
-            show(&answer)
+            let mut response = show(&answer);
+            if let Some(word) = listed.filter(|_| answer.body.success) {
+                response.headers_mut().insert(EXTENSION_RESPONSES, word);
+            }
+            response
         }
         // It broke off in the middle: nobody knows what was sent.
         Err(_) => {
@@ -104,6 +119,18 @@ async fn supported(State(door): State<Door>) -> Response {
     let mut supported: Supported = door.facilitator.supported();
     supported.kinds.extend(version1::kinds(&supported.kinds));
     json(StatusCode::OK, to_json(&supported))
+}
+
+/// What becomes of the listing that a payment asks for, once it is settled; nothing where it asks for none.
+/// Source: x402 extension bazaar, section "Verify and Settlement Response Header".
+fn listed(payment: &PaymentPayload) -> Option<HeaderValue> {
+    payment.extensions.as_ref()?.get(bazaar::KEY)?;
+    let word = match bazaar::find_discovered(payment, "") {
+        Some(_) => json!({ "status": "success" }),
+        None => json!({ "status": "rejected", "rejectedReason": NOT_LISTED }),
+    };
+    let text = STANDARD.encode(json!({ bazaar::KEY: word }).to_string());
+    HeaderValue::from_str(&text).ok()
 }
 
 fn failed(code: PaymentCode) -> SettlementResponse {
