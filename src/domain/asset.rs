@@ -146,3 +146,6 @@ impl AssetRegistry {
         self.0.iter()
     }
 }
+
+#[cfg(test)]
+mod tests;

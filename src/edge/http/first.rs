@@ -99,12 +99,12 @@ pub struct FirstRequired {
 /// The network of this name.
 pub fn find_network(name: &str) -> Option<Network> {
     let (_, chain) = NETWORKS.iter().find(|(known, _)| *known == name)?;
-    format!("eip155:{chain}").parse().ok()
+    Some(Network::Eip155(*chain))
 }
 
 /// What version 1 calls the network of this CAIP-2 name.
 pub fn name_of_network(network: &str) -> Option<&'static str> {
-    let chain: u64 = network.strip_prefix("eip155:")?.parse().ok()?;
+    let chain = network.parse::<Network>().ok()?.chain_id();
     NETWORKS.iter().find(|(_, known)| *known == chain).map(|(name, _)| *name)
 }
 

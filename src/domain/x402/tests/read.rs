@@ -5,8 +5,11 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::fault::Fault;
+use crate::domain::x402::check::{Demand, check_payment};
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::{Message, PaymentError};
+use crate::domain::x402::facilitate::{Step, check_asked};
+use crate::domain::x402::offer::{Asked, check_offer};
 use crate::domain::x402::read::*;
 use crate::domain::x402::requirements::payment_required;
 use crate::domain::x402::settlement::{Settled, not_settled, read_settlement, settled};
@@ -233,5 +236,49 @@ proptest! {
         let _ = parse_payment_payload(&bytes);
         let _ = parse_payment_required(&bytes);
         let _ = parse_settlement(&bytes);
+    }
+}
+
+#[test]
+fn p10_a_network_that_is_spelled_otherwise_is_refused_by_its_code_on_every_side() {
+    let kilobyte = format!("eip155:{}84532", "0".repeat(1024));
+    for network in [
+        "eip155:084532",
+        "EIP155:84532",
+        "eip155:0x14a34",
+        "eip155:+84532",
+        " eip155:84532",
+        "eip155:84532 ",
+        "eip155:84532:0x036CbD53842c5426634e7929541eC2318f3dCF7e",
+        "eip155:18446744073709636148",
+        "eip155:",
+        "base-sepolia",
+        "",
+        &kilobyte,
+    ] {
+        let mut offer = payment_required(&quote(), &order(), &TOKENS, None).unwrap();
+        offer.accepts[0].network = network.to_owned();
+        let asked = Asked { resource: RESOURCE, timeout_max_s: 120, amount: None };
+        let found = check_offer(&offer, &asked, &TOKENS).unwrap_err();
+        assert_eq!(found, PaymentError::Network, "{network}");
+
+        let mut paid = payload();
+        paid.accepted.network = network.to_owned();
+        let offered = [requirement()];
+        let demand = Demand { resource: RESOURCE, offered: &offered, now_s: NOW_S };
+        let found = check_payment(&paid, &demand).unwrap_err();
+        assert_eq!(found.wire().as_str(), "invalid_network", "{network}");
+
+        // A facilitator is told twice, and both have to be the name.
+        let (good, other) = (payload().accepted, paid.accepted.clone());
+        for (payment, terms) in [(&paid, &good), (&paid, &other), (&payload(), &other)] {
+            let found = check_asked(payment, terms, &TOKENS, Step::Settle, NOW_S).unwrap_err();
+            assert_eq!(found.wire().as_str(), "invalid_network", "{network}");
+        }
+
+        let transfer = Settled { transaction: B256::repeat_byte(1), amount: Amount::new(1000) };
+        let mut said = settled(&commitment(), &transfer);
+        said.network = network.to_owned();
+        assert_eq!(read_settlement(&said, &commitment()), Err(PaymentError::Network), "{network}");
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::ledger::hold::HoldState;
 use crate::domain::x402::read::encode_text;
 use crate::domain::x402::wire::PaymentPayload;
 use crate::edge::http::client::HttpCall;
-use crate::edge::http::header;
+use crate::edge::http::{first, header};
 
 fn authorization(payment: &mut PaymentPayload) -> &mut Value {
     payment.payload.get_mut("authorization").unwrap()
@@ -60,6 +60,41 @@ async fn a01_nothing_that_was_signed_can_be_changed() {
     }
     assert_eq!(show(&url, &honest).await.status(), StatusCode::OK);
     assert_eq!((world.earned(), world.served()), (PRICE, 1));
+}
+
+/// Row P10: a network by another spelling of its name, at both doors.
+#[tokio::test]
+async fn p10_a_network_by_another_spelling_is_neither_taken_nor_paid_on() {
+    let world = world::build().await;
+    let url = world.at("/weather/rome");
+    let honest = sign(&world, &url).await;
+    let kilobyte = format!("eip155:{}", "8".repeat(1024));
+    let spellings =
+        ["eip155:084532", "EIP155:84532", "eip155:0x14a34", "eip155:84532:0x1", &kilobyte];
+    for network in spellings {
+        let mut payment = honest.clone();
+        payment.accepted.network = network.to_owned();
+        let response = show(&url, &payment).await;
+        assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED, "{network}");
+        let offer = header::find_offer(response.headers()).unwrap().unwrap();
+        assert_eq!(offer.error.as_deref(), Some("invalid_network"), "{network}");
+        assert_eq!((world.earned(), world.served()), (0, 0), "{network}");
+        // What version 1 calls a network goes by the same reader.
+        assert_eq!(first::name_of_network(network), None);
+    }
+    assert_eq!(first::name_of_network("eip155:84532"), Some("base-sepolia"));
+    assert_eq!(show(&url, &honest).await.status(), StatusCode::OK);
+
+    for network in spellings.map(str::to_owned) {
+        let world = world::build().await;
+        let url = serve(move |_, own| {
+            ask(&offer(&own, |offer| offer["accepts"][0]["network"] = json!(network)))
+        });
+        let call = get_call(&format!("{}/a", url.await));
+        let error = world.client.fetch(call).await.unwrap_err();
+        assert_eq!(error.code(), "payer.no_quote");
+        assert_eq!(world.states().await, []);
+    }
 }
 
 /// Rows B04 and B05: a life that no payer would give, and one that is none.
