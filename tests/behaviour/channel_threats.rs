@@ -15,6 +15,7 @@ use bursar::ports::clock::Clock;
 use serde_json::{Map, Value};
 
 use crate::channel_doubts::channels;
+use crate::channel_refunds::ask_back;
 use crate::channels::{PREFIX, Stranger, charged, claim_all, stranger_key};
 use crate::market::{Market, PRICE, Shop, echo, key, usdc};
 
@@ -227,7 +228,7 @@ async fn e19_a_refund_that_its_payer_did_not_sign_is_refused_and_moves_nothing()
     assert_eq!(other, refused("cumulative_amount_mismatch"));
     let own = stranger.voucher(PRICE);
     for wrong in ["0", "-1", "1.5", "x"] {
-        let answer = ask_back(&market, &stranger, own, Some(wrong)).await;
+        let answer = ask_back(&market, &stranger, own, Some(wrong.into())).await;
         assert_eq!(answer, refused("refund_amount_invalid"), "{wrong}");
     }
     let holder = stranger_key().address();
@@ -237,19 +238,4 @@ async fn e19_a_refund_that_its_payer_did_not_sign_is_refused_and_moves_nothing()
     assert_eq!(owned().await, 1_000_000 - PRICE);
     assert_eq!(ask_back(&market, &stranger, own, None).await, refused("refund_no_balance"));
     assert_eq!(market.engine.served.load(Ordering::SeqCst), 1, "no work is done for it");
-}
-
-async fn ask_back(
-    market: &Market,
-    stranger: &Stranger,
-    word: (bursar::domain::channel::Ceiling, alloy::primitives::Signature),
-    amount: Option<&str>,
-) -> Result<(), String> {
-    let amount = amount.map(Value::from);
-    let change = |mut payload: Map<String, Value>| {
-        payload.insert("type".to_owned(), "refund".into());
-        payload.extend(amount.map(|amount| ("amount".to_owned(), amount)));
-        payload
-    };
-    stranger.call_with(market, "back", word, None, change).await
 }

@@ -17,6 +17,7 @@ mod channel_credit;
 mod channel_doubts;
 mod channel_ends;
 mod channel_rail;
+mod channel_refunds;
 mod channel_relay;
 mod channel_strangers;
 mod channel_strict;

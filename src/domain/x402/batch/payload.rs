@@ -1,7 +1,8 @@
 //! The payloads of scheme `batch-settlement` as JSON has them. Amounts and times are decimal strings,
 //! in atomic units and in seconds since the epoch.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::domain::x402::batch::deposit::Deposit;
 
@@ -85,9 +86,10 @@ pub struct RefundPayload {
     pub channel_config: Channel,
     /// A voucher for what was charged already, and no more.
     pub voucher: SignedVoucher,
-    /// How much; all where a payer leaves it out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub amount: Option<String>,
+    /// How much; all where a payer leaves it out, and nowhere else. Of any type, so that what is no number
+    /// has the amount's own code.
+    #[serde(default, deserialize_with = "there", skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Value>,
     /// The channel's next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_nonce: Option<String>,
@@ -143,4 +145,9 @@ pub struct SettlePayload {
     pub receiver: String,
     /// In which token.
     pub token: String,
+}
+
+/// What is there, `null` too: to serde that would be the same as what was left out.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }

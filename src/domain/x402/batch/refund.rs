@@ -46,7 +46,7 @@ pub fn refund_wish(
             max_claimable_amount: ceiling.amount.to_string(),
             signature: to_text(signature),
         },
-        amount: amount.map(|amount| amount.to_string()),
+        amount: amount.map(|amount| amount.to_string().into()),
         refund_nonce: None,
         claims: None,
         refund_authorizer_signature: None,
@@ -81,8 +81,8 @@ pub fn check_refund(
 /// The wish in a payload of type `refund`, on `network`.
 ///
 /// # Errors
-/// [`BatchCode::RefundPayload`] for what is not in its form; [`BatchCode::RefundAmount`] for nothing;
-/// [`BatchCode::ChannelId`] where the voucher names another channel than its config.
+/// [`BatchCode::RefundPayload`] for what is not in its form; [`BatchCode::RefundAmount`] for nothing and for
+/// what is no number (threats.md C14); [`BatchCode::ChannelId`] where the voucher names another channel than its config.
 pub fn read_refund(
     payload: &Map<String, Value>,
     network: Network,
@@ -105,8 +105,9 @@ pub(super) fn read_wish(
     }
     let amount: Option<Amount> = match &wish.amount {
         None => None,
-        Some(text) => {
-            let amount = text.parse().ok().filter(|amount: &Amount| !amount.is_zero());
+        Some(said) => {
+            let amount = said.as_str().and_then(|text| text.parse().ok());
+            let amount = amount.filter(|amount: &Amount| !amount.is_zero());
             Some(amount.ok_or(PaymentError::Batch(BatchCode::RefundAmount))?)
         }
     };

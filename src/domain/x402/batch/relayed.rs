@@ -91,7 +91,7 @@ pub fn refund_payload(refund: &RelayedRefund) -> Map<String, Value> {
             max_claimable_amount: wish.voucher.ceiling.amount.to_string(),
             signature: to_text(&wish.voucher.signature),
         },
-        amount: Some(amount.to_string()),
+        amount: Some(amount.to_string().into()),
         refund_nonce: Some(nonce.to_string()),
         claims: Some(claims.rows.iter().map(row_to_wire).collect()),
         refund_authorizer_signature: signature.as_ref().map(to_text),

@@ -11,7 +11,7 @@ use crate::domain::x402::PaymentError;
 use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::read::{VoucherWord, voucher_digest};
-use crate::domain::x402::batch::refund::RefundWord;
+use crate::domain::x402::batch::refund::{RefundWord, read_refund, refund_wish};
 use crate::domain::x402::batch::relayed::{
     Relayed, RelayedClaim, RelayedRefund, check_relayed, claim_payload, read_relayed,
     refund_payload, settle_payload,
@@ -127,4 +127,37 @@ fn what_is_not_in_its_form_is_refused_by_its_types_code() {
     refund.insert("amount".to_owned(), json!("0"));
     let found = read_relayed(&refund, USDC.network).unwrap_err();
     assert_eq!(found, batch(BatchCode::RefundAmount));
+}
+
+/// `null` once stood for all there is.
+#[test]
+fn c14_what_is_no_positive_number_of_units_is_refused_by_the_amounts_code_on_both_sides() {
+    let relayed = refund_payload(&refund());
+    let wish = &refund().wish;
+    let wish = refund_wish(&wish.terms, &wish.voucher.ceiling, &wish.voucher.signature, None);
+    let texts = ["", "0", "00", "-1", "+1", "1.5", "1e3", "0x10", "01", " 1", "1 ", "x", "\u{661}"];
+    let above = "340282366920938463463374607431768211456";
+    let texts = texts.into_iter().chain([above]).map(Value::from);
+    let others =
+        [json!(null), json!(0), json!(1), json!(-1), json!(1.5), json!(true), json!(["1"])];
+    for amount in texts.chain(others).chain([json!({ "value": "1" })]) {
+        for payload in [&wish, &relayed] {
+            let mut payload = payload.clone();
+            payload.insert("amount".to_owned(), amount.clone());
+            let amount_code = PaymentError::Batch(BatchCode::RefundAmount);
+            let found = read_refund(&payload, USDC.network).unwrap_err();
+            assert_eq!(found, amount_code, "{amount}");
+            let found = read_relayed(&payload, USDC.network).unwrap_err();
+            assert_eq!(found, amount_code, "{amount}");
+        }
+    }
+    assert_eq!(
+        BatchCode::RefundAmount.as_str(),
+        "invalid_batch_settlement_evm_refund_amount_invalid"
+    );
+    let all = read_refund(&wish, USDC.network).unwrap();
+    assert_eq!(all.amount, None, "left out is all");
+    let mut one = wish;
+    one.insert("amount".to_owned(), json!("1"));
+    assert_eq!(read_refund(&one, USDC.network).unwrap().amount, Some(Amount::new(1)));
 }
