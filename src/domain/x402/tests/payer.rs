@@ -110,13 +110,6 @@ fn strangers_verify_offers_and_receipts_in_their_own_form() {
     assert!(payload.is_over(NOW_S + 301));
     assert!(!OfferPayload { valid_until: 0, ..payload.clone() }.is_over(u64::MAX));
 
-    // A24: another field under the same signature, and another format.
-    let cheaper = OfferPayload { amount: "1".to_owned(), ..payload };
-    assert!(!cheaper.is_for(&offer.accepts[0], RESOURCE));
-    assert_ne!(Artifact::new(cheaper, &signature, None).offered_by(), Some(SERVICE));
-    let jws = Artifact { format: "jws".to_owned(), ..artifact };
-    assert_eq!(jws.offered_by(), None);
-
     let payload = ReceiptPayload::of_receipt(&receipt());
     let artifact = Artifact::new(payload.clone(), &sign(SERVICE_KEY, payload.digest()), None);
     let extensions =
@@ -124,4 +117,65 @@ fn strangers_verify_offers_and_receipts_in_their_own_form() {
     let found = find_receipt(&extensions).unwrap();
     assert_eq!(found.received_by(), Some(SERVICE));
     assert_eq!(find_offers(&extensions), []);
+}
+
+/// An offer of the fixture's way to pay, signed by the service, as an artifact of this index.
+fn offered(index: Option<u64>) -> Artifact<OfferPayload> {
+    let payload = OfferPayload::of_quote(&quote(), &requirement());
+    let signature = sign(SERVICE_KEY, payload.digest());
+    Artifact::new(payload, &signature, index)
+}
+
+#[test]
+fn a24_an_offer_is_for_the_way_whose_terms_were_signed_whatever_its_index_says() {
+    let own = offer().accepts[0].clone();
+    let dear = PaymentRequirements { amount: "9000".to_owned(), ..own.clone() };
+    for index in [None, Some(0), Some(1), Some(u64::MAX)] {
+        let artifact = offered(index);
+        assert_eq!(artifact.offered_by(), Some(SERVICE), "an index is no part of what was signed");
+        let fits = [&dear, &own].map(|way| artifact.payload.is_for(way, RESOURCE));
+        assert_eq!(fits, [false, true], "{index:?}");
+    }
+}
+
+#[test]
+fn a24_an_offer_of_another_field_is_for_no_other_way_and_is_nobodys_word() {
+    type Edit = fn(&mut OfferPayload);
+    let edits: [Edit; 8] = [
+        |it| it.version = 2,
+        |it| it.resource_url.push('s'),
+        |it| it.scheme = "upto".to_owned(),
+        |it| it.network = "eip155:8453".to_owned(),
+        |it| it.asset = PAYER.to_string(),
+        |it| it.pay_to = PAYER.to_string(),
+        |it| it.amount = "1".to_owned(),
+        |it| it.valid_until = 0,
+    ];
+    for (at, edit) in edits.into_iter().enumerate() {
+        let mut changed = offered(Some(0));
+        edit(&mut changed.payload);
+        assert_ne!(changed.offered_by(), Some(SERVICE), "edit {at}");
+        // Its end is no term of the way, and is asked for by itself.
+        let is_term = at != 7;
+        let way = &offer().accepts[0];
+        assert_eq!(changed.payload.is_for(way, RESOURCE), !is_term, "edit {at}");
+    }
+}
+
+#[test]
+fn a24_an_offer_that_ended_or_that_another_key_signed_says_so() {
+    let own = offered(Some(0));
+    assert_eq!(own.payload.valid_until, NOW_S + 300);
+    for (now_s, is_over) in [(NOW_S, false), (NOW_S + 300, false), (NOW_S + 301, true)] {
+        assert_eq!(own.payload.is_over(now_s), is_over);
+    }
+    let by_another = sign(PAY_TO_KEY, own.payload.digest());
+    let by_another = Artifact::new(own.payload.clone(), &by_another, Some(0));
+    assert_eq!(by_another.offered_by(), Some(PAY_TO), "whom no listing names for the resource");
+    for signature in ["", "0x", "0x00", &own.signature[..own.signature.len() - 2]] {
+        let cut = Artifact { signature: signature.to_owned(), ..own.clone() };
+        assert_eq!(cut.offered_by(), None, "{signature}");
+    }
+    let jws = Artifact { format: "jws".to_owned(), ..own };
+    assert_eq!(jws.offered_by(), None);
 }

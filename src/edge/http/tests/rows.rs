@@ -1,8 +1,11 @@
 //! Rows of the threat model that concern both doors over HTTP, by their ids.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
+use alloy::primitives::B256;
+use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -13,7 +16,9 @@ use super::world::{self, PRICE, get_call};
 use crate::domain::fault::Fault;
 use crate::domain::id::RequestId;
 use crate::domain::ledger::hold::HoldState;
-use crate::domain::x402::read::encode_text;
+use crate::domain::x402::error::Message;
+use crate::domain::x402::offer_receipt::{Artifact, OfferPayload, offers_extension};
+use crate::domain::x402::read::{decode_text, encode_text, parse_payment_payload};
 use crate::domain::x402::wire::PaymentPayload;
 use crate::edge::http::client::HttpCall;
 use crate::edge::http::{first, header};
@@ -94,6 +99,59 @@ async fn p10_a_network_by_another_spelling_is_neither_taken_nor_paid_on() {
         let error = world.client.fetch(call).await.unwrap_err();
         assert_eq!(error.code(), "payer.no_quote");
         assert_eq!(world.states().await, []);
+    }
+}
+
+/// An offer of the way that `asked` names, signed by a key of the server's own.
+fn signed_offer(asked: &Value) -> Value {
+    let way = serde_json::from_value(asked["accepts"][0].clone()).unwrap();
+    let resource = asked["resource"]["url"].as_str().unwrap();
+    let payload = OfferPayload::of_wire(&way, resource, 1_900_000_000);
+    let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
+    let signature = key.sign_hash_sync(&payload.digest()).unwrap();
+    offers_extension(&[Artifact::new(payload, &signature, Some(0))])
+}
+
+type Tamper = fn(&mut Value);
+
+/// Row A24: a signed offer proves something to who keeps it. What is signed follows from the terms that are
+/// asked, the registry and the caps, whatever an offer beside them says.
+#[tokio::test]
+async fn a24_an_offer_that_was_tampered_with_changes_nothing_of_what_is_signed() {
+    let tampers: [(&str, Tamper); 7] = [
+        ("nothing", |_| ()),
+        ("index", |offer| offer["acceptIndex"] = json!(7)),
+        ("amount", |offer| offer["payload"]["amount"] = json!("1")),
+        ("payee", |offer| offer["payload"]["payTo"] = json!(format!("0x{}", "02".repeat(20)))),
+        ("place", |offer| offer["payload"]["resourceUrl"] = json!("http://127.0.0.1:1/b")),
+        ("over", |offer| offer["payload"]["validUntil"] = json!(1)),
+        ("key", |offer| offer["signature"] = json!(format!("0x{}", "11".repeat(65)))),
+    ];
+    for (what, tamper) in tampers {
+        let world = world::build().await;
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let seen = shown.clone();
+        let url = serve(move |headers, own| match headers.get("payment-signature") {
+            None => ask(&offer(&own, |asked| {
+                let mut signed = signed_offer(asked);
+                tamper(&mut signed["info"]["offers"][0]);
+                asked["extensions"] = json!({ "offer-receipt": signed });
+            })),
+            Some(text) => {
+                let payment = decode_text(text.as_bytes(), Message::Payload).unwrap();
+                seen.lock().unwrap().push(parse_payment_payload(&payment).unwrap());
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        });
+        let url = url.await;
+        world.client.fetch(get_call(&format!("{url}/a"))).await.unwrap();
+        let shown = shown.lock().unwrap();
+        let asked = offer(&url, |_| ());
+        assert_eq!(shown.len(), 1, "{what}");
+        assert_eq!(shown[0].accepted.amount, asked["accepts"][0]["amount"], "{what}");
+        let signed = &shown[0].payload["authorization"];
+        assert_eq!(signed["value"], asked["accepts"][0]["amount"], "{what}");
+        assert_eq!(signed["to"], asked["accepts"][0]["payTo"], "{what}");
     }
 }
 
