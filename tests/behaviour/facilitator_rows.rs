@@ -30,7 +30,7 @@ fn other_digit(word: &Value) -> Value {
 }
 
 /// How often the node is asked anything.
-fn count(proxy: &Proxy) -> Arc<AtomicU64> {
+pub fn count(proxy: &Proxy) -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let counting = Arc::clone(&count);
     proxy.plan(move |_, _| {

@@ -28,6 +28,7 @@ mod choosing;
 mod command_line;
 mod contracts;
 mod copies;
+mod dust;
 mod evm;
 mod evm_faults;
 mod evm_many;
