@@ -44,7 +44,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
-pub use crate::hand::Hand;
+pub use crate::hand::{Hand, Skew};
 use crate::quoted::{Asked, Counting};
 use crate::tender::mint;
 
@@ -196,6 +196,8 @@ pub struct Shop {
     pub engine: Option<Arc<dyn Engine>>,
     /// What of a streamed answer its payers let themselves be ahead.
     pub ahead: Stride,
+    /// How the clocks differ.
+    pub skew: Skew,
 }
 
 impl Default for Shop {
@@ -215,6 +217,7 @@ impl Default for Shop {
             tender: None,
             engine: None,
             ahead: Stride::ahead(),
+            skew: Skew::default(),
         }
     }
 }
@@ -247,9 +250,10 @@ impl Market {
     /// The same, where the provider sells like this.
     pub async fn open_with(shop: Shop) -> Self {
         let hand = Hand::default();
-        let clock: Arc<dyn Clock> = Arc::new(hand.clone());
+        let clock: Arc<dyn Clock> = Arc::new(hand.ahead(shop.skew.node));
         let folder = tempfile::tempdir().unwrap();
-        let chain = SandboxChain::start(None, loopback(), Arc::clone(&clock)).await.unwrap();
+        let chain_clock = Arc::new(hand.ahead(shop.skew.chain));
+        let chain = SandboxChain::start(None, loopback(), chain_clock).await.unwrap();
         chain.fund(key("main").address(), Amount::new(10_000_000)).await.unwrap();
         chain.fund(key("gas").address(), Amount::new(1)).await.unwrap();
         if let Some((artifact, info)) = &shop.tender {
@@ -280,7 +284,12 @@ impl Market {
     }
 
     pub async fn start_provider(&mut self) {
-        let clock: Arc<dyn Clock> = Arc::new(self.hand.clone());
+        let plan = self.provider_plan().await;
+        self.provider = Some(Provider::start(plan).await.unwrap());
+    }
+
+    pub async fn provider_plan(&self) -> ProviderPlan {
+        let clock: Arc<dyn Clock> = Arc::new(self.hand.ahead(self.shop.skew.settler));
         let rail = self.shop.rail(&self.chain);
         let (evm, settler) = connect_rail(&rail, Some(&key("gas")), clock).await.unwrap();
         let Shop { terms: flat, tiers, free, serve_first, credit, by_channel, instead, .. } =
@@ -297,7 +306,7 @@ impl Market {
         };
         let channel = by_channel.then(|| PayBy { scheme: channel_scheme(), ..pay_by });
         let ware = OfferedWare { capability: name("echo"), model: name("echo-1"), terms, tiers };
-        let plan = ProviderPlan {
+        ProviderPlan {
             name: name("echo"),
             ledger: self.folder.path().join("provider.db"),
             journal: Options::default(),
@@ -326,14 +335,18 @@ impl Market {
             listener: Listener::bind(&Address::Tcp(loopback()), "--listen").await.unwrap(),
             refund_after: self.refund_after,
             reconcile_every: Duration::from_millis(200),
-            clock: Arc::new(self.hand.clone()),
-        };
-        self.provider = Some(Provider::start(plan).await.unwrap());
+            clock: Arc::new(self.hand.ahead(self.shop.skew.provider)),
+        }
     }
 
     pub async fn start_node(&mut self, text: &str) {
+        let plan = self.node_plan(text).await;
+        self.node = Some(PayerNode::start(plan).await.unwrap());
+    }
+
+    pub async fn node_plan(&self, text: &str) -> NodePlan {
         let operator = Token::for_operator([9; 32]);
-        let plan = NodePlan {
+        NodePlan {
             ledger: self.folder.path().join("node.db"),
             journal: Options::default(),
             bounds: Bounds::default(),
@@ -357,10 +370,9 @@ impl Market {
                 ..PayerSettings::default()
             },
             reconcile_every: Duration::from_millis(200),
-            clock: Arc::new(self.hand.clone()),
+            clock: Arc::new(self.hand.ahead(self.shop.skew.node)),
             entropy: Arc::new(SystemEntropy),
-        };
-        self.node = Some(PayerNode::start(plan).await.unwrap());
+        }
     }
 
     /// Lets so many seconds go by: the chain's newest block, which is final, says so too.
