@@ -237,6 +237,15 @@ async fn k09_another_chain_genesis_or_token_is_refused_at_start(chain: &Chain) {
     let refused = Evm::connect(&config).await.err().unwrap();
     assert!(matches!(refused, RailError::WrongChain { found: 31_337, .. }));
 
+    // O02: the sections of known networks, before the node of another chain.
+    for name in ["base", "base-sepolia", "ethereum", "polygon"] {
+        let known = bursar::edge::config::Known::by_name(name).unwrap();
+        let mut config = chain.config();
+        config.network = known.network;
+        let refused = Evm::connect(&config).await.err().unwrap();
+        assert!(matches!(refused, RailError::WrongChain { found: 31_337, .. }), "{name}");
+    }
+
     let mut config = chain.config();
     config.genesis = Some(B256::ZERO);
     let refused = Evm::connect(&config).await.err().unwrap();

@@ -44,6 +44,7 @@ mod market;
 mod node_commands;
 mod observability;
 mod openai;
+mod other_keys;
 mod paid_method;
 mod paying;
 mod permit2;

@@ -1,5 +1,7 @@
 //! Files with one thing wrong, and where it has to be reported.
 
+use crate::domain::asset::Network;
+use crate::edge::config::known::Known;
 use crate::edge::config::tests::load;
 use crate::edge::config::*;
 
@@ -219,4 +221,43 @@ fn a07_two_providers_that_are_paid_at_one_address_are_refused() {
     let two = provider("two", "till");
     let till = "\n[wallet.till]\nkey = \"keystore:till\"";
     assert_eq!(kinds(&format!("{HEAD}{till}\n{one}\n{two}")), []);
+}
+
+/// A section of every known network, by every chain, with and without leave to spend what is worth something.
+#[test]
+fn o02_a_mainnet_needs_leave_and_no_name_stands_for_another_chain() {
+    let unknown = [Network::Eip155(999_999), Network::Eip155(10)];
+    let chains: Vec<Network> =
+        Known::ALL.map(|known| known.network).into_iter().chain(unknown).collect();
+    for known in Known::ALL {
+        for leave in ["", "allow_mainnet = false", "allow_mainnet = true"] {
+            let base = format!(
+                "{HEAD}\n[network.{}]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"\n{leave}\n",
+                known.name
+            );
+            let is_allowed = !known.mainnet || leave.ends_with("true");
+            let expected: &[(usize, Kind)] = if is_allowed { &[] } else { &[(7, Kind::Mainnet)] };
+            assert_eq!(kinds(&base), expected, "{base}");
+            for chain in &chains {
+                let text = format!("{base}chain = \"{chain}\"\n");
+                let other: &[(usize, Kind)] = &[(11, Kind::BadValue)];
+                let expected = if *chain == known.network { expected } else { other };
+                assert_eq!(kinds(&text), expected, "{text}");
+            }
+        }
+    }
+    for chain in chains {
+        let worth = !matches!(Known::by_network(chain), Some(Known { mainnet: false, .. }));
+        // By a name of its own a chain that nobody knows is a mainnet too.
+        let named = format!(
+            "{HEAD}\n[network.x]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"\nchain = \"{chain}\"\n"
+        );
+        let expected: &[(usize, Kind)] = if worth { &[(7, Kind::Mainnet)] } else { &[] };
+        assert_eq!(kinds(&named), expected, "{named}");
+        assert_eq!(kinds(&format!("{named}allow_mainnet = true\n")), [], "{named}");
+        // No sandbox takes a mainnet's name, with leave or without.
+        let sandbox = format!("{HEAD}\n[network.x]\nkind = \"sandbox\"\nchain = \"{chain}\"\n");
+        let expected: &[(usize, Kind)] = if worth { &[(9, Kind::Mainnet)] } else { &[] };
+        assert_eq!(kinds(&sandbox), expected, "{sandbox}");
+    }
 }
