@@ -51,6 +51,7 @@ mod permit2;
 mod permit2_deposits;
 mod quoted;
 mod remote_facilitator;
+mod skewed;
 mod streams;
 mod tender;
 mod terms;
