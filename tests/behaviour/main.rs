@@ -56,5 +56,6 @@ mod streams;
 mod tender;
 mod terms;
 mod tls;
+mod two_facilitators;
 mod upto;
 mod watching;
