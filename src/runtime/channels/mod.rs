@@ -13,7 +13,7 @@ mod retire;
 mod sizing;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,8 +111,9 @@ pub struct Keeper {
     pools: Arc<Mutex<BTreeMap<PoolKey, Vec<Slot>>>>,
     burns: Arc<Mutex<BTreeMap<PoolKey, Burn>>>,
     given_back: Arc<Mutex<BTreeMap<PoolKey, Arc<Notify>>>>,
-    /// Channels that end, whose payees have a voucher for all that was charged.
-    covered: Arc<Mutex<BTreeSet<ChannelId>>>,
+    /// Channels that end and owe: how often their payees were asked to take a voucher for all that was
+    /// charged, and [`COVERED`] once they did.
+    covers: Arc<Mutex<BTreeMap<ChannelId, u32>>>,
 }
 
 impl Keeper {
@@ -148,8 +149,8 @@ impl Keeper {
         }
         let (pools, burns, given_back) =
             (Arc::new(Mutex::new(pools)), Arc::default(), Arc::default());
-        let covered = Arc::default();
-        Ok(Self { treasury, signer, clock, settings, pools, burns, given_back, covered })
+        let covers = Arc::default();
+        Ok(Self { treasury, signer, clock, settings, pools, burns, given_back, covers })
     }
 
     /// Writes down what the last calls cost, for a process that ends: their channels carry no next
@@ -169,6 +170,9 @@ impl Keeper {
         Ok(())
     }
 }
+
+/// Its payee has a voucher for all that was charged.
+const COVERED: u32 = u32::MAX;
 
 /// Doubts of a channel that this process has not used, and whose last charge the ledger knows.
 const STALE: u32 = 1;

@@ -10,11 +10,11 @@ use crate::domain::ledger::Rejection;
 use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Frozen};
 use crate::domain::x402::batch::corrective::Correction;
 use crate::ports::signer::SignerError;
-use crate::runtime::channels::Keeper;
+use crate::runtime::channels::{COVERED, Keeper};
 use crate::runtime::treasury::Refused;
 
-/// Channels that are remembered as covered at most; what is forgotten is covered once more.
-const COVERED_MAX: usize = 65_536;
+/// Channels that owed and are remembered at most; one that is forgotten is covered once more.
+const COVERS_MAX: usize = 65_536;
 
 /// What became of a channel that is to be lent no more.
 pub enum Retired {
@@ -94,26 +94,41 @@ impl Keeper {
     }
 
     /// Whether its payee may have no voucher for all that was charged: what was served on credit is owed
-    /// still. A voucher is the payee's for ever, so one that it got is not sent again.
+    /// still. A voucher is the payee's for ever, so one that it took is not sent again.
     pub fn owes(&self, found: &Channel) -> bool {
-        let covered = || self.covered.lock().expect("no holder of the names panics");
         self.settings.credit
             && found.claimed < found.charged
             && found.claimed < found.balance()
-            && !covered().contains(&found.opened.id)
+            && self.covers(found.opened.id) != COVERED
     }
 
     /// Remembers that the payee of a channel that ends has a voucher for all that was charged.
     pub fn cover(&self, channel: ChannelId) {
-        let mut covered = self.covered.lock().expect("no holder of the names panics");
-        if covered.len() >= COVERED_MAX {
-            covered.pop_first();
+        self.set_covers(channel, COVERED);
+    }
+
+    /// Remembers that its payee was asked to take one, and did not answer.
+    pub fn asked_in_vain(&self, channel: ChannelId) {
+        let tries = self.covers(channel);
+        self.set_covers(channel, tries.saturating_add(1).min(COVERED.saturating_sub(1)));
+    }
+
+    fn covers(&self, channel: ChannelId) -> u32 {
+        let covers = self.covers.lock().expect("no holder of the names panics");
+        covers.get(&channel).copied().unwrap_or(0)
+    }
+
+    fn set_covers(&self, channel: ChannelId, tries: u32) {
+        let mut covers = self.covers.lock().expect("no holder of the names panics");
+        if covers.len() >= COVERS_MAX {
+            covers.pop_first();
         }
-        covered.insert(channel);
+        covers.insert(channel, tries);
     }
 
     /// The channels to be ended: those that paid nothing for `idle`, and those that are drawn on no more,
-    /// or lent no more, and have something left or owe something; at most `most`.
+    /// or lent no more, and have something left; behind them those that only owe, the least often asked
+    /// first. At most `most`.
     ///
     /// # Errors
     /// [`Refused::Stopped`].
@@ -129,20 +144,30 @@ impl Keeper {
         let keeper = self.clone();
         // Whether a deposit is still on its way is the ledger's to say: a pool hears of it by calls alone.
         let ended = self.treasury.read(move |ledger| {
-            let left = |found: &Channel| found.balance() > found.charged || keeper.owes(found);
-            let unused = |id: &ChannelId| {
-                let found = ledger.find_channel(*id).filter(|it| it.pending.is_none());
-                found.is_some_and(|it| left(it) || !it.exposure().is_zero())
+            let left = |found: &Channel| found.balance() > found.charged;
+            let idle: BTreeSet<ChannelId> = idle.into_iter().collect();
+            let is_over = |found: &&Channel| match found.state {
+                ChannelState::Frozen(_) | ChannelState::Closed => true,
+                // One that no pool lends, or nobody wants.
+                ChannelState::Open => {
+                    let id = found.opened.id;
+                    found.pending.is_none() && (idle.contains(&id) || !pooled.contains(&id))
+                }
             };
-            let ended = |found: &&Channel| match found.state {
+            let mut ended: Vec<ChannelId> = Vec::new();
+            let mut owing: Vec<(u32, ChannelId)> = Vec::new();
+            for found in ledger.channels().filter(is_over) {
+                let (id, is_open) = (found.opened.id, found.state == ChannelState::Open);
+                let unpooled = is_open && !pooled.contains(&id);
                 // What was charged is the payee's to claim.
-                ChannelState::Frozen(_) => left(found),
-                // One that no pool lends any more.
-                ChannelState::Open => !pooled.contains(&found.opened.id) && found.pending.is_none(),
-                ChannelState::Closed => keeper.owes(found),
-            };
-            let others = ledger.channels().filter(ended).map(|found| found.opened.id);
-            idle.into_iter().filter(unused).chain(others).take(most).collect()
+                if left(found) || unpooled || (is_open && !found.exposure().is_zero()) {
+                    ended.push(id);
+                } else if keeper.owes(found) {
+                    owing.push((keeper.covers(id), id));
+                }
+            }
+            owing.sort_unstable();
+            ended.into_iter().chain(owing.into_iter().map(|(_, id)| id)).take(most).collect()
         });
         ended.await
     }

@@ -213,7 +213,10 @@ impl Payer {
                 Err(NotClosed::Busy(_) | NotClosed::Closed(_) | NotClosed::Unknown(_)) => continue,
                 Err(NotClosed::Silent { .. }) => match self.withdraw_channel(channel).await {
                     // It owes, and has nothing left: its payee is asked again.
-                    Err(NotClosed::Closed(_)) => continue,
+                    Err(NotClosed::Closed(_)) => {
+                        keeper.asked_in_vain(channel);
+                        continue;
+                    }
                     done => done.map(drop),
                 },
                 Err(other) => Err(other),
