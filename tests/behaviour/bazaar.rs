@@ -140,8 +140,7 @@ async fn what_was_paid_for_is_listed_and_nothing_that_was_only_shown() {
 
     // Paid again it is one entry still; whoever pays itself for the same URL stands beside it.
     let again = told(exact(&chain, 200, 2), resource.clone(), bazaar.clone());
-    let word = world.settle_told(&again).await;
-    assert_eq!(word, Some(json!({ "bazaar": { "status": "success" } })));
+    assert_eq!(world.settle_told(&again).await.unwrap()["bazaar"]["status"], "success");
     let other = alloy::primitives::Address::repeat_byte(9);
     let beside = told(exact_to(&chain, other, 1, 3), resource, bazaar);
     assert_eq!(world.ask("/settle", &beside).await.1["success"], true);
@@ -170,9 +169,9 @@ async fn what_was_paid_for_is_listed_and_nothing_that_was_only_shown() {
         ),
     ]) {
         let paid = told(exact(&chain, 1, nonce), resource, bazaar);
-        let word = world.settle_told(&paid).await.unwrap();
-        assert_eq!(word["bazaar"]["status"], "rejected", "{paid}");
-        assert!(word["bazaar"]["rejectedReason"].as_str().unwrap().contains("how the resource"));
+        let word = &world.settle_told(&paid).await.unwrap()["bazaar"];
+        assert_eq!(word["status"], "rejected", "{paid}");
+        assert!(word["rejectedReason"].is_string());
     }
     assert_eq!(world.settle_told(&exact(&chain, 1, 30)).await, None, "it asks for no listing");
     assert_eq!(resources(&list().await).len(), 2);
