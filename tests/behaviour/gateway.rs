@@ -10,7 +10,7 @@ use bursar::domain::id::AgentId;
 use bursar::domain::money::Amount;
 use bursar::domain::order::{Units, Usage};
 use bursar::domain::quote::PriceTerms;
-use bursar::domain::x402::wire::SettlementResponse;
+use bursar::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::http::client::{Fetched, HttpCall, HttpPayer, Origin, PayerPurse, Reach, Unpaid};
 use bursar::edge::http::header;
@@ -61,6 +61,17 @@ fn post(url: &str, body: &str) -> HttpCall {
 async fn fetch(market: &Market, path: &str, body: &str) -> Fetched {
     let client = HttpPayer::new(purse(market), Reach::Loopback);
     client.fetch(post(&at(market, path), body)).await.unwrap()
+}
+
+/// The node's payment of what is asked for `body`, which nobody was shown yet.
+async fn pay(market: &Market, body: &'static str) -> PaymentPayload {
+    let url = at(market, "/echo/echo-1");
+    let asked = Client::new().post(&url).body(body).send().await.unwrap();
+    let offer = header::find_offer(asked.headers()).unwrap().unwrap();
+    let origin = Origin::of(&url, &Reach::Loopback).unwrap();
+    let message = Default::default();
+    let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
+    purse(market).pay(unpaid).await.unwrap().payload
 }
 
 fn served(market: &Market) -> u64 {
@@ -117,12 +128,7 @@ async fn d17_d18_no_method_no_spelling_and_no_body_runs_an_engine_for_free() {
 async fn a04_a05_a06_a_payment_shown_again_and_again_is_served_once_and_for_one_request() {
     let market = open(Shop::default()).await;
     let url = at(&market, "/echo/echo-1");
-    let asked = Client::new().post(&url).body("once").send().await.unwrap();
-    let offer = header::find_offer(asked.headers()).unwrap().unwrap();
-    let origin = Origin::of(&url, &Reach::Loopback).unwrap();
-    let message = Default::default();
-    let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
-    let mut payment = purse(&market).pay(unpaid).await.unwrap().payload;
+    let mut payment = pay(&market, "once").await;
     // Without a name of its own: what binds it is the signature alone.
     payment.extensions = None;
     let payment = bursar::domain::x402::read::encode_text(&payment);
@@ -171,16 +177,16 @@ impl Engine for Halting {
     }
 }
 
+/// A market that sells by it, and what lets it go on.
+async fn open_halting() -> (Market, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let engine: Arc<dyn Engine> = Arc::new(Halting(Arc::clone(&gate)));
+    (open(Shop { engine: Some(engine), ..Shop::default() }).await, gate)
+}
+
 /// Asks for a stream with a payment of its own, and gives it out with the header that pays.
 async fn ask_streamed(market: &Market, body: &'static str) -> (Response, String) {
-    let url = at(market, "/echo/echo-1");
-    let asked = Client::new().post(&url).body(body).send().await.unwrap();
-    let offer = header::find_offer(asked.headers()).unwrap().unwrap();
-    let origin = Origin::of(&url, &Reach::Loopback).unwrap();
-    let message = Default::default();
-    let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
-    let payment = purse(market).pay(unpaid).await.unwrap().payload;
-    let payment = bursar::domain::x402::read::encode_text(&payment);
+    let payment = bursar::domain::x402::read::encode_text(&pay(market, body).await);
     (show_streamed(market, body, &payment).await, payment)
 }
 
@@ -192,9 +198,7 @@ async fn show_streamed(market: &Market, body: &'static str, payment: &str) -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_a_stream_gets_the_answer_as_it_is_made_and_after_it_was_settled() {
-    let gate = Arc::new(Semaphore::new(0));
-    let engine: Arc<dyn Engine> = Arc::new(Halting(Arc::clone(&gate)));
-    let market = open(Shop { engine: Some(engine), ..Shop::default() }).await;
+    let (market, gate) = open_halting().await;
     let (mut answer, payment) = ask_streamed(&market, "hello").await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -216,9 +220,7 @@ async fn who_asks_for_a_stream_gets_the_answer_as_it_is_made_and_after_it_was_se
 /// for it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn d10_a_paid_stream_that_breaks_off_says_so_and_is_owed_still() {
-    let gate = Arc::new(Semaphore::new(0));
-    let engine: Arc<dyn Engine> = Arc::new(Halting(Arc::clone(&gate)));
-    let market = open(Shop { engine: Some(engine), ..Shop::default() }).await;
+    let (market, gate) = open_halting().await;
     let (mut answer, payment) = ask_streamed(&market, "fail").await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "first ");
