@@ -84,6 +84,12 @@ async fn f01_of_a_hundred_calls_at_once_as_many_are_paid_as_fit_and_no_more_is_o
     let market = open().await;
     let answers = a_hundred_at_once(&market).await;
     let paid = answers.iter().filter(|answer| answer.is_ok()).count() as u128;
+    let refused: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .filter(|error| error.reason != "LEDGER_OVER_BUDGET")
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
     assert_eq!(paid, 20, "not one more, and not one less");
     assert_eq!(charged(&market).await, paid * PRICE);
     let (outstanding, lost) = owed(&market).await;

@@ -12,7 +12,7 @@ use bursar::domain::channel::{Ceiling, ChannelTerms, Deposit};
 use bursar::domain::commitment::TransferMethod;
 use bursar::domain::id::Fingerprint;
 use bursar::domain::ledger::claim::Delivery;
-use bursar::domain::ledger::tab::{Charged, Standing, TabCommand};
+use bursar::domain::ledger::tab::{Charged, Sight, Standing, TabCommand};
 use bursar::domain::ledger::{Bounds, Command};
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::x402::TokenDomains;
@@ -161,7 +161,8 @@ impl Harbour {
 fn open_tab(terms: ChannelTerms, signature: alloy::primitives::Signature) -> [TabCommand; 3] {
     let (channel, zero) = (id_of(&terms), Amount::ZERO);
     let newest = Standing { balance: DEPOSIT, claimed: zero };
-    let seen = TabCommand::Look { channel, newest, withdrawable_at_s: None };
+    let nothing = Sight { newest: Standing::EMPTY, withdrawable_at_s: None };
+    let seen = TabCommand::Look { channel, before: nothing, sight: Sight { newest, ..nothing } };
     let charged = Charged {
         channel,
         asset: terms.asset,

@@ -8,7 +8,7 @@ use alloy::primitives::B256;
 use crate::domain::asset::Asset;
 use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
-use crate::domain::ledger::tab::{Standing, Tab, TabCommand, Voucher};
+use crate::domain::ledger::tab::{Sight, Standing, Tab, TabCommand, Voucher};
 use crate::domain::ledger::{Command, Ledger};
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
@@ -194,14 +194,23 @@ impl Desk {
             return Ok(None);
         };
         let names: Vec<ChannelId> = ids.iter().map(|(channel, _)| *channel).collect();
+        let known = {
+            let names = names.clone();
+            let sight = |ledger: &Ledger, channel| ledger.find_tab(channel).map(Tab::sight);
+            let look = move |ledger: &Ledger| -> Vec<Option<Sight>> {
+                names.into_iter().map(|channel| sight(ledger, channel)).collect()
+            };
+            self.parts.treasury.read(look).await?
+        };
         let sights = match witness.look(&names, Depth::Newest).await {
             Ok(sights) => sights,
             Err(problem) => return Ok(Some(problem)),
         };
-        for ((channel, delay_s), sight) in ids.iter().zip(sights.seen) {
-            let withdrawable_at_s = sight.withdrawable_at_s(*delay_s);
-            let (channel, newest) = (*channel, standing_of(&sight));
-            self.see(TabCommand::Look { channel, newest, withdrawable_at_s }).await?;
+        for (((channel, delay_s), before), seen) in ids.iter().zip(known).zip(sights.seen) {
+            let (channel, sight) = (*channel, sight_of(&seen, *delay_s));
+            if let Some(before) = before {
+                self.see(TabCommand::Look { channel, before, sight }).await?;
+            }
         }
         let sights = match witness.look(&names, Depth::Final).await {
             Ok(sights) => sights,
@@ -257,8 +266,14 @@ impl Desk {
 }
 
 /// What a block shows, as far as a tab goes by it.
-pub(super) const fn standing_of(sight: &ChannelSight) -> Standing {
+const fn standing_of(sight: &ChannelSight) -> Standing {
     Standing { balance: sight.balance, claimed: sight.claimed }
+}
+
+/// The same of the newest block, of a channel whose payer waits so long for what it asked to have back.
+pub(super) fn sight_of(sight: &ChannelSight, withdraw_delay_s: u64) -> Sight {
+    let withdrawable_at_s = sight.withdrawable_at_s(withdraw_delay_s);
+    Sight { newest: standing_of(sight), withdrawable_at_s }
 }
 
 /// Whether something lies there, and no call was served for so long.

@@ -34,7 +34,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::Desk;
 use crate::runtime::payee::answer::{cut_answer, kept_answer, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Held};
-use crate::runtime::payee::claiming::standing_of;
+use crate::runtime::payee::claiming::sight_of;
 use crate::runtime::payee::flow::Flowing;
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::stands::{answer_key, said, state_of, unavailable, voucher_of};
@@ -43,6 +43,9 @@ use crate::runtime::payee::work::Next;
 
 /// How long the engine may work on one call.
 pub(super) const RUN_MAX: Duration = Duration::from_secs(120);
+
+/// How often a channel is looked at that others look at as well, before its caller is sent away.
+const LOOKS_MAX: u32 = 4;
 
 /// How long a deposit may take to arrive.
 const DEPOSIT_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -271,7 +274,8 @@ impl Desk {
         }
     }
 
-    /// Counts what the chain's newest block shows of a channel.
+    /// Counts what the chain's newest block shows of a channel. Where somebody else looked meanwhile, it is
+    /// looked at again: which of both is newer cannot be told.
     pub(super) async fn look_at(
         &self,
         terms: &ChannelTerms,
@@ -281,12 +285,19 @@ impl Desk {
         let Some(witness) = self.channel_witness() else {
             return Err(unavailable(&code.to_string()));
         };
-        let looked = witness.look(&[channel], Depth::Newest).await;
-        let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
-        let Some(sight) = sights.seen.first() else { return Err(unavailable("nothing was seen")) };
-        let withdrawable_at_s = sight.withdrawable_at_s(terms.withdraw_delay_s);
-        let newest = standing_of(sight);
-        self.tell_tab(TabCommand::Look { channel, newest, withdrawable_at_s }).await
+        for _ in 0..LOOKS_MAX {
+            let Some(tab) = self.find_tab(channel).await? else { break };
+            let looked = witness.look(&[channel], Depth::Newest).await;
+            let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
+            let Some(seen) = sights.seen.first() else { break };
+            let (before, sight) = (tab.sight(), sight_of(seen, terms.withdraw_delay_s));
+            self.tell_tab(TabCommand::Look { channel, before, sight }).await?;
+            let counted = self.find_tab(channel).await?.map(|tab| tab.sight());
+            if counted == Some(sight) {
+                return Ok(());
+            }
+        }
+        Err(unavailable(&code.to_string()))
     }
 
     /// Who bears witness to channels.

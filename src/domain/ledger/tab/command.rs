@@ -3,7 +3,7 @@
 use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::ledger::credit::CreditLimits;
 use crate::domain::ledger::tab::event::Charged;
-use crate::domain::ledger::tab::state::{Standing, Voucher};
+use crate::domain::ledger::tab::state::{Sight, Standing, Voucher};
 
 /// One thing asked of a payee's tabs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +43,11 @@ pub enum TabCommand {
     Look {
         /// Which.
         channel: ChannelId,
+        /// What was known of it when the block was asked for: where another look was faster, this one may
+        /// be older and changes nothing.
+        before: Sight,
         /// What it shows.
-        newest: Standing,
-        /// When what the payer asked to have back may be taken out, in seconds since the epoch.
-        withdrawable_at_s: Option<u64>,
+        sight: Sight,
     },
     /// Count what a final block shows of a channel: what was earned, and what was lost.
     Count {

@@ -17,7 +17,7 @@ use crate::domain::ledger::state::Ledger;
 
 pub use command::TabCommand;
 pub use event::{Charged, Stepped, TabCounted, TabEvent, TabLooked, TabSeen};
-pub use state::{LastCharge, Standing, Tab, Voucher};
+pub use state::{LastCharge, Sight, Standing, Tab, Voucher};
 
 impl Ledger {
     /// The tab of a channel.

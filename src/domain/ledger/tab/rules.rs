@@ -7,7 +7,7 @@ use crate::domain::ledger::rejection::Rejection;
 use crate::domain::ledger::state::Ledger;
 use crate::domain::ledger::tab::command::TabCommand;
 use crate::domain::ledger::tab::event::{Charged, Stepped, TabCounted, TabEvent, TabLooked};
-use crate::domain::ledger::tab::state::{LastCharge, Standing, Tab, Voucher, less};
+use crate::domain::ledger::tab::state::{LastCharge, Sight, Standing, Tab, Voucher, less};
 use crate::domain::money::{Amount, Money};
 use crate::domain::time::Timestamp;
 
@@ -29,9 +29,7 @@ impl Ledger {
             TabCommand::ChargeOnCredit { call, limits } => self.decide_on_credit(call, &limits),
             TabCommand::Cover { channel, voucher } => self.decide_cover(channel, voucher),
             TabCommand::Step { call, ended } => self.decide_step(*call, ended),
-            TabCommand::Look { channel, newest, withdrawable_at_s } => {
-                self.decide_look(TabLooked { channel, newest, withdrawable_at_s })
-            }
+            TabCommand::Look { channel, before, sight } => self.decide_look(channel, before, sight),
             TabCommand::Count { channel, counted, deposits_over_s } => {
                 self.decide_count(channel, counted, deposits_over_s)
             }
@@ -116,14 +114,21 @@ impl Ledger {
         Ok(TabEvent::Stepped(Box::new(Stepped { call, taken, first, ended })))
     }
 
-    fn decide_look(&self, looked: TabLooked) -> Result<TabEvent, Rejection> {
-        let TabLooked { channel, newest, withdrawable_at_s } = looked;
+    /// What was asked for before somebody else's look was counted may be older than that.
+    fn decide_look(
+        &self,
+        channel: ChannelId,
+        before: Sight,
+        sight: Sight,
+    ) -> Result<TabEvent, Rejection> {
         let tab = self.tab(channel)?;
-        if newest == tab.newest && withdrawable_at_s == tab.withdrawable_at_s {
+        let overtaken = before != tab.sight() && !planted!("older_look_counts");
+        if overtaken || sight == tab.sight() {
             return Err(Rejection::Unchanged);
         }
+        let Sight { newest, withdrawable_at_s } = sight;
         check_standing(channel, newest)?;
-        Ok(TabEvent::Looked(Box::new(looked)))
+        Ok(TabEvent::Looked(Box::new(TabLooked { channel, newest, withdrawable_at_s })))
     }
 
     /// Money is earned and lost by final blocks only: what a newer one showed may be forgotten. Nothing is

@@ -41,6 +41,15 @@ pub struct Standing {
     pub claimed: Amount,
 }
 
+/// What the newest block shows of a channel.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// What lies there.
+    pub newest: Standing,
+    /// When what the payer asked to have back may be taken out, in seconds since the epoch.
+    pub withdrawable_at_s: Option<u64>,
+}
+
 impl Standing {
     /// Nothing came in.
     pub const EMPTY: Self = Self { balance: Amount::ZERO, claimed: Amount::ZERO };
@@ -102,6 +111,11 @@ impl Tab {
             used_at,
             calls: 0,
         }
+    }
+
+    /// As the newest block showed it, as far as anybody looked.
+    pub const fn sight(&self) -> Sight {
+        Sight { newest: self.newest, withdrawable_at_s: self.withdrawable_at_s }
     }
 
     /// Up to which sum a claim may go: what was charged, lies there still, and is signed for.

@@ -7,7 +7,7 @@ use crate::domain::channel::{ChannelId, ChannelTerms};
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::books::{BookAccount, Commodity};
 use crate::domain::ledger::credit::CreditLimits;
-use crate::domain::ledger::tab::{Charged, Standing, Tab, TabCommand, TabEvent, Voucher};
+use crate::domain::ledger::tab::{Charged, Sight, Standing, Tab, TabCommand, TabEvent, Voucher};
 use crate::domain::ledger::{Command, Event, Rejection};
 use crate::domain::money::Amount;
 
@@ -19,6 +19,10 @@ fn units(n: u64) -> Amount {
 
 fn standing(balance: u64, claimed: u64) -> Standing {
     Standing { balance: units(balance), claimed: units(claimed) }
+}
+
+fn sight(balance: u64, claimed: u64) -> Sight {
+    Sight { newest: standing(balance, claimed), withdrawable_at_s: None }
 }
 
 struct Shop(Desk);
@@ -95,8 +99,8 @@ impl Shop {
     }
 
     fn look(&mut self, balance: u64, claimed: u64) -> Result<TabEvent, Rejection> {
-        let newest = standing(balance, claimed);
-        self.ask(TabCommand::Look { channel: ID, newest, withdrawable_at_s: None })
+        let sight = sight(balance, claimed);
+        self.ask(TabCommand::Look { channel: ID, before: self.tab().sight(), sight })
     }
 
     fn count(&mut self, balance: u64, claimed: u64, over_s: u64) -> Result<TabEvent, Rejection> {
@@ -400,9 +404,21 @@ fn e15_a_voucher_that_was_claimed_lends_nothing_any_more() {
     assert_eq!(shop.owes(), (10, 0), "it is owed all the same");
     shop.charge(20, 10, 30).unwrap();
     shop.lend(30, 10).unwrap();
-    let newest = standing(200, 10);
-    shop.ask(TabCommand::Look { channel: ID, newest, withdrawable_at_s: Some(9) }).unwrap();
+    let (before, newest) = (shop.tab().sight(), standing(200, 10));
+    let sight = Sight { newest, withdrawable_at_s: Some(9) };
+    shop.ask(TabCommand::Look { channel: ID, before, sight }).unwrap();
     assert_eq!(code(shop.lend(40, 1)), "ledger.no_credit");
+}
+
+/// Else a deposit that came would be forgotten, and a call served on what went back.
+#[test]
+fn a_look_that_began_before_another_one_was_counted_changes_nothing() {
+    let mut shop = Shop::new(200);
+    let began = shop.tab().sight();
+    shop.look(50, 0).unwrap();
+    let older = TabCommand::Look { channel: ID, before: began, sight: sight(300, 0) };
+    assert_eq!(shop.ask(older), Err(Rejection::Unchanged));
+    assert_eq!(shop.tab().newest, standing(50, 0));
 }
 
 #[test]
