@@ -43,6 +43,9 @@ struct Args {
     /// The same, and it lends above their vouchers.
     #[arg(long)]
     credit: bool,
+    /// Every run's payee takes channels, and streamed calls are paid while they flow.
+    #[arg(long)]
+    streams: bool,
     /// Print all that happens, step by step.
     #[arg(long)]
     tell: bool,
@@ -65,6 +68,7 @@ struct Total {
     payments: u64,
     calls: u64,
     lent: u64,
+    extended: u64,
     world: Duration,
     struck: BTreeMap<Fault, u64>,
     ends: BTreeMap<String, u64>,
@@ -81,6 +85,7 @@ impl Total {
         self.payments += u64::try_from(report.settled).unwrap_or(u64::MAX);
         self.calls += u64::try_from(report.calls).unwrap_or(u64::MAX);
         self.lent += u64::try_from(report.lent).unwrap_or(u64::MAX);
+        self.extended += u64::try_from(report.extended).unwrap_or(u64::MAX);
         self.world += report.took;
         for (fault, times) in report.struck {
             *self.struck.entry(fault).or_default() += times;
@@ -111,7 +116,8 @@ impl Total {
         println!("syncs       {}", self.syncs);
         println!("restarts    {}", self.starts);
         println!("settled     {} payments", self.payments);
-        println!("by channel  {} calls, {} on credit", self.calls, self.lent);
+        let (calls, lent, extended) = (self.calls, self.lent, self.extended);
+        println!("by channel  {calls} calls, {lent} on credit, {extended} portions as they flowed");
         println!("faults and deeds");
         for fault in Fault::ALL {
             let times = self.struck.get(&fault).copied().unwrap_or(0);
@@ -130,10 +136,11 @@ fn main() -> ExitCode {
     if args.tell {
         tracing_subscriber::fmt().with_target(false).without_time().init();
     }
-    let again = match (args.credit, args.channels) {
-        (true, _) => " --credit",
-        (false, true) => " --channels",
-        (false, false) => "",
+    let again = match (args.streams, args.credit, args.channels) {
+        (true, ..) => " --streams",
+        (false, true, _) => " --credit",
+        (false, false, true) => " --channels",
+        (false, false, false) => "",
     };
     let (clock, mut total) = (SystemClock, Total { again, ..Total::default() });
     let began = clock.now();
@@ -148,10 +155,11 @@ fn main() -> ExitCode {
             let (done, broken) = (total.seeds, total.broken.len());
             eprintln!("{done} seeds, {} steps, {broken} broken", total.steps);
         }
-        let plan = match (args.credit, args.channels) {
-            (true, _) => Plan::drawn_on_credit(seed),
-            (false, true) => Plan::drawn_by_channel(seed),
-            (false, false) => Plan::drawn(seed),
+        let plan = match (args.streams, args.credit, args.channels) {
+            (true, ..) => Plan::drawn_flowing(seed),
+            (false, true, _) => Plan::drawn_on_credit(seed),
+            (false, false, true) => Plan::drawn_by_channel(seed),
+            (false, false, false) => Plan::drawn(seed),
         };
         let world = if args.tell { World::telling(plan) } else { World::new(plan) };
         total.add(world.run());

@@ -31,7 +31,7 @@ use crate::sim::channels::{WayOut, withdraw};
 use crate::sim::fate::Fault;
 use crate::sim::founding::{self, AGENTS};
 use crate::sim::plan::Plan;
-use crate::sim::roles::{Ground, Own, PRICE, ROUND, START_S, USDC, name};
+use crate::sim::roles::{AHEAD, Ground, Own, PRICE, ROUND, START_S, USDC, name};
 
 /// How often an agent asks again that had no room under its caps: a minute may have passed.
 const OVER_BUDGET_MAX: u32 = 3;
@@ -125,7 +125,7 @@ pub async fn run_payer(ground: Ground, own: Own, plan: Plan, ends: Ends) {
         limits: Arc::new(Limits::new(Arc::clone(&clock))),
         channels,
         clock,
-        settings: PayerSettings::default(),
+        settings: PayerSettings { stream: AHEAD, ..PayerSettings::default() },
         treasury: treasury.clone(),
     });
     if plan.by_channel {

@@ -129,7 +129,9 @@ impl Withdrawals for WayOut {
 impl ChannelEvidence for SimRail {
     async fn look(&self, channels: &[ChannelId], depth: Depth) -> Result<ChannelSights, RailError> {
         self.answer().await?;
-        self.channels.look(channels, depth).await
+        let sights = self.channels.look(channels, depth).await;
+        self.arrive().await;
+        sights
     }
 
     fn network(&self) -> Network {

@@ -69,16 +69,18 @@ pub enum Fault {
     Lied,
     /// A payer takes its money out of a channel against its payee's will.
     Withdrawn,
+    /// What a block shows of channels arrives after what later ones show.
+    LateSight,
 }
 
 impl Fault {
     /// Whether it comes about only where channels pay.
     pub const fn is_of_channels(self) -> bool {
-        matches!(self, Self::Overclaimed | Self::Lied | Self::Withdrawn)
+        matches!(self, Self::Overclaimed | Self::Lied | Self::Withdrawn | Self::LateSight)
     }
 
     /// Every one.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::LostRequest,
         Self::LostReply,
         Self::DoubledRequest,
@@ -107,6 +109,7 @@ impl Fault {
         Self::Overclaimed,
         Self::Lied,
         Self::Withdrawn,
+        Self::LateSight,
     ];
 }
 

@@ -10,14 +10,18 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::domain::id::PaymentId;
+use crate::domain::order::Units;
 use crate::domain::x402::batch::read::{CreditWord, VoucherWord};
+use crate::domain::x402::identifier::find_payment;
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::clock::Clock;
 use crate::ports::paid_service::{
-    Answer, Ask, Connector, PaidCall, PaidService, Piece, Quoted, ServiceError,
+    Answer, Ask, Connector, PaidCall, PaidService, Piece, Quoted, Saying, ServiceError,
 };
 use crate::sim::clock::SimClock;
 use crate::sim::fate::{Fate, Fault};
+use crate::sim::flowing::{Heard, hearing};
 use crate::sim::oracle::Oracle;
 
 /// A letter takes up to this long, in milliseconds.
@@ -47,10 +51,11 @@ enum Letter {
 }
 
 /// What pays for a call.
-#[derive(Copy, Clone)]
 enum By {
     /// What it carries.
     Payment,
+    /// The same, and what its payer says while the answer flows; nothing where it comes a second time.
+    Flow(Option<Heard>),
     /// A voucher, as peers say it.
     Voucher(VoucherWord),
     /// None yet.
@@ -61,7 +66,7 @@ enum By {
 #[derive(Clone)]
 pub struct Link {
     clock: SimClock,
-    fate: Fate,
+    pub(super) fate: Fate,
     oracle: Oracle,
     door: Arc<Mutex<Option<mpsc::Sender<Letter>>>>,
     /// Letters so far, of both directions: who sees it stand still knows that nobody was woken.
@@ -104,13 +109,15 @@ impl Link {
                 self.count();
             }
             Letter::Infer(call, by, reply) => {
+                let flows = matches!(by, By::Flow(_));
                 let answered = match by {
                     By::Payment => service.infer(*call).await,
+                    By::Flow(heard) => service.flow(*call, hearing(heard)).await,
                     By::Voucher(word) => service.infer_by_word(*call, word).await,
                     By::Credit(word) => service.infer_on_credit(*call, word).await,
                 };
                 match answered {
-                    Ok(answer) => self.stream(answer, reply).await,
+                    Ok(answer) => self.stream(answer, flows, reply).await,
                     Err(error) => {
                         let _ = reply.send(Err(error));
                         self.count();
@@ -121,7 +128,12 @@ impl Link {
     }
 
     /// Sends an answer's pieces as they come.
-    async fn stream(&self, answer: Answer, reply: oneshot::Sender<Result<Head, ServiceError>>) {
+    async fn stream(
+        &self,
+        answer: Answer,
+        flows: bool,
+        reply: oneshot::Sender<Result<Head, ServiceError>>,
+    ) {
         let Answer { content_type, model, settled, mut pieces } = answer;
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
         let _ = reply.send(Ok(Head { content_type, model, settled, pieces: receiver }));
@@ -134,21 +146,34 @@ impl Link {
             {
                 self.oracle.check_served(payment);
             }
-            let _ = sender.send(piece).await;
+            let gone = sender.send(piece).await.is_err();
             self.count();
+            // Who is paid as the answer flows sees that nobody reads it any more.
+            if gone && flows {
+                return;
+            }
         }
     }
 
-    /// A payee that charges by channel says another charge than it made.
+    /// A payee that charges by channel says another charge than it made, or more used than it was.
     fn lie(&self, piece: &mut Result<Piece, ServiceError>) {
-        let Ok(Piece::Done(closing)) = piece else { return };
+        let closing = match piece {
+            Ok(Piece::Done(closing) | Piece::Cut(closing)) => closing,
+            Ok(Piece::Used(used)) => {
+                if self.fate.strikes(Fault::Lied) {
+                    used.output = Units(used.output.0.saturating_mul(10));
+                }
+                return;
+            }
+            Ok(Piece::Chunk(_)) | Err(_) => return,
+        };
         let Some(extra) = closing.response.extra.as_mut() else { return };
         if extra.contains_key("chargedAmount") && self.fate.strikes(Fault::Lied) {
             extra.insert("chargedAmount".to_owned(), "1000000".into());
         }
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         self.letters.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -159,7 +184,7 @@ impl Link {
         door.ok_or_else(closed)?.try_send(letter).map_err(|_| closed())
     }
 
-    async fn way(&self) {
+    pub(super) async fn way(&self) {
         let until = self.clock.now().after(self.fate.millis(WAY_MS_MAX));
         self.clock.sleep_until(until).await;
     }
@@ -174,7 +199,7 @@ impl Link {
 
     /// A dying process drops what it holds in an order of its scheduler's own. Who hears of it first is
     /// decided here, by who wrote first.
-    async fn turn(&self, place: u64) {
+    pub(super) async fn turn(&self, place: u64) {
         let turn = self.clock.now().after(Duration::from_nanos(place));
         self.clock.sleep_until(turn).await;
     }
@@ -184,11 +209,10 @@ impl Link {
     fn arriving(
         &self,
         pieces: mpsc::Receiver<Result<Piece, ServiceError>>,
+        payment: Option<PaymentId>,
     ) -> BoxStream<'static, Result<Piece, ServiceError>> {
-        // Counted, so that no two have the same place.
-        self.count();
-        let (link, place) = (self.clone(), self.letters());
-        let arriving = Arriving { link, place, pieces, ended: false };
+        let (link, place) = (self.clone(), self.place());
+        let arriving = Arriving { link, place, pieces, payment, ended: false };
         stream::unfold(arriving, |mut arriving| async move {
             let piece = arriving.next().await?;
             Some((piece, arriving))
@@ -196,10 +220,21 @@ impl Link {
         .boxed()
     }
 
-    async fn call(&self, call: PaidCall, by: By) -> Result<Answer, ServiceError> {
-        let head = self.ask(|reply| Letter::Infer(Box::new(call.clone()), by, reply)).await?;
+    /// A place among those who wait: no two have the same.
+    pub(super) fn place(&self) -> u64 {
+        self.count();
+        self.letters()
+    }
+
+    async fn call(
+        &self,
+        call: PaidCall,
+        by: impl Fn() -> By + Send,
+    ) -> Result<Answer, ServiceError> {
+        let payment = call.payment.as_ref().and_then(|it| find_payment(it).ok().flatten());
+        let head = self.ask(|reply| Letter::Infer(Box::new(call.clone()), by(), reply)).await?;
         let Head { content_type, model, settled, pieces } = head;
-        Ok(Answer { content_type, model, settled, pieces: self.arriving(pieces) })
+        Ok(Answer { content_type, model, settled, pieces: self.arriving(pieces, payment) })
     }
 
     async fn ask<T>(
@@ -242,7 +277,13 @@ impl PaidService for Link {
     }
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
-        self.call(call, By::Payment).await
+        self.call(call, || By::Payment).await
+    }
+
+    async fn flow(&self, call: PaidCall, saying: Saying) -> Result<Answer, ServiceError> {
+        let heard = Mutex::new(Some(self.tell(saying)));
+        self.call(call, || By::Flow(heard.lock().expect("nobody panics with it in hand").take()))
+            .await
     }
 
     fn takes_words(&self) -> bool {
@@ -254,7 +295,7 @@ impl PaidService for Link {
         call: PaidCall,
         word: VoucherWord,
     ) -> Result<Answer, ServiceError> {
-        self.call(call, By::Voucher(word)).await
+        self.call(call, || By::Voucher(word)).await
     }
 
     async fn infer_on_credit(
@@ -262,7 +303,7 @@ impl PaidService for Link {
         call: PaidCall,
         word: CreditWord,
     ) -> Result<Answer, ServiceError> {
-        self.call(call, By::Credit(word)).await
+        self.call(call, || By::Credit(word)).await
     }
 }
 
@@ -271,6 +312,7 @@ struct Arriving {
     link: Link,
     place: u64,
     pieces: mpsc::Receiver<Result<Piece, ServiceError>>,
+    payment: Option<PaymentId>,
     ended: bool,
 }
 
@@ -294,6 +336,9 @@ impl Arriving {
                 1 => Some(Err(ServiceError::Unknown("the stream broke".to_owned()))),
                 _ => std::future::pending().await,
             };
+        }
+        if let (Some(payment), Ok(Piece::Chunk(chunk))) = (self.payment, &piece) {
+            self.link.oracle.see_arrive(payment, chunk.len());
         }
         Some(piece)
     }

@@ -34,6 +34,8 @@ pub struct Plan {
     pub by_channel: bool,
     /// Whether it lends above their vouchers, and both say vouchers as peers do.
     pub on_credit: bool,
+    /// Whether streamed calls are paid while they flow.
+    pub flows: bool,
 }
 
 impl Plan {
@@ -55,6 +57,12 @@ impl Plan {
     /// The same, and calls of channels go on credit where there is any.
     pub fn drawn_on_credit(seed: u64) -> Self {
         Self { on_credit: true, ..Self::drawn_by_channel(seed) }
+    }
+
+    /// The same, streamed calls are paid while they flow, and every other run's payee gives credit.
+    pub fn drawn_flowing(seed: u64) -> Self {
+        let on_credit = seed.is_multiple_of(2);
+        Self { flows: true, on_credit, ..Self::drawn_by_channel(seed) }
     }
 
     fn with_channels(mut self, below: &impl Fn(u64) -> u64) -> Self {
@@ -96,6 +104,7 @@ impl Plan {
             images_every: if below(4) == 0 { below(8).saturating_add(1) } else { 0 },
             by_channel: false,
             on_credit: false,
+            flows: false,
         }
     }
 
@@ -122,7 +131,7 @@ const fn rarity(fault: Fault) -> u64 {
         Fault::Killed => 600,
         Fault::Canceled | Fault::Broadcast | Fault::Delegated | Fault::InSession => 1,
         Fault::Funded | Fault::Drained | Fault::Resumed | Fault::Overclaimed => 4,
-        Fault::Withdrawn => 6,
+        Fault::Withdrawn | Fault::LateSight => 6,
         Fault::Lied => 10,
         Fault::Paused
         | Fault::CapLowered

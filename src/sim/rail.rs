@@ -25,6 +25,9 @@ use crate::sim::fate::{Fate, Fault};
 /// An answer of the rail takes up to this long, in milliseconds.
 const ANSWER_MS_MAX: u64 = 400;
 
+/// What was seen arrives so much later at most, in milliseconds.
+const LATE_MS_MAX: u64 = 8_000;
+
 /// The last final block is up to this old, in milliseconds: older than an authorization lives.
 const LAG_MS_MAX: u64 = 90_000;
 
@@ -117,6 +120,14 @@ impl SimRail {
             return Err(RailError::Unreachable { network, problem: "by fate".to_owned() });
         }
         Ok(())
+    }
+
+    /// What was seen is on its way for a while, now and then.
+    pub(super) async fn arrive(&self) {
+        if self.fate.strikes(Fault::LateSight) {
+            let late = self.clock.now().after(self.fate.millis(LATE_MS_MAX));
+            self.clock.sleep_until(late).await;
+        }
     }
 
     pub(super) fn fault(&self) -> Option<RailFault> {

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, Signature};
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream::{self, BoxStream};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry, Network};
 use crate::domain::channel::{Ceiling, ChannelId};
@@ -17,26 +15,26 @@ use crate::domain::ledger::{Bounds, Ledger};
 use crate::domain::listing::{Listing, Query, SignedListing, Ware};
 use crate::domain::money::{Amount, Rate};
 use crate::domain::negotiation::PayeeTerms;
-use crate::domain::order::{Units, Usage};
+use crate::domain::order::Units;
 use crate::domain::policy::Rates;
-use crate::domain::quote::{PayBy, PriceTerms};
+use crate::domain::quote::{PayBy, PriceTerms, Stride};
 use crate::domain::x402::batch::read::DepositWord;
 use crate::domain::x402::digest::{Delegation, delegation_digest, listing_digest};
 use crate::ports::archive::MemoryArchive;
 use crate::ports::clock::Clock;
 use crate::ports::directory::{Directory, DirectoryError};
-use crate::ports::engine::{Engine, EngineError, Step, Work};
 use crate::ports::signer::{
     ChannelSigner, SeededServiceSigner, SeededSigner, ServiceSigner, Signer, SignerError,
 };
 use crate::runtime::payee::{
-    Channels, ClaimPolicy, OfferedWare, Offering, Parts, Payee, TabCredit,
+    Channels, ClaimPolicy, Flowing, OfferedWare, Offering, Parts, Payee, TabCredit,
 };
 use crate::runtime::treasury::{Settings, Treasury};
 use crate::sim::channels::{AUTHORIZER, WITHDRAW_DELAY_S, overclaim};
 use crate::sim::clock::SimClock;
 use crate::sim::disk::{Disk, SimJournal};
-use crate::sim::fate::{Fate, Fault};
+use crate::sim::echo::Echo;
+use crate::sim::fate::Fate;
 use crate::sim::network::Link;
 use crate::sim::oracle::Oracle;
 use crate::sim::plan::Plan;
@@ -53,12 +51,26 @@ pub const CREDIT: TabCredit =
 /// The most output of a call.
 pub const OUTPUT_MAX: u64 = 100;
 
+/// What a call by channel costs at least, and what a thousand tokens of its answer add.
+pub const FLAT: u64 = PRICE.div_ceil(5);
+/// See [`FLAT`].
+pub const PER_1K: u64 = PRICE.saturating_sub(FLAT).saturating_mul(1000).div_ceil(OUTPUT_MAX);
+
 /// When vouchers are claimed, and idle channels given back.
 const CLAIMS: ClaimPolicy = ClaimPolicy {
     age_max: Duration::from_secs(40),
     amount_max: Amount::new(60),
     idle_max: Duration::from_secs(150),
 };
+
+/// How streamed calls are paid while they flow: a call's most is the start and three strides more.
+const FLOWING: Flowing = Flowing {
+    stride: Stride { output: Units(25), bytes: 1 << 18, compute_ms: 250 },
+    wait_max: Duration::from_secs(20),
+};
+
+/// What of a streamed answer its payers let themselves be ahead.
+pub const AHEAD: Stride = Stride { output: Units(40), bytes: 1 << 20, compute_ms: 1_000 };
 
 /// When the world begins.
 pub const START_S: u64 = 1_800_000_000;
@@ -103,6 +115,8 @@ pub struct Ground {
     pub by_channel: bool,
     /// Whether it lends above their vouchers.
     pub on_credit: bool,
+    /// Whether streamed calls are paid while they flow.
+    pub flows: bool,
 }
 
 /// The provider's keys, and the listing that they signed last: signing is what a run spends its time
@@ -196,7 +210,7 @@ impl Ground {
         let treasury = self.open(&own, &plan).await;
         let parts = Parts {
             treasury,
-            engine: Arc::new(Echo { ground: self.clone() }),
+            engine: Arc::new(Echo::new(self.clone())),
             settler: Arc::new(self.rail.clone()),
             evidence: Some(Arc::new(self.rail.clone())),
             signer: Arc::new(self.keys.service.clone()),
@@ -206,7 +220,8 @@ impl Ground {
         let mut payee = Payee::new(self.offering(), &assets(), parts);
         if self.by_channel {
             let settler = Arc::new(self.rail.clone());
-            payee = payee.taking_channels(Channels { settler, claims: CLAIMS, flowing: None });
+            let flowing = self.flows.then_some(FLOWING);
+            payee = payee.taking_channels(Channels { settler, claims: CLAIMS, flowing });
         }
         let rounds = payee.clone();
         self.spawn(async move {
@@ -228,11 +243,9 @@ impl Ground {
 
     /// By channel a fifth of the price is for the call, and the rest for what is used of its maximum.
     fn terms(&self) -> PriceTerms {
-        let price = u128::from(PRICE);
-        let flat = if self.by_channel { price.div_ceil(5) } else { price };
-        let rest = price.saturating_sub(flat).saturating_mul(1000);
-        let per_1k_output = Amount::new(rest.div_ceil(u128::from(OUTPUT_MAX)));
-        PriceTerms { flat: Amount::new(flat), per_1k_output, ..PriceTerms::default() }
+        let (flat, per_1k) = if self.by_channel { (FLAT, PER_1K) } else { (PRICE, 0) };
+        let [flat, per_1k_output] = [flat, per_1k].map(|amount| Amount::new(amount.into()));
+        PriceTerms { flat, per_1k_output, ..PriceTerms::default() }
     }
 
     fn ways(&self) -> Vec<PayBy> {
@@ -317,41 +330,6 @@ impl Directory for Ground {
         };
         *listed = Some(signed.clone());
         Ok(vec![signed])
-    }
-}
-
-/// Says the body back, after a moment.
-struct Echo {
-    ground: Ground,
-}
-
-#[async_trait]
-impl Engine for Echo {
-    fn count_input(&self, work: &Work) -> Result<Units, EngineError> {
-        Ok(Units(u64::try_from(work.body.len()).unwrap_or(u64::MAX)))
-    }
-
-    async fn run(
-        &self,
-        work: Work,
-    ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
-        let until = self.ground.clock.now().after(self.ground.fate.millis(200));
-        self.ground.clock.sleep_until(until).await;
-        let used = match self.ground.by_channel {
-            true => self.ground.fate.below(OUTPUT_MAX.saturating_add(1)),
-            false => 3,
-        };
-        let mut steps = vec![
-            Ok(Step::Begin { content_type: "text/plain".to_owned(), model: "echo-1".to_owned() }),
-            Ok(Step::Chunk(Bytes::from_static(b"you said: "))),
-            Ok(Step::Chunk(work.body)),
-            Ok(Step::Done(Usage { input: Units(2), output: Units(used), ..Usage::default() })),
-        ];
-        if self.ground.fate.strikes(Fault::EngineFailed) {
-            steps.truncate(usize::try_from(self.ground.fate.below(4)).unwrap_or(0));
-            steps.push(Err(EngineError::Failed("by fate".to_owned())));
-        }
-        Ok(stream::iter(steps).boxed())
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Report {
     pub calls: usize,
     /// Those of them that were served on credit.
     pub lent: usize,
+    /// How many times more was held for calls that flowed.
+    pub extended: usize,
     /// What they took, in nano.
     pub spent_nano: u128,
     /// Syncs of the payer and of the payee.
@@ -152,6 +154,7 @@ impl World {
                 keys,
                 by_channel: plan.by_channel,
                 on_credit: plan.on_credit,
+                flows: plan.flows,
             },
             ends: Ends::default(),
             healed_at: None,
@@ -256,7 +259,7 @@ impl World {
             oracle.check_end(&rail.by_others());
         }
         let (settled, spent) = oracle.count(Standing::Settled);
-        let Counted { calls, lent, taken } = oracle.count_calls();
+        let Counted { calls, lent, extended, taken } = oracle.count_calls();
         Report {
             seed: self.plan.seed,
             trace: fate.trace(),
@@ -267,6 +270,7 @@ impl World {
             settled,
             calls,
             lent,
+            extended,
             spent_nano: spent.saturating_add(taken),
             syncs: (self.payer.own.disk.syncs(), self.payee.own.disk.syncs()),
             starts: (self.payer.own.boot, self.payee.own.boot),

@@ -10,7 +10,7 @@ use crate::domain::ledger::agent::{Delegation, Scope};
 use crate::domain::ledger::budget::{
     AccountKey, BudgetCheck, BudgetDef, BudgetNo, Per, Seat, Selector, Subject,
 };
-use crate::domain::ledger::channel::Turn;
+use crate::domain::ledger::channel::{Extended, Turn};
 use crate::domain::ledger::hold::Held;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::ledger::{Event, Ledger};
@@ -256,6 +256,23 @@ impl Budgets {
         }
     }
 
+    /// I1, I22: a call that flows is held anew as a whole: what it held until then leaves the windows that it
+    /// was held in, and all of it counts in those of now.
+    pub fn extend(&mut self, at: Timestamp, extended: &Extended, look: &Look<'_>) {
+        let (payment, mut left) = (extended.held.payment, extended.before.get());
+        for all in self.counted.values_mut() {
+            for counted in all.iter_mut().filter(|counted| counted.payment == payment) {
+                let held = std::mem::take(&mut counted.held);
+                let same = held == 0 || held == extended.before.get();
+                look.check(same, || format!("I22: {payment} held {held}: {extended:?}"));
+                left = left.saturating_sub(held);
+            }
+            all.retain(|counted| counted.held > 0 || counted.spent > 0);
+        }
+        look.check(left == 0, || format!("I22: {payment} never held {left} of {extended:?}"));
+        self.hold(at, &extended.held, look);
+    }
+
     /// I22: what a channel takes and gives back of a call leaves what was held for it, in the windows that
     /// it was held in, and nothing is left where nothing is held any more.
     pub fn turn(&mut self, held: &Held, turn: &Turn, look: &Look<'_>) {
@@ -264,7 +281,8 @@ impl Budgets {
             let all = self.counted.entry(seat.account).or_default();
             let of =
                 |counted: &&mut Counted| counted.payment == held.payment && counted.seat == *seat;
-            let Some(counted) = all.iter_mut().find(of) else {
+            // What flowed may sit there twice: what was taken of it, and what it holds since.
+            let Some(counted) = all.iter_mut().rfind(of) else {
                 look.check(false, || format!("I22: {} was not in {seat:?}", held.payment));
                 continue;
             };

@@ -7,55 +7,52 @@ use std::sync::Arc;
 use crate::domain::channel::{Ceiling, ChannelId, ChannelTerms, Deposit};
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::channel::{ChannelEvent, Drawn, Turn};
+use crate::domain::ledger::channel::{ChannelEvent, Drawn, Seen, Turn};
 use crate::domain::ledger::hold::Held;
-use crate::domain::ledger::tab::{Charged, TabEvent};
 use crate::domain::money::Amount;
 use crate::ports::rail::NonceState;
 use crate::sim::fate::Fault;
 use crate::sim::oracle::Look;
-use crate::sim::roles::{CREDIT, PRICE};
+use crate::sim::oracle::tabs::Tab;
+use crate::sim::roles::PRICE;
 
 /// What is held for one call.
-struct Draw {
-    held: Arc<Held>,
-    ceiling: Amount,
+pub(super) struct Draw {
+    pub(super) held: Arc<Held>,
+    /// What had been charged before it.
+    pub(super) base: Amount,
+    /// What its first voucher says.
+    pub(super) first: Amount,
+    pub(super) ceiling: Amount,
     /// Whether a voucher was signed for it, or it went on credit: it may be charged.
-    released: bool,
+    pub(super) released: bool,
+    /// Bytes of its answer that arrived.
+    pub(super) arrived: u64,
 }
 
 /// One channel, as its payer's events tell of it.
-struct Line {
+pub(super) struct Line {
     terms: ChannelTerms,
     pending: Option<Deposit>,
     /// Deposits that were ever signed, by their names on the rail.
     signed: BTreeSet<AuthorizationKey>,
     charged: Amount,
     /// The highest sum that was ever signed, by the signer's own record.
-    ceiling: Amount,
+    pub(super) ceiling: Amount,
     /// What is held for each call, in atomic units.
-    held: BTreeMap<PaymentId, u128>,
-}
-
-/// One channel, as its payee's events tell of it.
-#[derive(Default)]
-struct Tab {
-    charged: Amount,
-    /// The newest voucher's sum.
-    voucher: Amount,
-    claimed: Amount,
-    lost: Amount,
+    pub(super) held: BTreeMap<PaymentId, u128>,
 }
 
 /// Every channel that there ever was.
 #[derive(Default)]
 pub(super) struct Channels {
-    lines: BTreeMap<ChannelId, Line>,
-    tabs: BTreeMap<ChannelId, Tab>,
-    draws: BTreeMap<PaymentId, Draw>,
-    served: BTreeSet<PaymentId>,
+    pub(super) lines: BTreeMap<ChannelId, Line>,
+    pub(super) tabs: BTreeMap<ChannelId, Tab>,
+    pub(super) draws: BTreeMap<PaymentId, Draw>,
+    pub(super) served: BTreeSet<PaymentId>,
     taken: BTreeSet<PaymentId>,
-    lent: usize,
+    pub(super) lent: usize,
+    pub(super) extended: usize,
 }
 
 /// What channels paid.
@@ -65,6 +62,8 @@ pub struct Counted {
     pub calls: usize,
     /// So many of them were served on credit.
     pub lent: usize,
+    /// So many times more was held for a call that flows.
+    pub extended: usize,
     /// What they took in all.
     pub taken: u128,
 }
@@ -106,13 +105,14 @@ impl Channels {
     /// How many calls were paid, and with how much in all.
     pub fn count(&self) -> Counted {
         let taken = self.lines.values().map(|line| line.charged.get()).sum();
-        Counted { calls: self.taken.len(), lent: self.lent, taken }
+        Counted { calls: self.taken.len(), lent: self.lent, extended: self.extended, taken }
     }
 
     /// I4, I10: a voucher says what a durable hold allows, at most one call above what was charged, and
     /// its sum is not beneath that.
     pub fn sign(&mut self, payment: PaymentId, ceiling: &Ceiling, look: &Look<'_>) {
         self.let_charge(payment, ceiling, look);
+        self.check_ahead(payment, ceiling, look);
         if let Some(line) = self.lines.get_mut(&ceiling.channel) {
             line.ceiling = line.ceiling.max(ceiling.amount);
         }
@@ -211,20 +211,13 @@ impl Channels {
                 self.turn(*channel, std::slice::from_ref(turn), look);
                 (*channel, none)
             }
-            ChannelEvent::Seen(seen) => {
-                self.turn(seen.channel, &seen.turns, look);
-                let sight = look.channels.sight(seen.channel);
-                let so = seen.claimed <= sight.claimed;
-                look.check(so, || format!("I24: claimed {} of {}", seen.claimed, sight.claimed));
-                let Some(line) = self.line(seen.channel, look) else { return none };
-                line.charged = more(line.charged, seen.taken.amount);
-                line.charged = less(line.charged, seen.unclaimed.amount);
-                let (taken, returned) = (seen.taken.amount, seen.returned.amount);
-                let unclaimed = seen.unclaimed.amount;
-                (seen.channel, Shift { taken, returned, unclaimed, ..none })
-            }
+            ChannelEvent::Seen(seen) => (seen.channel, self.see(seen, look)),
             ChannelEvent::Frozen { .. } => return none,
-            ChannelEvent::Extended(_) | ChannelEvent::Resynced { .. } => {
+            ChannelEvent::Extended(extended) => {
+                self.extend(extended, look);
+                (extended.channel, none)
+            }
+            ChannelEvent::Resynced { .. } => {
                 let told = || format!("I8: {} in a world without it", event.kind());
                 look.check(false, told);
                 return none;
@@ -232,6 +225,20 @@ impl Channels {
         };
         self.check_held(channel, look);
         shift
+    }
+
+    /// I24: what is counted of a channel, the chain shows.
+    fn see(&mut self, seen: &Seen, look: &Look<'_>) -> Shift {
+        self.turn(seen.channel, &seen.turns, look);
+        let sight = look.channels.sight(seen.channel);
+        let so = seen.claimed <= sight.claimed;
+        look.check(so, || format!("I24: claimed {} of {}", seen.claimed, sight.claimed));
+        let Some(line) = self.line(seen.channel, look) else { return Shift::default() };
+        line.charged = more(line.charged, seen.taken.amount);
+        line.charged = less(line.charged, seen.unclaimed.amount);
+        let (taken, returned) = (seen.taken.amount, seen.returned.amount);
+        let unclaimed = seen.unclaimed.amount;
+        Shift { taken, returned, unclaimed, ..Shift::default() }
     }
 
     fn line(&mut self, channel: ChannelId, look: &Look<'_>) -> Option<&mut Line> {
@@ -276,7 +283,8 @@ impl Channels {
         look.check(sums, || format!("I10: {} over {}", drawn.ceiling, drawn.charged));
         line.held.insert(held.payment, amount.get());
         let (held, ceiling) = (Arc::clone(held), drawn.ceiling);
-        let draw = Draw { held, ceiling, released: false };
+        let (base, first) = (drawn.charged, ceiling);
+        let draw = Draw { held, base, first, ceiling, released: false, arrived: 0 };
         let former = self.draws.insert(draw.held.payment, draw);
         look.check(former.is_none(), || "I8: a call was drawn twice".to_owned());
         Shift { taken: drawn.taken, ..Shift::default() }
@@ -290,7 +298,7 @@ impl Channels {
         look.check(on, || format!("I11: {channel} was charged {before}, and then {charged}"));
     }
 
-    fn turn(&mut self, channel: ChannelId, turns: &[Turn], look: &Look<'_>) {
+    pub(super) fn turn(&mut self, channel: ChannelId, turns: &[Turn], look: &Look<'_>) {
         for turn in turns {
             if !turn.taken.is_zero() {
                 self.taken.insert(turn.payment);
@@ -327,7 +335,10 @@ impl Channels {
     }
 
     /// I10 to I12: looks at every channel on the chain.
-    pub fn check(&self, look: &Look<'_>) {
+    pub fn check(&mut self, look: &Look<'_>) {
+        for (channel, tab) in &mut self.tabs {
+            tab.show(*channel, look);
+        }
         for (channel, line) in &self.lines {
             let claimed = look.channels.sight(*channel).claimed;
             let signed = claimed <= line.ceiling;
@@ -337,93 +348,6 @@ impl Channels {
             let honest = claimed <= charged || look.fate.has_struck(Fault::Overclaimed);
             look.check(honest, || format!("I11: {claimed} was claimed, {charged} charged"));
         }
-    }
-
-    /// Reads one event of the payee's. I11, I12, I14: each charge goes on where the last one ended, by a
-    /// voucher that was signed and that the chain covers, and each call is charged once.
-    pub fn read_payee(&mut self, event: &TabEvent, look: &Look<'_>) {
-        match event {
-            TabEvent::Opened { channel, .. } => {
-                self.tabs.entry(*channel).or_default();
-            }
-            TabEvent::Charged(charged) => {
-                let tab = self.tabs.entry(charged.channel).or_default();
-                let follows = charged.base == tab.charged;
-                tab.charged = reach_of(charged);
-                tab.voucher = tab.voucher.max(charged.ceiling);
-                let most = charged.ceiling.checked_sub(charged.base);
-                let within = most.is_some_and(|most| charged.amount <= most && !most.is_zero());
-                look.check(follows && within, || format!("I11: a charge of {charged:?}"));
-                let sight = look.channels.sight(charged.channel);
-                let covered =
-                    charged.ceiling <= sight.balance || look.fate.has_struck(Fault::Withdrawn);
-                look.check(covered, || format!("E04: {} of {sight:?}", charged.ceiling));
-                self.check_signed(charged.channel, charged.ceiling, look);
-                self.serve(charged.payment, look);
-            }
-            TabEvent::Stepped(_) => {
-                look.check(false, || "I8: a call flows in a world without it".to_owned());
-            }
-            TabEvent::ChargedOnCredit(charged) => self.read_lent(charged, look),
-            TabEvent::Covered { channel, voucher } => {
-                self.check_signed(*channel, voucher.ceiling, look);
-                let tab = self.tabs.entry(*channel).or_default();
-                tab.voucher = tab.voucher.max(voucher.ceiling);
-            }
-            TabEvent::Seen(_) => look.check(false, || "no such event is written".to_owned()),
-            TabEvent::Looked(looked) => {
-                let tab = self.tabs.entry(looked.channel).or_default();
-                tab.charged = tab.charged.max(looked.newest.claimed);
-            }
-            TabEvent::Counted(seen) => {
-                let tab = self.tabs.entry(seen.channel).or_default();
-                tab.claimed = seen.counted.claimed;
-                tab.lost = more(tab.lost, seen.lost.amount);
-                tab.charged = tab.charged.max(tab.claimed);
-                let stray = seen.stray.amount.is_zero() || look.fate.has_struck(Fault::Overclaimed);
-                look.check(stray, || format!("I11: {seen:?} was claimed by nobody"));
-                // What was served on credit may never be signed for.
-                let lent = less(tab.charged, tab.voucher);
-                let lost = seen.lost.amount <= lent || look.fate.has_struck(Fault::Withdrawn);
-                look.check(lost, || format!("I12: {seen:?} was lost for nothing"));
-            }
-        }
-    }
-
-    /// I4: a voucher that the payee has was signed.
-    fn check_signed(&self, channel: ChannelId, ceiling: Amount, look: &Look<'_>) {
-        let line = self.lines.get(&channel);
-        let signed = line.is_some_and(|line| ceiling <= line.ceiling);
-        look.check(signed, || format!("I4: {ceiling} was never signed"));
-    }
-
-    /// I14: each call is charged once.
-    fn serve(&mut self, payment: Option<PaymentId>, look: &Look<'_>) {
-        let Some(payment) = payment else { return };
-        let once = self.served.insert(payment);
-        look.check(once, || format!("I14: {payment} was charged twice"));
-    }
-
-    /// I11, I13: a charge on credit goes on where the last one ended, by a voucher that was signed, and
-    /// what all channels owe with it is within what is lent.
-    fn read_lent(&mut self, charged: &Charged, look: &Look<'_>) {
-        self.check_signed(charged.channel, charged.ceiling, look);
-        let tab = self.tabs.entry(charged.channel).or_default();
-        let follows = charged.base == tab.charged && charged.ceiling == tab.voucher;
-        look.check(follows, || format!("I11: a charge on credit of {charged:?}"));
-        tab.charged = reach_of(charged);
-        self.lent = self.lent.saturating_add(1);
-        let owed = self.tabs.values().map(|tab| {
-            let paid = tab.voucher.max(tab.claimed);
-            less(less(tab.charged, tab.lost), paid).get()
-        });
-        let owed: u128 = owed.sum();
-        let within = owed <= CREDIT.per_payer.get();
-        look.check(within, || format!("I13: {owed} is owed above what is lent"));
-        let reach = look.channels.sight(charged.channel).balance;
-        let covered = reach_of(charged) <= reach || look.fate.has_struck(Fault::Withdrawn);
-        look.check(covered, || format!("E04: {charged:?} beyond {reach}"));
-        self.serve(charged.payment, look);
     }
 
     /// What is under way still: a deposit, something held, or something on the chain that was not claimed.
@@ -468,15 +392,10 @@ fn key_of(terms: &ChannelTerms, deposit: &Deposit) -> AuthorizationKey {
     AuthorizationKey { asset: terms.asset, payer: terms.payer, nonce: deposit.nonce }
 }
 
-/// What a channel has charged with a call.
-fn reach_of(charged: &Charged) -> Amount {
-    more(charged.base, charged.amount)
-}
-
-fn more(amount: Amount, other: Amount) -> Amount {
+pub(super) fn more(amount: Amount, other: Amount) -> Amount {
     amount.checked_add(other).unwrap_or(Amount::MAX)
 }
 
-fn less(amount: Amount, other: Amount) -> Amount {
+pub(super) fn less(amount: Amount, other: Amount) -> Amount {
     amount.checked_sub(other).unwrap_or(Amount::ZERO)
 }

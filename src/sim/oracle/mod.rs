@@ -19,9 +19,11 @@
 mod budgets;
 mod channels;
 mod claims;
+mod flowing;
 mod money;
 mod payments;
 mod signing;
+mod tabs;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -380,6 +382,10 @@ impl State {
             let held = Arc::clone(self.channels.find(turn.payment)?);
             self.budgets.turn(&held, turn, look);
             touched = Some(held);
+        }
+        if let ChannelEvent::Extended(extended) = event {
+            self.budgets.extend(at, extended, look);
+            return Some(Arc::clone(&extended.held));
         }
         if let Some(drawn) = event.drawn() {
             self.budgets.hold(at, &drawn.held, look);
