@@ -371,6 +371,11 @@ impl Lease {
         self.keeper.signer.sign_voucher(payment).await
     }
 
+    /// Whether anything was held for this call.
+    pub(super) const fn is_drawn(&self) -> bool {
+        !self.drawn.is_zero()
+    }
+
     /// Whether the call may have been charged before: its voucher is presented again.
     pub const fn is_again(&self) -> bool {
         self.again
