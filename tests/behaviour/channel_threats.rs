@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bursar::domain::channel::{ChannelTerms, ClaimRow};
 use bursar::domain::ledger::Ledger;
+use bursar::domain::ledger::agent::{Principal, Scope};
 use bursar::domain::ledger::channel::{ChannelState, Frozen};
 use bursar::domain::money::{Amount, Nano};
 use bursar::domain::quote::PriceTerms;
@@ -16,8 +17,8 @@ use serde_json::{Map, Value};
 
 use crate::channel_doubts::channels;
 use crate::channel_refunds::ask_back;
-use crate::channels::{PREFIX, Stranger, charged, claim_all, stranger_key};
-use crate::market::{Market, PRICE, Shop, echo, key, usdc};
+use crate::channels::{PREFIX, Stranger, charged, claim_all, stranger_key, until};
+use crate::market::{Market, PRICE, Shop, echo, key, name, usdc};
 
 async fn open() -> Market {
     Market::open_with(Shop { by_channel: true, ..Shop::default() }).await
@@ -238,4 +239,30 @@ async fn e19_a_refund_that_its_payer_did_not_sign_is_refused_and_moves_nothing()
     assert_eq!(owned().await, 1_000_000 - PRICE);
     assert_eq!(ask_back(&market, &stranger, own, None).await, refused("refund_no_balance"));
     assert_eq!(market.engine.served.load(Ordering::SeqCst), 1, "no work is done for it");
+}
+
+/// A pause refused a call after a channel had been opened for it, and the channel was lent to another one then.
+/// Asked again, it was lent to both: one of them kept it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn e07_a_channel_that_was_opened_for_a_call_is_lent_to_no_other_at_once() {
+    let market = open().await;
+    let (client, operator) = (market.client("worker").await, market.node().operator.clone());
+    let role = || Scope::Role(name("worker"));
+    operator.pause(role(), "for a while".to_owned(), Principal::Operator).await.unwrap();
+    let refused = echo("refused at first");
+    assert_eq!(client.buy(refused.clone()).await.unwrap_err().reason, "LEDGER_PAUSED");
+    operator.resume(role(), Principal::Operator).await.unwrap();
+    let other = client.clone();
+    let waiting = tokio::spawn(async move { other.buy(echo("wait")).await });
+    until(async || market.engine.waiting.load(Ordering::SeqCst) == 1).await;
+    client.buy(refused).await.unwrap();
+    market.engine.gate.add_permits(1);
+    waiting.await.unwrap().unwrap();
+    // Each has had one of its own, and both are given back.
+    let look = |ledger: &Ledger| ledger.channels().map(|it| it.opened.id).collect::<Vec<_>>();
+    let known = market.node().treasury.read(look).await.unwrap();
+    assert_eq!(known.len(), 2);
+    for channel in known {
+        market.node().payer.close_channel(channel).await.unwrap();
+    }
 }

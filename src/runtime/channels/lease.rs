@@ -193,9 +193,17 @@ impl Keeper {
         let place = match place {
             Some(place) => place,
             None if pool.len() < self.settings.pool_max.min(POOL_MAX) => {
-                let terms = self.new_terms(key, need.payment, ended);
+                // What the same call opened before may be lent to another one by now.
+                let is_new = |(id, _): &(ChannelId, ChannelTerms)| {
+                    planted!("lent_twice") || pool.iter().all(|slot| slot.id != *id)
+                };
+                let others = (ended..).map(|ended| {
+                    let terms = self.new_terms(key, need.payment, ended);
+                    (id_of(&terms), terms)
+                });
+                let (id, terms) = others.take(POOL_MAX.saturating_add(1)).find(is_new)?;
                 pool.push(Slot {
-                    id: id_of(&terms),
+                    id,
                     terms,
                     room: Amount::ZERO,
                     last: None,
