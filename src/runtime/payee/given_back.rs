@@ -59,6 +59,8 @@ impl Desk {
         let admitted = self.admit_payer(payer)?;
         let tab = self.tab_for_refund(&wish).await?;
         if wish.voucher.ceiling.amount != tab.charged {
+            // It says that the payer counts otherwise; what it signs for is had all the same.
+            self.cover(Some(&tab), &wish.voucher).await?;
             let error = PaymentError::Batch(BatchCode::Cumulative);
             return Err(self.correct(&error, &quote, &call.order, Some(&tab)));
         }

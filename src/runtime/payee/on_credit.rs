@@ -174,13 +174,17 @@ impl Desk {
         }
     }
 
-    /// Keeps a voucher for just what is owed, which pays for no call.
+    /// Keeps a voucher for what is owed, or a part of it, which pays for no call.
     pub(super) async fn cover(
         &self,
         tab: Option<&Tab>,
         voucher: &VoucherWord,
     ) -> Result<(), ServiceError> {
-        let covers = |tab: &&Tab| !tab.owed().is_zero() && voucher.ceiling.amount == tab.charged;
+        let signed = |tab: &Tab| tab.voucher.map_or(Amount::ZERO, |kept| kept.ceiling);
+        let most = |tab: &Tab| signed(tab) < voucher.ceiling.amount;
+        let covers = |tab: &&Tab| {
+            !tab.owed().is_zero() && most(tab) && voucher.ceiling.amount <= tab.charged
+        };
         let Some(tab) = tab.filter(covers) else { return Ok(()) };
         let (channel, ceiling) = (tab.id, voucher.ceiling.amount);
         let voucher = Voucher { ceiling, signature: voucher.signature };

@@ -426,9 +426,10 @@ fn a_voucher_for_just_what_was_charged_covers_it_without_a_call() {
     let mut shop = Shop::new(200);
     shop.charge(0, 10, 10).unwrap();
     shop.lend(10, 20).unwrap();
-    for other in [29, 31] {
-        assert_eq!(code(shop.cover(other)), "ledger.amount_mismatch");
-    }
+    assert_eq!(code(shop.cover(31)), "ledger.amount_mismatch");
+    // One for a part of it is better than none.
+    shop.cover(29).unwrap();
+    assert_eq!((shop.owes(), shop.tab().claimable()), ((1, 0), units(29)));
     shop.cover(30).unwrap();
     assert_eq!((shop.owes(), shop.tab().claimable()), ((0, 0), units(30)));
     assert_eq!(shop.cover(30), Err(Rejection::Unchanged));
