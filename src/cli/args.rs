@@ -425,6 +425,8 @@ pub enum Measurement {
     Restart,
     /// A call that does nothing, unpaid and paid in each way, between processes; only where it is named.
     Pay,
+    /// Facilitators and calls over HTTP beside the official programs; only where it is named, in a checkout.
+    Http,
 }
 
 /// One process of `bursar bench pay`.
@@ -473,6 +475,9 @@ pub struct BenchArgs {
     /// `pay`: so many calls at once.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     pub at_once: Vec<u64>,
+    /// `http`: one facilitator more: `NAME=COMMAND`.
+    #[arg(long)]
+    pub beside: Option<String>,
     /// `pay`: threads that serve calls, in each process.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,

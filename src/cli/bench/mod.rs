@@ -4,6 +4,7 @@
 mod channels;
 mod durable;
 mod holds;
+mod http;
 mod measure;
 mod pay;
 mod restart;
@@ -137,8 +138,10 @@ impl Drop for Folder {
 
 /// Measures what was asked for, and shows it.
 pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
-    if args.only == Some(Measurement::Pay) {
-        return pay::run(args, output);
+    match args.only {
+        Some(Measurement::Pay) => return pay::run(args, output),
+        Some(Measurement::Http) => return http::run(args),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| failed(&problem))?;

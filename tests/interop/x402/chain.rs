@@ -140,8 +140,23 @@ impl Chain {
             let code = code(artifact, "deployedBytecode");
             self.ask(&client, "anvil_setCode", json!([address, code])).await;
         }
-        let mint = mintCall { to: payer().address(), value: U256::from(FUNDS) }.abi_encode();
+        self.mint(payer().address(), FUNDS).await;
+    }
+
+    /// More of the token, out of nothing.
+    pub async fn mint(&self, to: Address, value: u128) {
+        let client: RootProvider =
+            ProviderBuilder::default().connect_http(self.url.parse().unwrap());
+        let owner = client.get_accounts().await.unwrap()[0];
+        let mint = mintCall { to, value: U256::from(value) }.abi_encode();
         self.send(&client, json!({ "from": owner, "to": USDC, "data": Bytes::from(mint) })).await;
+    }
+
+    /// Some code at an address.
+    pub async fn set_code(&self, at: Address, code: Bytes) {
+        let client: RootProvider =
+            ProviderBuilder::default().connect_http(self.url.parse().unwrap());
+        self.ask(&client, "anvil_setCode", json!([at, code])).await;
     }
 
     async fn ask(&self, client: &RootProvider, method: &'static str, params: Value) -> Value {

@@ -50,8 +50,6 @@ allow = {{ capabilities = ["http.call"], models = ["*"], providers = ["*"], paye
 
 impl Payer {
     pub async fn open(chain: &Chain, limit: &str, schemes: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let evm = Arc::new(chain.evm().await);
         let dollar = Nano::new(1_000_000_000);
         let keeper = KeeperSettings {
             caps: ChannelCaps { provider: dollar, total: dollar },
@@ -60,6 +58,16 @@ impl Payer {
             wait_max: Duration::from_secs(5),
             credit: false,
         };
+        Self::open_with(chain, (limit, schemes), keeper).await
+    }
+
+    pub async fn open_with(
+        chain: &Chain,
+        (limit, schemes): (&str, &str),
+        keeper: KeeperSettings,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let evm = Arc::new(chain.evm().await);
         let purse = LocalPurse::open(PursePlan {
             ledger: folder.path().join("purse.db"),
             agent: "searcher".parse().unwrap(),
@@ -80,13 +88,12 @@ impl Payer {
     }
 
     pub async fn fetch(&self, url: &str) -> Fetched {
-        let call = HttpCall {
-            request: None,
-            method: Method::GET,
-            url: url.to_owned(),
-            headers: Default::default(),
-            body: Default::default(),
-        };
+        self.send(Method::GET, url, "").await
+    }
+
+    pub async fn send(&self, method: Method, url: &str, body: &'static str) -> Fetched {
+        let (url, headers) = (url.to_owned(), Default::default());
+        let call = HttpCall { request: None, method, url, headers, body: body.into() };
         self.client.fetch(call).await.unwrap()
     }
 }

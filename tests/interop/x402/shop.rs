@@ -144,7 +144,7 @@ impl Shop {
             evidence: Arc::new(evm),
             input_max: Units(1_000),
             output_max: Units(1_000),
-            concurrency_max: 8,
+            concurrency_max: 64,
             payer_rates: Rates::default(),
             peer_rates: Rates::default(),
             free: None,
