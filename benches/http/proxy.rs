@@ -86,7 +86,7 @@ impl Agent {
     }
 
     async fn buy(&self, tokens: u64, streamed: bool) {
-        let body = json!({ "prompt": PROMPT }).to_string();
+        let body = json!({ "prompt": PROMPT, "seed": 7 }).to_string();
         let mut random = [0; 10];
         SystemEntropy.fill(&mut random);
         let purchase = Purchase {
