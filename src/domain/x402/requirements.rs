@@ -205,17 +205,16 @@ fn channel_offer(extra: &Map<String, Value>) -> Option<ChannelOffer> {
     })
 }
 
-/// How the asset is moved, by what `extra` says; where it says nothing `upto` goes by Permit2, which alone
-/// moves less than was signed, and the others by EIP-3009.
+/// How the asset is moved, by what `extra` says, and by EIP-3009 where it says nothing. `upto` goes by
+/// Permit2 whatever it says, which alone moves less than was signed: payees of x402-rs put the method of
+/// their token's own into every offer. Source: x402 scheme `upto` on EVM.
 fn method(extra: &Map<String, Value>, scheme: &str) -> Option<TransferMethod> {
-    let own = if scheme == "upto" { TransferMethod::Permit2 } else { TransferMethod::Eip3009 };
-    let said = match extra.get(METHOD_KEY) {
-        None => own,
-        Some(Value::String(text)) if text == "eip3009" => TransferMethod::Eip3009,
-        Some(Value::String(text)) if text == "permit2" => TransferMethod::Permit2,
+    let said = match extra.get(METHOD_KEY).map(Value::as_str) {
+        None | Some(Some("eip3009")) => TransferMethod::Eip3009,
+        Some(Some("permit2")) => TransferMethod::Permit2,
         Some(_) => return None,
     };
-    (scheme != "upto" || said == own).then_some(said)
+    Some(if scheme == "upto" { TransferMethod::Permit2 } else { said })
 }
 
 /// An address by its text, in either case: `0x` and 40 hexadecimal digits.

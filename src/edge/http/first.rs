@@ -3,7 +3,7 @@
 //! Version 1 has `exact` by EIP-3009 only, says a network by a name of its own, and its payment does not
 //! repeat what it accepted: whoever reads one finds that among what is offered. Source: x402 version 1.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::asset::Network;
@@ -64,10 +64,10 @@ pub struct FirstRequirements {
     /// What is sold, by its URL.
     pub resource: String,
     /// For people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none")]
     pub description: String,
     /// What the answer is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none")]
     pub mime_type: String,
     /// What goes in and comes out, where the payee says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,10 +90,15 @@ pub struct FirstRequired {
     /// Always 1.
     pub x402_version: u32,
     /// Why.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none")]
     pub error: String,
     /// How it may be paid.
     pub accepts: Vec<FirstRequirements>,
+}
+
+/// A text for people that is not there: x402-rs writes null for a type that it does not know.
+fn null_is_none<'de, D: Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    Option::deserialize(reader).map(Option::unwrap_or_default)
 }
 
 /// The network of this name.

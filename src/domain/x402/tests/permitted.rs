@@ -183,6 +183,22 @@ fn the_times_of_permit2_are_inclusive() {
     assert!(matches!(check(&written, way, 1_056), Err(PaymentError::Expired { .. })));
 }
 
+/// x402-rs 2.0.2 puts its token's own method into every offer, and by `upto` none but Permit2 can be meant.
+#[test]
+fn upto_goes_by_permit2_whatever_method_its_offer_names() {
+    let (commitment, way) = ours(Scheme::Upto { facilitator: FACILITATOR });
+    let written = write(commitment, way);
+    let named = |method: &str| {
+        let mut payload = written.clone();
+        let extra = payload.accepted.extra.get_or_insert_default();
+        extra.insert("assetTransferMethod".to_owned(), json!(method));
+        payload
+    };
+    assert!(check(&named("eip3009"), way, 1_000).is_ok());
+    assert!(check(&named("permit2"), way, 1_000).is_ok());
+    assert!(check(&named("erc7710"), way, 1_000).is_err());
+}
+
 fn ours(scheme: Scheme) -> (Commitment, PayBy) {
     let method = TransferMethod::Permit2;
     let way = PayBy { scheme, method, asset: TOKEN, pay_to: PAY_TO, timeout_s: 60 };

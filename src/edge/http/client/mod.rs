@@ -419,15 +419,16 @@ fn find_offer(fetched: &Fetched) -> Result<Option<Offered>, HeaderError> {
     }
 }
 
-/// What a payee says of the settlement, in either version.
+/// What a payee says of the settlement, in either version. x402-rs tells payers of version 1 under the name of
+/// version 2, and calls the network by version 1's.
 fn find_settlement(headers: &HeaderMap) -> Option<SettlementResponse> {
-    if let Some(said) = header::find_settlement(headers) {
-        return Some(said);
-    }
-    let text = header::find_one(headers, &X_PAYMENT_RESPONSE).ok()??;
-    let (name, message) = (&X_PAYMENT_RESPONSE, Message::Settlement);
-    let json = header::decode(name, text, SETTLEMENT_TEXT_MAX, message).ok()?;
-    parse_settlement(&json).ok().map(first::settlement_to_second)
+    let said = header::find_settlement(headers).or_else(|| {
+        let text = header::find_one(headers, &X_PAYMENT_RESPONSE).ok()??;
+        let (name, message) = (&X_PAYMENT_RESPONSE, Message::Settlement);
+        let json = header::decode(name, text, SETTLEMENT_TEXT_MAX, message).ok()?;
+        parse_settlement(&json).ok()
+    });
+    said.map(first::settlement_to_second)
 }
 
 fn unpaid(call: &HttpCall, origin: &Origin, offer: PaymentRequired) -> Unpaid {

@@ -207,8 +207,7 @@ async fn d08_what_is_shown_and_never_answered_stays_in_doubt() {
     assert_eq!(world.states().await, [HoldState::Unknown]);
 }
 
-#[tokio::test]
-async fn a_server_of_version_1_is_paid_in_version_1() {
+async fn is_paid_in_version_1(told_in: &'static str, mime_type: Value) {
     let world = world::build().await;
     let url = serve(move |headers, own| {
         if headers.contains_key("x-payment") {
@@ -216,11 +215,11 @@ async fn a_server_of_version_1_is_paid_in_version_1() {
                 "success": true, "network": "base-sepolia",
                 "transaction": format!("0x{}", "1".repeat(64)),
             });
-            return ([("X-PAYMENT-RESPONSE", encode_text(&said))], "paid").into_response();
+            return ([(told_in, encode_text(&said))], "paid").into_response();
         }
         let way = json!({
             "scheme": "exact", "network": "base-sepolia", "maxAmountRequired": "10",
-            "resource": format!("{own}/a"), "description": "", "mimeType": "",
+            "resource": format!("{own}/a"), "description": "", "mimeType": mime_type,
             "payTo": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C", "maxTimeoutSeconds": 60,
             "asset": world::usdc().contract.to_string(), "outputSchema": null,
             "extra": { "name": "USDC", "version": "2" }
@@ -233,6 +232,18 @@ async fn a_server_of_version_1_is_paid_in_version_1() {
     assert_eq!((fetched.status, &fetched.body[..]), (StatusCode::OK, &b"paid"[..]));
     let states = world.states().await;
     assert!(matches!(states[..], [HoldState::Captured { .. }]), "{states:?}");
+}
+
+#[tokio::test]
+async fn a_server_of_version_1_is_paid_in_version_1() {
+    is_paid_in_version_1("X-PAYMENT-RESPONSE", json!("")).await;
+}
+
+/// x402-axum 2.0.2 writes null for a type that it does not know, which was read as no offer at all, and tells of
+/// the settlement under version 2's name with version 1's network, which left the payment in doubt.
+#[tokio::test]
+async fn a_server_of_version_1_is_paid_that_speaks_it_as_x402_rs_does() {
+    is_paid_in_version_1("PAYMENT-RESPONSE", Value::Null).await;
 }
 
 #[tokio::test]
