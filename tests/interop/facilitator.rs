@@ -7,21 +7,17 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
 use alloy::transports::http::reqwest;
 use bursar::domain::channel::ChannelId;
-use bursar::edge::clock::SystemClock;
 use bursar::edge::evm::Evm;
-use bursar::edge::grpc::{Address, Listener};
-use bursar::node::{FacilitatorNode, FacilitatorPlan};
+use bursar::node::FacilitatorNode;
 use bursar::ports::channel_rail::Depth;
 use bursar::ports::rail::Evidence;
-use bursar::runtime::facilitator::{PAYER_RATES, Rail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::x402::chain::{self, Chain, FUNDS, USDC, assets, payee, payer};
+use crate::x402::chain::{self, Chain, FUNDS, USDC, payee, payer};
 use crate::x402::ours::Payer;
 use crate::x402::{Client, scripts};
 
@@ -95,20 +91,7 @@ impl Bench {
         let chain = Chain::start().await;
         let evm = chain.evm().await;
         let folder = tempfile::tempdir().unwrap();
-        let any = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let facilitator = FacilitatorNode::start(FacilitatorPlan {
-            settlements: folder.path().join("settlements.db"),
-            rails: vec![Rail {
-                settler: Arc::new(chain.settler(&evm).await),
-                evidence: Arc::new(evm.clone()),
-            }],
-            assets: assets(),
-            payer_rates: PAYER_RATES,
-            registry: None,
-            listener: Listener::bind(&any, "--listen").await.unwrap(),
-            clock: Arc::new(SystemClock),
-        })
-        .unwrap();
+        let facilitator = chain.facilitator(&evm, folder.path()).await;
         let asked = json!({
             "facilitator": facilitator.url, "payTo": payee().address().to_string(), "token": USDC
         });

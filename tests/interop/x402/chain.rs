@@ -16,8 +16,11 @@ use bursar::domain::x402::permit2::{EXACT_PROXY, PERMIT2};
 use bursar::domain::x402::upto::UPTO_PROXY;
 use bursar::edge::clock::SystemClock;
 use bursar::edge::evm::{Evm, EvmConfig, EvmSettler, Finality, SettlerConfig};
+use bursar::edge::grpc::{Address as ListensAt, Listener};
 use bursar::edge::keys::SigningKey;
+use bursar::node::{FacilitatorNode, FacilitatorPlan};
 use bursar::ports::rail::Evidence;
+use bursar::runtime::facilitator::{PAYER_RATES, Rail};
 use serde_json::{Value, json};
 
 alloy::sol! {
@@ -92,17 +95,25 @@ impl Drop for Chain {
     }
 }
 
+/// The repository's root, from whichever package of it.
+fn root() -> &'static Path {
+    let is_root = |folder: &&Path| folder.join("contracts/artifacts").exists();
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(is_root)
+        .expect("the artifacts are there")
+}
+
 /// What `npm ci` in contracts/ brings.
 pub fn anvil() -> PathBuf {
     let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
     let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts/node_modules");
+    let folder = root().join("contracts/node_modules");
     folder.join(format!("@foundry-rs/anvil-{system}-{machine}/bin/anvil"))
 }
 
 fn code(name: &str, kind: &str) -> Bytes {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/artifacts");
-    let text = std::fs::read(format!("{folder}/{name}.json")).unwrap();
+    let text = std::fs::read(root().join(format!("contracts/artifacts/{name}.json"))).unwrap();
     let artifact: Value = serde_json::from_slice(&text).unwrap();
     artifact[kind].as_str().unwrap().parse().unwrap()
 }
@@ -186,6 +197,24 @@ impl Chain {
     pub async fn settler(&self, evm: &Evm) -> EvmSettler {
         let config = SettlerConfig { wait_max: Duration::from_secs(10), ..Default::default() };
         EvmSettler::start(evm, gas().gas_account(), Arc::new(SystemClock), config).await.unwrap()
+    }
+
+    /// Our facilitator on it, with its settlements in `folder`.
+    pub async fn facilitator(&self, evm: &Evm, folder: &Path) -> FacilitatorNode {
+        let any = ListensAt::Tcp(([127, 0, 0, 1], 0).into());
+        FacilitatorNode::start(FacilitatorPlan {
+            settlements: folder.join("settlements.db"),
+            rails: vec![Rail {
+                settler: Arc::new(self.settler(evm).await),
+                evidence: Arc::new(evm.clone()),
+            }],
+            assets: assets(),
+            payer_rates: PAYER_RATES,
+            registry: None,
+            listener: Listener::bind(&any, "--listen").await.unwrap(),
+            clock: Arc::new(SystemClock),
+        })
+        .unwrap()
     }
 
     /// What lies at an address, in atomic units of USDC.

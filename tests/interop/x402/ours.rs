@@ -8,7 +8,7 @@ use bursar::domain::money::Nano;
 use bursar::domain::policy::PolicyDocument;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::Config;
-use bursar::edge::http::client::{Fetched, HttpCall, HttpPayer, Reach};
+use bursar::edge::http::client::{FetchError, Fetched, HttpCall, HttpPayer, Reach};
 use bursar::edge::keys::NonceSecret;
 use bursar::node::{LocalPurse, PursePlan};
 use bursar::runtime::channels::KeeperSettings;
@@ -88,12 +88,21 @@ impl Payer {
     }
 
     pub async fn fetch(&self, url: &str) -> Fetched {
+        self.try_fetch(url).await.unwrap()
+    }
+
+    pub async fn try_fetch(&self, url: &str) -> Result<Fetched, FetchError> {
         self.send(Method::GET, url, "").await
     }
 
-    pub async fn send(&self, method: Method, url: &str, body: &'static str) -> Fetched {
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        body: &'static str,
+    ) -> Result<Fetched, FetchError> {
         let (url, headers) = (url.to_owned(), Default::default());
         let call = HttpCall { request: None, method, url, headers, body: body.into() };
-        self.client.fetch(call).await.unwrap()
+        self.client.fetch(call).await
     }
 }
