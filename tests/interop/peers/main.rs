@@ -1,7 +1,7 @@
-//! x402's crates in Rust, as peers: their payer pays our gateway, our payer pays their
-//! server, which settles by our facilitator.
+//! x402's crates in Rust, as peers and as a second reader: their payer pays our gateway, our payer pays their
+//! server, which settles by our facilitator, and what one of us reads is held against what the other does.
 //!
-//! `npm ci` in contracts/ brings anvil. Where it is not there nothing is tested and the tests say so,
+//! `npm ci` in contracts/ brings anvil. Where it is not there only reading is tested and the tests say so,
 //! unless `BURSAR_TEST_ANVIL=required` says that it must be there. This is a package of its own, because
 //! those crates bring reqwest with its own TLS: `cargo test -p bursar-peers`.
 
@@ -21,6 +21,7 @@ mod chain;
 #[path = "../x402/ours.rs"]
 mod ours;
 mod paying;
+mod reading;
 mod selling;
 #[allow(dead_code, reason = "the official clients' tests use the rest")]
 #[path = "../x402/shop.rs"]
