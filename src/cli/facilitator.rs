@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bursar::edge::clock::SystemClock;
 use bursar::edge::config::{Config, Listen};
-use bursar::node::{FacilitatorNode, FacilitatorPlan, connect_rail};
+use bursar::node::{FacilitatorNode, FacilitatorPlan, RailPlan, connect_rail};
 use bursar::ports::clock::Clock;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::facilitator::Rail;
@@ -59,7 +59,8 @@ async fn rails(config: &Config) -> Result<Vec<Rail>, Failure> {
     for network in config.networks.values() {
         let Some(wallet) = network.gas_account() else { continue };
         let gas = keyring.wallet(wallet)?;
-        let plan = rail_plan(config, network);
+        let factories = config.facilitator.factories.clone();
+        let plan = RailPlan { factories, ..rail_plan(config, network) };
         fund_gas(network, &plan.url, gas.address()).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let connected = connect_rail(&plan, Some(&gas), clock).await;

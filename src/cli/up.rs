@@ -1,5 +1,6 @@
 //! `bursar up`: runs a node from `bursar.toml`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -318,6 +319,7 @@ pub fn rail_plan(config: &Config, network: &NetworkSettings) -> RailPlan {
                 Finality::Depth(depth) => evm::Finality::Depth(depth),
             },
             assets: assets_on(&config.policy.assets, settings.network),
+            factories: BTreeSet::new(),
         },
     }
 }

@@ -150,6 +150,17 @@ pub struct ContractAuthorization {
     pub commitment: Commitment,
     /// What its contract is shown.
     pub signature: Bytes,
+    /// How the contract is made where it is not there yet.
+    pub making: Option<WalletMaking>,
+}
+
+/// A call that makes a wallet. It is a stranger's word, and nobody's duty. Source: EIP-6492.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WalletMaking {
+    /// What is called.
+    pub factory: Address,
+    /// With what.
+    pub call: Bytes,
 }
 
 /// An authorization's name on the rail: what can settle at most once.

@@ -1,5 +1,6 @@
 //! Chains: the sandbox with its JSON-RPC, and rails to any chain over JSON-RPC.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub struct RailPlan {
     pub finality: Finality,
     /// What is paid with on it.
     pub assets: Vec<AssetInfo>,
+    /// What may make wallets of payers that are not there yet, at the settler's cost: a facilitator's to say.
+    pub factories: BTreeSet<Address>,
 }
 
 impl RailPlan {
@@ -118,6 +121,7 @@ impl RailPlan {
             genesis: None,
             finality: Finality::Tag,
             assets: sandbox_assets().iter().cloned().collect(),
+            factories: BTreeSet::new(),
         }
     }
 }
@@ -146,7 +150,7 @@ pub async fn connect_rail(
         Some(key) => {
             let account = key.gas_account();
             let started = EvmSettler::start(&evm, account, clock, SettlerConfig::default()).await?;
-            Some(Arc::new(started))
+            Some(Arc::new(started.with_factories(plan.factories.clone())))
         }
     };
     Ok((Arc::new(evm), settler))

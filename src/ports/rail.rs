@@ -59,6 +59,10 @@ pub enum RefusedBy {
     AllowanceRequired,
     /// More than was authorized is asked of it.
     ExceedsAuthorized,
+    /// The payer's wallet is not there, and what would make it is called by nobody here.
+    FactoryNotAllowed,
+    /// The payer's wallet is not there, and what is said to make it does not.
+    WalletNotMade,
 }
 
 impl RefusedBy {
@@ -74,6 +78,8 @@ impl RefusedBy {
             Self::Reverted => PaymentCode::TransactionState,
             Self::AllowanceRequired => PaymentCode::AllowanceRequired,
             Self::ExceedsAuthorized => PaymentCode::ExceedsAuthorized,
+            Self::FactoryNotAllowed => PaymentCode::FactoryNotAllowed,
+            Self::WalletNotMade => PaymentCode::WalletNotMade,
         }
     }
 }
@@ -241,7 +247,8 @@ pub trait Settler: Send + Sync {
     }
 
     /// The same as [`Self::verify_unpaid`] of a payer that is a contract, which is asked whether it signed. Who
-    /// is none signed nothing here.
+    /// is none signed nothing here, but for a wallet whose making comes along, by what this settler lets be
+    /// called: that is tried out with the rest.
     ///
     /// # Errors
     /// [`RailError`] where nothing is known.
@@ -252,7 +259,8 @@ pub trait Settler: Send + Sync {
         Ok(Err(RefusedBy::BadSignature))
     }
 
-    /// The same as [`Self::settle_for`] of a payer that is a contract.
+    /// The same as [`Self::settle_for`] of a payer that is a contract; one that is not there yet is made and pays
+    /// in one transaction, or neither.
     ///
     /// # Errors
     /// [`RailError`] only where nothing was sent.

@@ -36,13 +36,13 @@ alloy::sol! {
 }
 
 /// What a signature ends with that says how to make its wallet. Source: EIP-6492.
-const WRAPPED: B256 = b256!("6492649264926492649264926492649264926492649264926492649264926492");
+pub const WRAPPED: B256 = b256!("6492649264926492649264926492649264926492649264926492649264926492");
 
-const EXACT: (Scheme, TransferMethod) = (Scheme::Exact, TransferMethod::Eip3009);
-const PERMIT2_EXACT: (Scheme, TransferMethod) = (Scheme::Exact, TransferMethod::Permit2);
+pub const EXACT: (Scheme, TransferMethod) = (Scheme::Exact, TransferMethod::Eip3009);
+pub const PERMIT2_EXACT: (Scheme, TransferMethod) = (Scheme::Exact, TransferMethod::Permit2);
 
 /// Sends as the wallets' owner.
-async fn send(chain: &Chain, request: TransactionRequest) -> Option<Address> {
+pub async fn send(chain: &Chain, request: TransactionRequest) -> Option<Address> {
     let sent = chain.client(stranger()).send_transaction(request).await.unwrap();
     let receipt = sent.get_receipt().await.unwrap();
     assert!(receipt.status());
@@ -63,7 +63,7 @@ async fn wallet(chain: &Chain) -> Address {
 }
 
 /// A payment of `payer`'s, by the word of a key.
-fn asked(
+pub fn asked(
     chain: &Chain,
     (payer, signer): (Address, &PrivateKeySigner),
     (scheme, method): (Scheme, TransferMethod),
@@ -88,18 +88,22 @@ fn asked(
     json!({ "x402Version": 2, "paymentPayload": paid, "paymentRequirements": accepted })
 }
 
-fn with_signature(mut payment: Value, signature: &[u8]) -> Value {
+pub fn with_signature(mut payment: Value, signature: &[u8]) -> Value {
     payment["paymentPayload"]["payload"]["signature"] = json!(hex::encode_prefixed(signature));
     payment
 }
 
-fn signature(payment: &Value) -> Vec<u8> {
+pub fn signature(payment: &Value) -> Vec<u8> {
     hex::decode(payment["paymentPayload"]["payload"]["signature"].as_str().unwrap()).unwrap()
 }
 
 /// Refused as one whose signature is wrong, asked either way.
-async fn assert_unsigned(world: &World<'_>, payment: &Value) {
-    let code = "invalid_exact_evm_payload_signature";
+pub async fn assert_unsigned(world: &World<'_>, payment: &Value) {
+    assert_refused(world, payment, "invalid_exact_evm_payload_signature").await;
+}
+
+/// Refused by this code, asked either way.
+pub async fn assert_refused(world: &World<'_>, payment: &Value, code: &str) {
     let (_, verified) = world.ask("/verify", payment).await;
     assert_eq!((&verified["isValid"], &verified["invalidReason"]), (&json!(false), &json!(code)));
     let (_, settled) = world.ask("/settle", payment).await;
@@ -160,9 +164,10 @@ async fn a12_nothing_is_called_that_a_signature_says(chain: &Chain) {
     let payment = wrap(asked(chain, (there, &stranger()), EXACT, 1_000, 1));
     let (_, settled) = world.ask("/settle", &payment).await;
     assert_eq!(settled["success"], true, "{settled}");
-    // One that is not there is not made.
+    // One that is not there is not made, where nobody named what would make it.
     let nowhere = Address::repeat_byte(0x77);
-    assert_unsigned(&world, &wrap(asked(chain, (nowhere, &stranger()), EXACT, 1, 2))).await;
+    let payment = wrap(asked(chain, (nowhere, &stranger()), EXACT, 1, 2));
+    assert_refused(&world, &payment, "eip6492_factory_not_allowed").await;
     let code = chain.client(stranger()).get_code_at(nowhere).await.unwrap();
     assert!(code.is_empty());
     assert_eq!(world.paid().await, 1_000);

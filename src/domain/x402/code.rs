@@ -53,13 +53,17 @@ pub enum PaymentCode {
     SettleFailed,
     /// Too much was asked about one payer's payments: nothing was looked at.
     TooMany,
+    /// The payer's wallet is not there, and what would make it is not called here.
+    FactoryNotAllowed,
+    /// The payer's wallet is not there, and was not made.
+    WalletNotMade,
     /// Something about a channel.
     Batch(BatchCode),
 }
 
 /// Every code with its name in the specification and its names elsewhere. Where the specification has
 /// none, the name that its authors' own programs use comes first.
-const NAMES: [(PaymentCode, &str, &[&str]); 22] = {
+const NAMES: [(PaymentCode, &str, &[&str]); 24] = {
     use PaymentCode::*;
     [
         (Payload, "invalid_payload", &["invalid_format", "unsupported_payload_type"]),
@@ -141,6 +145,12 @@ const NAMES: [(PaymentCode, &str, &[&str]); 22] = {
         (VerifyFailed, "unexpected_verify_error", &[]),
         (SettleFailed, "unexpected_settle_error", &["unexpected_error"]),
         (TooMany, "too_many_requests", &[]),
+        (FactoryNotAllowed, "eip6492_factory_not_allowed", &[]),
+        (
+            WalletNotMade,
+            "smart_wallet_deployment_failed",
+            &["invalid_exact_evm_payload_undeployed_smart_wallet"],
+        ),
     ]
 };
 
@@ -208,6 +218,8 @@ impl PaymentCode {
             | Self::ExceedsAuthorized
             | Self::Spender
             | Self::Facilitator
+            | Self::FactoryNotAllowed
+            | Self::WalletNotMade
             | Self::Batch(_) => Class::Final,
         }
     }

@@ -110,8 +110,10 @@ fn presented(
     let is_plain = matches!(commitment.method, TransferMethod::Eip3009 | TransferMethod::Permit2);
     match (signed, signature::of_contract(text)) {
         (Ok(authorization), _) => Ok(Presented::Key(authorization)),
-        (Err(PaymentError::Signature { .. }), Some(signature)) if is_plain => {
-            Ok(Presented::Contract(ContractAuthorization { commitment, signature }))
+        (Err(PaymentError::Signature { .. }), Some((signature, making))) if is_plain => {
+            // Permit2 has no allowance of a wallet that is not there.
+            let making = making.filter(|_| !commitment.method.is_permit2());
+            Ok(Presented::Contract(ContractAuthorization { commitment, signature, making }))
         }
         (Err(error), _) => Err(error),
     }

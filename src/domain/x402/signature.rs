@@ -4,6 +4,8 @@ use alloy::consensus::crypto::secp256k1::recover_signer;
 use alloy::primitives::{Address, B256, Bytes, Signature, hex};
 use alloy::sol_types::SolValue;
 
+use crate::domain::commitment::WalletMaking;
+
 /// Characters of a signature on the wire: `0x` and 65 bytes in hexadecimal digits.
 const TEXT_LEN: usize = 132;
 
@@ -36,20 +38,20 @@ pub const CONTRACT_SIGNATURE_LEN_MAX: usize = 4_096;
 const WRAPPED: [u8; 32] =
     alloy::primitives::b256!("6492649264926492649264926492649264926492649264926492649264926492").0;
 
-/// What a contract is shown as its signature: bytes of any form, within a length. Of one that came with how to
-/// make its wallet only what the wallet is shown is taken: nobody here calls what a stranger says.
-/// Source: EIP-1271, EIP-6492; threats.md A12.
-pub fn of_contract(text: &str) -> Option<Bytes> {
+/// What a contract is shown as its signature: bytes of any form, within a length, and how its wallet is made where
+/// the signature says so. Source: EIP-1271, EIP-6492; threats.md A12.
+pub fn of_contract(text: &str) -> Option<(Bytes, Option<WalletMaking>)> {
     let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty())?;
     if digits.len() > CONTRACT_SIGNATURE_LEN_MAX.saturating_mul(2) {
         return None;
     }
     let raw = Bytes::from(hex::decode(digits).ok()?);
     match raw.strip_suffix(&WRAPPED) {
-        None => Some(raw),
+        None => Some((raw, None)),
         Some(wrapped) => {
-            let (_, _, inner) = <(Address, Bytes, Bytes)>::abi_decode_params(wrapped).ok()?;
-            Some(inner)
+            let (factory, call, inner) =
+                <(Address, Bytes, Bytes)>::abi_decode_params(wrapped).ok()?;
+            Some((inner, Some(WalletMaking { factory, call })))
         }
     }
 }

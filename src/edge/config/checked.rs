@@ -1,10 +1,12 @@
 //! The checked configuration: nothing here can be wrong in itself any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use alloy::primitives::Address;
 
 use crate::domain::id::Name;
 use crate::domain::money::Nano;
@@ -67,6 +69,8 @@ pub struct FacilitatorSettings {
     pub payer_rates: Rates,
     /// Whether it keeps a directory too.
     pub directory: bool,
+    /// What makes wallets of payers that are not there yet; nobody, where none is named.
+    pub factories: BTreeSet<Address>,
 }
 
 /// What may lie locked in channels, and how they are filled.

@@ -1,10 +1,11 @@
 //! The node's own sections: server, ledger, keys, wallets, directory, discovery, telemetry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::id::Name;
@@ -17,7 +18,7 @@ use crate::edge::config::checked::{
     KeySource, LedgerFile, Listen, LogFormat, Server, Telemetry, WalletSettings,
 };
 use crate::edge::config::money::{Unit, span_within};
-use crate::edge::config::network::Networks;
+use crate::edge::config::network::{Networks, read_address};
 use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::Kind;
 use crate::edge::config::reader::{Item, Section, Source};
@@ -187,6 +188,9 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
     })
 }
 
+/// Factories that a facilitator lets make wallets, at most.
+const FACTORIES_MAX: usize = 64;
+
 /// `[facilitator]`: a rate that is not written has the bound that it has without the section.
 pub(super) fn read_facilitator(
     section: &Section<'_>,
@@ -195,13 +199,28 @@ pub(super) fn read_facilitator(
     let listen = read_listen(section, loopback(FACILITATOR_PORT), false);
     let rates = read_rates(&section.section("payer_rates"), money);
     let directory = section.find("directory").map_or(Some(false), |item| item.flag());
+    let factories =
+        section.find("factories").map_or(Some(BTreeSet::new()), |item| read_factories(&item));
     section.end();
     let payer_rates = Rates {
         calls_per_minute: rates.calls_per_minute.or(PAYER_RATES.calls_per_minute),
         concurrency: rates.concurrency.or(PAYER_RATES.concurrency),
         ..rates
     };
-    Some(FacilitatorSettings { listen: listen?, payer_rates, directory: directory? })
+    let (listen, directory, factories) = (listen?, directory?, factories?);
+    Some(FacilitatorSettings { listen, payer_rates, directory, factories })
+}
+
+/// `factories = ["0x..."]`: what the gas account pays for the calls of, as strangers say.
+fn read_factories(item: &Item<'_>) -> Option<BTreeSet<Address>> {
+    let named = item.list()?;
+    if named.len() > FACTORIES_MAX {
+        let what = format!("{} factories are named", named.len());
+        return item.wrong(Kind::BadValue, what, format!("at most {FACTORIES_MAX}"));
+    }
+    // All of them before the verdict, so that each bad one is reported.
+    let read: Vec<_> = named.iter().map(read_address).collect();
+    read.into_iter().collect()
 }
 
 /// The most channels to one provider: what the keeper takes.

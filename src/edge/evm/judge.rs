@@ -41,13 +41,13 @@ pub(super) async fn judge(
     } else if block.time_s().max(now_s) >= wanted.valid_before_s {
         RefusedBy::Expired
     } else {
-        let (signer, allowed, balance) = tokio::try_join!(
-            wanted.find_signer(node, block.hash),
+        let (word, allowed, balance) = tokio::try_join!(
+            wanted.check_word(node, block.hash),
             wanted.is_allowed(node, block.hash),
             node.balance_of(key.asset, key.payer, block.hash),
         )?;
-        if signer != Some(key.payer) {
-            RefusedBy::BadSignature
+        if let Err(reason) = word {
+            reason
         } else if !allowed {
             RefusedBy::AllowanceRequired
         } else if balance < wanted.amount {

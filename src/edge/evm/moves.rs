@@ -1,14 +1,12 @@
 //! A payer's word that its money moves, once: an authorization that pays, or one that fills a channel.
 //! Its own nonce is the evidence, so that it may be handed in as often as one likes.
 
-use alloy::primitives::{Address, B256, Bytes, Signature, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolCall, SolStruct, SolValue};
 
 use crate::domain::channel::{ChannelId, Incoming};
-use crate::domain::commitment::{
-    AuthorizationKey, Commitment, ContractAuthorization, TransferMethod,
-};
+use crate::domain::commitment::{AuthorizationKey, Commitment, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::funding::{by_permit2, by_token, deposit_deadline_s};
 use crate::domain::x402::batch::permitted::movement;
@@ -27,9 +25,7 @@ use super::node::{Node, Trouble};
 use super::permit2;
 use super::read::{self, Sought, Trace};
 use super::sender::{Call, Outcome, Sender, is_revert};
-
-/// What settling by the word of a contract may use, in gas: two and a half times what wallets in use were seen to.
-const CONTRACT_GAS_MAX: u64 = 400_000;
+use super::wallets::{ContractWord, first_payment};
 
 /// One move of money.
 #[derive(Clone, Debug)]
@@ -54,7 +50,7 @@ pub(super) struct Move {
 #[derive(Clone, Debug)]
 enum Word {
     Key(Signature),
-    Contract(Bytes),
+    Contract(ContractWord),
 }
 
 /// What a payer signed.
@@ -67,12 +63,12 @@ enum Signed {
 }
 
 impl Move {
-    /// Who signed it, by what the token says of its domain on `block`.
-    pub(super) async fn find_signer(
+    /// Whether its payer signed it, by what the token says of its domain on `block`.
+    pub(super) async fn check_word(
         &self,
         node: &Node,
         block: B256,
-    ) -> Result<Option<Address>, Trouble> {
+    ) -> Result<Result<(), RefusedBy>, Trouble> {
         let digest = match self.signed {
             Signed::AtPermit2(digest) => digest,
             Signed::AtToken(content) => {
@@ -81,19 +77,13 @@ impl Move {
                 keccak256(("\x19\x01", domain, content).abi_encode_packed())
             }
         };
+        let payer = self.sought.key.payer;
         match &self.word {
-            Word::Key(signature) => Ok(signature.recover_address_from_prehash(&digest).ok()),
-            Word::Contract(signature) => {
-                let payer = self.sought.key.payer;
-                let call = abi::isValidSignatureCall { digest, signature: signature.clone() };
-                let vouched = match node.view(payer, call, block).await {
-                    Ok(answer) => answer == abi::isValidSignatureCall::SELECTOR,
-                    // What reverts, or answers nothing that reads, did not sign.
-                    Err(Trouble::Refused(_) | Trouble::Nonsense(_)) => false,
-                    Err(silent @ Trouble::Silent(_)) => return Err(silent),
-                };
-                Ok(vouched.then_some(payer))
+            Word::Key(signature) => {
+                let signer = signature.recover_address_from_prehash(&digest).ok();
+                Ok(if signer == Some(payer) { Ok(()) } else { Err(RefusedBy::BadSignature) })
             }
+            Word::Contract(word) => word.check(node, payer, digest, block).await,
         }
     }
 
@@ -114,14 +104,16 @@ impl Move {
     }
 
     /// The same by the word of a contract.
-    pub(super) fn of_contract(authorization: &ContractAuthorization, amount: Amount) -> Self {
-        let word = Word::Contract(authorization.signature.clone());
-        Self::by(&authorization.commitment, word, amount)
+    pub(super) fn of_contract(commitment: &Commitment, word: ContractWord, amount: Amount) -> Self {
+        Self::by(commitment, Word::Contract(word), amount)
     }
 
-    /// Whether a contract is asked for its word, which costs what the contract likes.
-    pub(super) const fn is_by_contract(&self) -> bool {
-        matches!(self.word, Word::Contract(_))
+    /// What it may use, in gas, where a contract is asked for its word, which costs what the contract likes.
+    pub(super) const fn gas_max(&self) -> Option<u64> {
+        match &self.word {
+            Word::Key(_) => None,
+            Word::Contract(word) => Some(word.gas_max()),
+        }
     }
 
     fn by(commitment: &Commitment, word: Word, amount: Amount) -> Self {
@@ -130,19 +122,17 @@ impl Move {
         let (to, input, valid_after_s, signed) = if sought.by_permit2 {
             let signature = match &word {
                 Word::Key(signature) => Bytes::from(signature.as_bytes()),
-                Word::Contract(signature) => signature.clone(),
+                Word::Contract(word) => word.signature.clone(),
             };
             let (to, input) = permit2::settle_call(commitment, &signature, amount);
             // The spender's is inclusive.
             let valid_after_s = commitment.valid_after_s.saturating_sub(1);
-            (to, input, valid_after_s, Signed::AtPermit2(permit2_digest(commitment)))
+            let signed = Signed::AtPermit2(permit2_digest(commitment));
+            (TxKind::Call(to), input, valid_after_s, signed)
         } else {
             let signed = Signed::AtToken(abi::content(commitment));
-            let input = match &word {
-                Word::Key(signature) => abi::settle_call(commitment, signature),
-                Word::Contract(signature) => abi::settle_contract_call(commitment, signature),
-            };
-            (commitment.asset.contract, input, commitment.valid_after_s, signed)
+            let (to, input) = at_token(commitment, &word);
+            (to, input, commitment.valid_after_s, signed)
         };
         Self {
             sought,
@@ -154,6 +144,22 @@ impl Move {
             signed,
             word,
         }
+    }
+}
+
+/// What moves it by the token's own EIP-3009, with the making of its wallet where that comes first.
+fn at_token(commitment: &Commitment, word: &Word) -> (TxKind, Bytes) {
+    let token = commitment.asset.contract;
+    let word = match word {
+        Word::Key(signature) => {
+            return (TxKind::Call(token), abi::settle_call(commitment, signature));
+        }
+        Word::Contract(word) => word,
+    };
+    let payment = abi::settle_contract_call(commitment, &word.signature);
+    match &word.making {
+        None => (TxKind::Call(token), payment),
+        Some(making) => (TxKind::Create, first_payment(commitment.payer, making, token, payment)),
     }
 }
 
@@ -194,7 +200,7 @@ impl From<&SignedDeposit> for Move {
             amount: *amount,
             valid_after_s: 0,
             valid_before_s: *valid_before_s,
-            call: Call { name, to: BATCH_SETTLEMENT, input },
+            call: Call { name, to: TxKind::Call(BATCH_SETTLEMENT), input },
             permit_nonce: permit_nonce(*method),
             signed,
             word: Word::Key(*signature),
@@ -238,7 +244,7 @@ impl Sender {
         }
         let gas = match self.estimate(&wanted.call).await {
             // A contract that burns gas pays for none of it.
-            Ok(gas) if wanted.is_by_contract() && gas > CONTRACT_GAS_MAX => {
+            Ok(gas) if wanted.gas_max().is_some_and(|most| gas > most) => {
                 return Ok(Settlement::Refused(RefusedBy::Reverted));
             }
             Ok(gas) => gas,

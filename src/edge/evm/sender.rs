@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, U64};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U64};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 
 use crate::ports::clock::Clock;
@@ -21,13 +21,20 @@ use super::post::Post;
 pub(super) const LOOK_EVERY: (Duration, Duration) =
     (Duration::from_millis(2), Duration::from_millis(40));
 
-/// A call of a contract.
+/// A call of a contract, or the making of one that does all in its constructor.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     /// What it is known by while it is under way: no second one of the same name is sent meanwhile.
     pub(super) name: B256,
-    pub(super) to: Address,
+    pub(super) to: TxKind,
     pub(super) input: Bytes,
+}
+
+impl Call {
+    pub(super) fn request(&self) -> TransactionRequest {
+        let to = Some(self.to);
+        TransactionRequest { to, ..Default::default() }.input(self.input.clone().into())
+    }
 }
 
 /// What came of a call that was sent.
@@ -118,10 +125,7 @@ impl Sender {
     }
 
     fn request(&self, call: &Call) -> TransactionRequest {
-        TransactionRequest::default()
-            .from(self.account())
-            .to(call.to)
-            .input(call.input.clone().into())
+        call.request().from(self.account())
     }
 
     /// The receipt of a transaction of somebody else, once enough blocks stand on it; nothing when the

@@ -1,7 +1,7 @@
 //! The settler's face: what is asked goes in lanes. What has one name is done one after the other, so that
 //! nothing is sent twice; the rest is done side by side.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,12 +59,14 @@ struct Job {
 pub struct EvmSettler {
     pub(super) node: Arc<Node>,
     account: Address,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     config: SettlerConfig,
     gauge: Mutex<Option<Gauge>>,
     fees: FeesPaid,
     trials: Trials,
-    contracts: Contracts,
+    pub(super) contracts: Contracts,
+    /// What makes wallets that pay first, and nothing else does.
+    pub(super) factories: BTreeSet<Address>,
     line: mpsc::Sender<Job>,
     sender: JoinHandle<()>,
 }
@@ -109,6 +111,7 @@ impl EvmSettler {
         Self {
             trials: Trials::start(node.clone(), account),
             contracts: Contracts::default(),
+            factories: BTreeSet::new(),
             node,
             account,
             clock,
@@ -118,6 +121,12 @@ impl EvmSettler {
             line,
             sender: tokio::spawn(work(Arc::new(sender), waiting)),
         }
+    }
+
+    /// The same, which lets these factories make the wallets of payers that are not there yet.
+    #[must_use]
+    pub fn with_factories(self, factories: BTreeSet<Address>) -> Self {
+        Self { factories, ..self }
     }
 
     /// The gas account.
@@ -175,7 +184,7 @@ impl EvmSettler {
     async fn try_out(&self, wanted: &Move) -> Result<Option<Verdict>, RailError> {
         self.check_network(wanted.sought.key.asset)?;
         let network = self.node.network();
-        let refused = match self.trials.run(&wanted.call).await {
+        let refused = match self.trials.run(&wanted.call, wanted.gas_max()).await {
             Ok(()) => return Ok(None),
             Err(refused @ Trouble::Refused(_)) => refused,
             Err(other) => return Err(other.on(network)),
@@ -220,11 +229,6 @@ impl EvmSettler {
             Box::pin(async move { sender.settle(&wanted).await })
         })
         .await
-    }
-
-    async fn is_contract(&self, account: Address) -> Result<bool, RailError> {
-        let known = self.contracts.is_contract(&self.node, account, self.clock.now()).await;
-        known.map_err(|it| it.on(self.node.network()))
     }
 
     /// What `verdict` says of an authorization that is not settled.
@@ -348,10 +352,12 @@ impl Settler for EvmSettler {
         authorization: &ContractAuthorization,
     ) -> Result<Result<(), RefusedBy>, RailError> {
         let commitment = &authorization.commitment;
-        if !self.is_contract(commitment.payer).await? {
-            return Ok(Err(RefusedBy::BadSignature));
+        match self.word_of(authorization).await? {
+            Ok(word) => {
+                self.try_unpaid(&Move::of_contract(commitment, word, commitment.amount_max)).await
+            }
+            Err(reason) => Ok(Err(reason)),
         }
-        self.try_unpaid(&Move::of_contract(authorization, commitment.amount_max)).await
     }
 
     async fn settle_contract(
@@ -359,11 +365,19 @@ impl Settler for EvmSettler {
         authorization: &ContractAuthorization,
         amount: Amount,
     ) -> Result<Settlement, RailError> {
-        if !self.is_contract(authorization.commitment.payer).await? {
-            return Ok(Settlement::Refused(RefusedBy::BadSignature));
+        let commitment = &authorization.commitment;
+        let word = match self.word_of(authorization).await? {
+            Ok(word) => word,
+            Err(reason) => return Ok(Settlement::Refused(reason)),
+        };
+        let is_first = word.making.is_some();
+        let wanted = Move::of_contract(commitment, word, amount);
+        let settled = self.hand_in(commitment, amount, wanted).await;
+        if is_first {
+            // Its next payment need not say how it is made.
+            self.contracts.forget(commitment.payer);
         }
-        self.hand_in(&authorization.commitment, amount, Move::of_contract(authorization, amount))
-            .await
+        settled
     }
 
     async fn settle_for(

@@ -35,12 +35,9 @@ impl Trials {
         Self { from, line }
     }
 
-    /// Runs `call` on the newest block, and forgets what it did.
-    pub(super) async fn run(&self, call: &Call) -> Result<(), Trouble> {
-        let request = TransactionRequest::default()
-            .from(self.from)
-            .to(call.to)
-            .input(call.input.clone().into());
+    /// Runs `call` on the newest block, with at most so much gas, and forgets what it did.
+    pub(super) async fn run(&self, call: &Call, gas_max: Option<u64>) -> Result<(), Trouble> {
+        let request = TransactionRequest { gas: gas_max, ..call.request().from(self.from) };
         let (answer, answered) = oneshot::channel();
         let stopped = || Trouble::Silent("trying calls out has stopped".to_owned());
         self.line.send(Trial { request, answer }).await.map_err(|_| stopped())?;

@@ -1,15 +1,26 @@
-//! Which payers are contracts: remembered for a while, so that who shows wrong signatures of one address costs
-//! the node one question.
+//! Payers that are contracts: which are, what they say of a signature, and how one is made as it pays first.
+//!
+//! What a contract says holds for the block that it says it on, and costs no more gas than is let: it is code of a
+//! stranger's. A wallet is made by one of the factories that the operator named, and called by a constructor that
+//! leaves nothing: neither the factory nor what it calls sees the gas account as its caller.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use alloy::primitives::{Address, Bytes};
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::rpc::types::TransactionRequest;
+use alloy::sol_types::{SolCall, SolValue};
+use serde::Deserialize;
 
+use crate::domain::commitment::{ContractAuthorization, WalletMaking};
 use crate::domain::time::Timestamp;
+use crate::ports::rail::{RailError, RefusedBy};
 
+use super::abi;
 use super::node::{Node, Trouble};
+use super::settler::EvmSettler;
 
 /// Accounts that are remembered at most; beyond that the one that was asked about longest ago is forgotten.
 const ACCOUNTS_MAX: usize = 4_096;
@@ -17,7 +28,129 @@ const ACCOUNTS_MAX: usize = 4_096;
 /// How long an answer holds: a wallet may be made, and one that delegates may end it.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// What is known of accounts.
+/// What settling by the word of a contract may use, in gas: two and a half times what wallets in use were seen to.
+const CONTRACT_GAS_MAX: u64 = 400_000;
+
+/// The same where the contract is made in the same transaction, of which its factory may use two thirds:
+/// contracts/src/shared/Making.sol.
+const FIRST_GAS_MAX: u64 = 1_200_000;
+
+/// What a contract is shown, and how it is made where it is not there.
+#[derive(Clone, Debug)]
+pub(super) struct ContractWord {
+    pub(super) signature: Bytes,
+    pub(super) making: Option<WalletMaking>,
+}
+
+impl ContractWord {
+    /// What settling by it may use, in gas.
+    pub(super) const fn gas_max(&self) -> u64 {
+        if self.making.is_some() { FIRST_GAS_MAX } else { CONTRACT_GAS_MAX }
+    }
+
+    /// Whether `wallet` says on `block` that it signed `digest`.
+    pub(super) async fn check(
+        &self,
+        node: &Node,
+        wallet: Address,
+        digest: B256,
+        block: B256,
+    ) -> Result<Result<(), RefusedBy>, Trouble> {
+        let signature = self.signature.clone();
+        let (to, input) = match &self.making {
+            None => {
+                let call = abi::isValidSignatureCall { digest, signature };
+                (TxKind::Call(wallet), Bytes::from(call.abi_encode()))
+            }
+            Some(WalletMaking { factory, call }) => {
+                let about = (wallet, *factory, call.clone(), digest, signature);
+                (TxKind::Create, with_code(&FIRST_WORD, &about.abi_encode_params()))
+            }
+        };
+        let mut request = TransactionRequest::default().input(input.into());
+        (request.to, request.gas) = (Some(to), Some(self.gas_max()));
+        let answer = node.ask::<_, Bytes>("eth_call", (request, BlockId::from(block))).await;
+        let said = match answer {
+            Ok(answer) => answer,
+            // What reverts, or does not read, did not sign.
+            Err(Trouble::Refused(_) | Trouble::Nonsense(_)) => {
+                return Ok(Err(RefusedBy::BadSignature));
+            }
+            Err(silent @ Trouble::Silent(_)) => return Err(silent),
+        };
+        let is_signed = match &self.making {
+            None => abi::isValidSignatureCall::abi_decode_returns(&said)
+                .is_ok_and(|answer| answer == abi::isValidSignatureCall::SELECTOR),
+            Some(_) => match U256::abi_decode(&said).map(|said| said.saturating_to::<u8>()) {
+                Ok(0) => return Ok(Err(RefusedBy::WalletNotMade)),
+                said => said == Ok(2),
+            },
+        };
+        Ok(if is_signed { Ok(()) } else { Err(RefusedBy::BadSignature) })
+    }
+}
+
+/// What makes `wallet` and then calls `token`, both or neither; where the wallet is there, only the call is made.
+pub(super) fn first_payment(
+    wallet: Address,
+    making: &WalletMaking,
+    token: Address,
+    payment: Bytes,
+) -> Bytes {
+    let about = (wallet, making.factory, making.call.clone(), token, payment);
+    with_code(&FIRST_PAYMENT, &about.abi_encode_params())
+}
+
+fn with_code(code: &Bytes, arguments: &[u8]) -> Bytes {
+    [code.as_ref(), arguments].concat().into()
+}
+
+macro_rules! code {
+    ($name:literal) => {
+        LazyLock::new(|| {
+            read(include_str!(concat!("../../../contracts/artifacts/", $name, ".json")))
+        })
+    };
+}
+
+static FIRST_PAYMENT: LazyLock<Bytes> = code!("FirstPayment");
+static FIRST_WORD: LazyLock<Bytes> = code!("FirstWord");
+
+fn read(artifact: &str) -> Bytes {
+    /// What `contracts/build.js` wrote.
+    #[derive(Deserialize)]
+    struct Artifact {
+        bytecode: Bytes,
+    }
+    let read: Result<Artifact, _> = serde_json::from_str(artifact);
+    read.expect("the committed artifact is what the build script writes").bytecode
+}
+
+impl EvmSettler {
+    /// The word that `authorization`'s payer is asked for: with how it is made only where it is not there, and may
+    /// be made so.
+    pub(super) async fn word_of(
+        &self,
+        authorization: &ContractAuthorization,
+    ) -> Result<Result<ContractWord, RefusedBy>, RailError> {
+        let signature = authorization.signature.clone();
+        let payer = authorization.commitment.payer;
+        let known = self.contracts.is_contract(&self.node, payer, self.clock.now()).await;
+        if known.map_err(|it| it.on(self.node.network()))? {
+            return Ok(Ok(ContractWord { signature, making: None }));
+        }
+        let Some(making) = authorization.making.clone() else {
+            return Ok(Err(RefusedBy::BadSignature));
+        };
+        if !self.factories.contains(&making.factory) {
+            return Ok(Err(RefusedBy::FactoryNotAllowed));
+        }
+        Ok(Ok(ContractWord { signature, making: Some(making) }))
+    }
+}
+
+/// What is known of accounts: remembered for a while, so that who shows wrong signatures of one address costs
+/// the node one question.
 #[derive(Default)]
 pub(super) struct Contracts(Mutex<BTreeMap<Address, (bool, Timestamp)>>);
 
@@ -44,6 +177,11 @@ impl Contracts {
         }
         kept.insert(account, (is_contract, now));
         Ok(is_contract)
+    }
+
+    /// What was known of `account` may have changed.
+    pub(super) fn forget(&self, account: Address) {
+        self.0.lock().expect("no holder of the accounts panics").remove(&account);
     }
 
     fn find(&self, account: Address) -> Option<(bool, Timestamp)> {

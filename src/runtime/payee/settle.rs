@@ -187,7 +187,9 @@ pub(super) const fn can_never_settle(by: RefusedBy) -> bool {
         | RefusedBy::NotYetValid
         | RefusedBy::Reverted
         | RefusedBy::AllowanceRequired
-        | RefusedBy::ExceedsAuthorized => false,
+        | RefusedBy::ExceedsAuthorized
+        | RefusedBy::FactoryNotAllowed
+        | RefusedBy::WalletNotMade => false,
     }
 }
 
@@ -202,5 +204,7 @@ pub(super) const fn code_of(by: RefusedBy) -> PaymentCode {
         RefusedBy::Canceled | RefusedBy::Reverted => PaymentCode::TransactionState,
         RefusedBy::AllowanceRequired => PaymentCode::AllowanceRequired,
         RefusedBy::ExceedsAuthorized => PaymentCode::ExceedsAuthorized,
+        RefusedBy::FactoryNotAllowed => PaymentCode::FactoryNotAllowed,
+        RefusedBy::WalletNotMade => PaymentCode::WalletNotMade,
     }
 }

@@ -36,6 +36,8 @@ const FILES: &[(&str, &[(usize, Kind)])] = &[
         &[(8, Kind::BadValue), (8, Kind::BadValue)],
     ),
     ("[server]\nlisten = 8402", &[(8, Kind::WrongType)]),
+    ("[facilitator]\nfactories = \"0x12\"", &[(8, Kind::WrongType)]),
+    ("[facilitator]\nfactories = [\"0x12\", 7]", &[(8, Kind::BadValue), (8, Kind::WrongType)]),
     ("[ledger]\npath = \"~/x.db\"", &[(8, Kind::BadValue)]),
     ("[ledger]\nrequest_memory = \"30\"", &[(8, Kind::BadValue)]),
     ("[ledger]\nrequest_memory = \"0d\"", &[(8, Kind::BadValue)]),

@@ -422,3 +422,13 @@ fn spans_are_read_strictly() {
         assert_eq!(parse_span(text).ok(), secs.map(Duration::from_secs), "{text}");
     }
 }
+
+#[test]
+fn a_facilitator_makes_wallets_by_the_factories_that_are_named_and_by_no_others() {
+    let config = load(mistakes::HEAD).unwrap();
+    assert!(config.facilitator.factories.is_empty());
+    let factory = "0x0BA5ED0c6AA8c49038F819E587E2633c4A9F428a";
+    let named = format!("{}[facilitator]\nfactories = [\"{factory}\"]\n", mistakes::HEAD);
+    let config = load(&named).unwrap();
+    assert_eq!(config.facilitator.factories, [factory.parse().unwrap()].into());
+}

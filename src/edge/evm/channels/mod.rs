@@ -9,7 +9,7 @@
 //! Deposits are moved as payments are: by the payer's word, once. Nothing is signed here: whoever sends
 //! is the authorizer, or has its word.
 
-use alloy::primitives::{Address, B256, Bytes, Signature, keccak256};
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, keccak256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use async_trait::async_trait;
@@ -40,7 +40,7 @@ const TRIES_MAX: u32 = 3;
 /// A call of the contract; `purpose` and `about` are what it is known by.
 fn call(purpose: &str, about: impl SolValue, content: &impl SolCall) -> Call {
     let name = keccak256([purpose.as_bytes(), &about.abi_encode()].concat());
-    Call { name, to: BATCH_SETTLEMENT, input: Bytes::from(content.abi_encode()) }
+    Call { name, to: TxKind::Call(BATCH_SETTLEMENT), input: Bytes::from(content.abi_encode()) }
 }
 
 /// The contract's events of one kind in a receipt.

@@ -274,7 +274,7 @@ impl Postman {
             gas_limit,
             max_fee_per_gas: fees.most,
             max_priority_fee_per_gas: fees.tip,
-            to: TxKind::Call(call.map_or_else(|| self.signer.address(), |call| call.to)),
+            to: call.map_or_else(|| TxKind::Call(self.signer.address()), |call| call.to),
             value: U256::ZERO,
             access_list: AccessList::default(),
             input: call.map(|call| call.input.clone()).unwrap_or_default(),

@@ -120,6 +120,8 @@ const fn refused_by(code: PaymentCode) -> RefusedBy {
         PaymentCode::Signature => RefusedBy::BadSignature,
         PaymentCode::AllowanceRequired => RefusedBy::AllowanceRequired,
         PaymentCode::ExceedsAuthorized => RefusedBy::ExceedsAuthorized,
+        PaymentCode::FactoryNotAllowed => RefusedBy::FactoryNotAllowed,
+        PaymentCode::WalletNotMade => RefusedBy::WalletNotMade,
         _ => RefusedBy::Reverted,
     }
 }
