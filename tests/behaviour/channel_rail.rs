@@ -66,7 +66,7 @@ pub fn deposit(terms: ChannelTerms, amount: u128, salt: u64) -> SignedDeposit {
     deposit_by(terms, amount, salt, now_s() + 600, &payer())
 }
 
-fn deposit_by(
+pub fn deposit_by(
     terms: ChannelTerms,
     amount: u128,
     salt: u64,

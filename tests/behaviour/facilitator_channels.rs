@@ -1,6 +1,7 @@
 //! Channels that a facilitator fills, claims, pays out and gives back for payees elsewhere.
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256};
+use alloy::providers::Provider;
 use bursar::domain::asset::AssetRegistry;
 use bursar::domain::channel::{Ceiling, ChannelTerms};
 use bursar::domain::commitment::{ChannelOffer, Commitment, Scheme, TokenPermit, TransferMethod};
@@ -22,15 +23,17 @@ use serde_json::{Value, json};
 use crate::chain::{
     Chain, FUNDS, gas, now_s, payee, payer, settle_call, sign, stranger, transferCall,
 };
-use crate::channel_rail::{deposit, row, row_by};
+use crate::channel_rail::{deposit, deposit_by, row, row_by};
 use crate::evm::on_both_chains;
 use crate::facilitator::World;
-use crate::permit2_deposits::by_permit2;
+use crate::facilitator_wallets::{assert_refused, wallet};
+use crate::permit2_deposits::{by_permit2, signed_by};
 
 on_both_chains!(
     a_deposit_is_verified_by_the_newest_block,
     a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
     a_channel_is_filled_by_permit2_and_by_the_payers_own_permit,
+    e21_no_word_of_a_contract_is_taken_for_a_channel,
 );
 
 /// A channel of which the facilitator is the receiver's authorizer, and how the payee asks about it.
@@ -208,4 +211,37 @@ async fn a_channel_is_filled_by_permit2_and_by_the_payers_own_permit(chain: &Cha
         assert_eq!(settled["extra"]["channelState"]["balance"], "100", "it comes in once");
     }
     channel.is_claimed_and_paid_out(&world).await;
+}
+
+async fn e21_no_word_of_a_contract_is_taken_for_a_channel(chain: &Chain) {
+    let wallet = wallet(chain).await;
+    let world = World::on(chain).await;
+    let before = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
+    for method in [TransferMethod::Eip3009, TransferMethod::Permit2] {
+        let mut channel = OneChannel::filled_by(chain, method);
+        channel.terms.payer = wallet;
+        // Its owner's key may sign its vouchers, and fills nothing.
+        let signed = row(channel.terms, 60, 50);
+        let ceiling = Ceiling { channel: id_of(&channel.terms), amount: signed.ceiling };
+        let (owner, until_s) = (stranger(), now_s() + 600);
+        let (money, code) = if method.is_permit2() {
+            let code = "invalid_batch_settlement_evm_permit2_invalid_signature";
+            (signed_by(&owner, channel.terms, 100, 1, method, until_s).word(), code)
+        } else {
+            let code = "invalid_batch_settlement_evm_receive_authorization_signature";
+            (deposit_by(channel.terms, 100, 1, until_s, &owner).word(), code)
+        };
+        let filling = payload(&channel.terms, &ceiling, &signed.signature, Some(&money));
+        assert_refused(&world, &channel.ask(filling), code).await;
+        // Where it is to answer for its vouchers itself, nobody asks it.
+        channel.terms.payer_authorizer = Address::ZERO;
+        let signed = row(channel.terms, 60, 50);
+        let ceiling = Ceiling { channel: id_of(&channel.terms), amount: signed.ceiling };
+        let voucher = payload(&channel.terms, &ceiling, &signed.signature, None);
+        let (_, verified) = world.ask("/verify", &channel.ask(voucher)).await;
+        let code = "invalid_batch_settlement_evm_voucher_signature";
+        assert_eq!(verified["invalidReason"], code);
+    }
+    let after = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
+    assert_eq!(after, before);
 }

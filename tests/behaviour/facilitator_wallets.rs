@@ -50,7 +50,7 @@ pub async fn send(chain: &Chain, request: TransactionRequest) -> Option<Address>
 }
 
 /// A wallet of the stranger's key with ten thousand in it, of which Permit2 may move all.
-async fn wallet(chain: &Chain) -> Address {
+pub async fn wallet(chain: &Chain) -> Address {
     let code = artifact_code("KeyWallet", "bytecode");
     let code = [code.as_ref(), &stranger().address().abi_encode()].concat();
     let wallet = send(chain, TransactionRequest::default().with_deploy_code(code)).await.unwrap();

@@ -61,7 +61,7 @@ pub fn by_permit2(
     signed_by(&payer(), terms, amount, nonce, method, now_s() + 600)
 }
 
-fn signed_by(
+pub fn signed_by(
     signer: &PrivateKeySigner,
     terms: ChannelTerms,
     amount: u128,
