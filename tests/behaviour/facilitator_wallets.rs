@@ -25,6 +25,7 @@ use crate::facilitator::World;
 on_both_chains!(
     a_wallet_that_is_a_contract_pays_by_either_method,
     a13_a_wallet_that_changes_its_mind_pays_nothing_and_is_believed_no_more,
+    a13_a_wallet_that_denies_its_word_in_a_block_costs_one_transaction,
     a12_nothing_is_called_that_a_signature_says,
     a_forged_word_of_a_wallet_does_not_stand_in_its_way,
 );
@@ -33,6 +34,7 @@ alloy::sol! {
     function approve(address spender, uint256 value) external returns (bool);
     function act(address to, bytes data) external;
     function close() external;
+    function waver(bool wavering) external;
 }
 
 /// What a signature ends with that says how to make its wallet. Source: EIP-6492.
@@ -149,6 +151,41 @@ async fn a13_a_wallet_that_changes_its_mind_pays_nothing_and_is_believed_no_more
     assert_unsigned(&world, &payment).await;
     let after = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
     assert_eq!((world.paid().await, after), (0, before));
+}
+
+async fn a13_a_wallet_that_denies_its_word_in_a_block_costs_one_transaction(chain: &Chain) {
+    let wallet = wallet(chain).await;
+    let world = World::on(chain).await;
+    let waver = |wavering| {
+        let input = waverCall { wavering }.abi_encode();
+        TransactionRequest::default().with_to(wallet).with_input(input)
+    };
+    let owned = || async { chain.client(gas()).get_balance(gas().address()).await.unwrap() };
+    let sent =
+        || async { chain.client(gas()).get_transaction_count(gas().address()).await.unwrap() };
+    let pay = |nonce| asked(chain, (wallet, &stranger()), EXACT, 1_000, nonce);
+    let good = pay(1);
+    let (_, settled) = world.ask("/settle", &good).await;
+    assert_eq!(settled["success"], true, "{settled}");
+    send(chain, waver(true)).await;
+    let (_, verified) = world.ask("/verify", &pay(2)).await;
+    assert_eq!(verified["isValid"], true, "{verified}");
+    let before = (sent().await, owned().await);
+    // Refused and not pending: its transaction is there, and did nothing.
+    let (_, settled) = world.ask("/settle", &pay(2)).await;
+    let code = json!("invalid_transaction_state");
+    assert_eq!((&settled["success"], &settled["errorReason"]), (&json!(false), &code));
+    assert_eq!((sent().await, world.paid().await), (before.0 + 1, 1_000));
+    let lost = before.1 - owned().await;
+    assert!(lost > U256::ZERO);
+    // Nothing more is lost to it for a while, by this payment or another, and what was paid stays so.
+    for nonce in [2, 3] {
+        assert_refused(&world, &pay(nonce), "invalid_transaction_state").await;
+    }
+    send(chain, waver(false)).await;
+    assert_refused(&world, &pay(3), "invalid_transaction_state").await;
+    assert_refused(&world, &good, "invalid_exact_evm_nonce_already_used").await;
+    assert_eq!((sent().await, before.1 - owned().await), (before.0 + 1, lost));
 }
 
 async fn a12_nothing_is_called_that_a_signature_says(chain: &Chain) {

@@ -247,12 +247,21 @@ impl Sender {
             Ok(gas) if wanted.gas_max().is_some_and(|most| gas > most) => {
                 return Ok(Settlement::Refused(RefusedBy::Reverted));
             }
+            Ok(_) if self.is_denied(wanted) => {
+                return Ok(Settlement::Refused(RefusedBy::Reverted));
+            }
             Ok(gas) => gas,
             Err(refused @ Trouble::Refused(_)) => return self.explain(wanted, refused).await,
             Err(other) => return Err(other.on(self.node.network())),
         };
         let outcome = self.execute(wanted.call.clone(), gas).await?;
         Ok(self.conclude(wanted, outcome).await)
+    }
+
+    /// Whether a contract would be believed that denied its word a while ago.
+    fn is_denied(&self, wanted: &Move) -> bool {
+        let payer = wanted.sought.key.payer;
+        wanted.gas_max().is_some() && self.denials.holds(payer, self.clock.now())
     }
 
     /// Why the node would not run it; nothing was sent.
@@ -297,7 +306,12 @@ impl Sender {
         // Ours failed. Somebody else's may have come first, and then it is paid all the same.
         match self.judge(wanted).await {
             Ok(Verdict::Settled(settled)) => settled,
-            Ok(Verdict::Refused(reason)) => Settlement::Refused(reason),
+            Ok(Verdict::Refused(reason)) => {
+                if wanted.gas_max().is_some() && !receipt.status() {
+                    self.denials.add(wanted.sought.key.payer, self.clock.now());
+                }
+                Settlement::Refused(reason)
+            }
             Ok(Verdict::Untraced) | Err(_) => {
                 Settlement::Unknown { transaction: Some(receipt.transaction_hash) }
             }

@@ -16,6 +16,7 @@ use crate::ports::rail::RailError;
 use super::config::SettlerConfig;
 use super::node::{Node, Trouble};
 use super::post::Post;
+use super::wallets::Denials;
 
 /// The shortest and the longest pause between two looks for a receipt.
 pub(super) const LOOK_EVERY: (Duration, Duration) =
@@ -61,6 +62,7 @@ pub(super) struct Sender {
     pub(super) config: SettlerConfig,
     account: Address,
     post: Post,
+    pub(super) denials: Arc<Denials>,
 }
 
 impl Sender {
@@ -70,8 +72,9 @@ impl Sender {
         clock: Arc<dyn Clock>,
         config: SettlerConfig,
         post: Post,
+        denials: Arc<Denials>,
     ) -> Self {
-        Self { node, clock, config, account, post }
+        Self { node, clock, config, account, post, denials }
     }
 
     /// The account that it sends from.

@@ -29,7 +29,7 @@ use super::node::{Node, Trouble};
 use super::post::{Post, UNDER_WAY_MAX};
 use super::sender::Sender;
 use super::trials::Trials;
-use super::wallets::Contracts;
+use super::wallets::{Contracts, Denials};
 
 /// The key of a gas account. It signs what moves gas, never a payment.
 pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
@@ -65,6 +65,7 @@ pub struct EvmSettler {
     fees: FeesPaid,
     trials: Trials,
     pub(super) contracts: Contracts,
+    denials: Arc<Denials>,
     /// What makes wallets that pay first, and nothing else does.
     pub(super) factories: BTreeSet<Address>,
     line: mpsc::Sender<Job>,
@@ -107,10 +108,13 @@ impl EvmSettler {
         let (line, waiting) = mpsc::channel(LINE_MAX);
         let (account, fees, node) = (signer.address(), FeesPaid::default(), chain.node.clone());
         let post = Post::open(node.clone(), signer, clock.clone(), config, fees.clone());
-        let sender = Sender::new(node.clone(), account, clock.clone(), config, post);
+        let denials = Arc::<Denials>::default();
+        let told = denials.clone();
+        let sender = Sender::new(node.clone(), account, clock.clone(), config, post, told);
         Self {
             trials: Trials::start(node.clone(), account),
             contracts: Contracts::default(),
+            denials,
             factories: BTreeSet::new(),
             node,
             account,
@@ -354,7 +358,12 @@ impl Settler for EvmSettler {
         let commitment = &authorization.commitment;
         match self.word_of(authorization).await? {
             Ok(word) => {
-                self.try_unpaid(&Move::of_contract(commitment, word, commitment.amount_max)).await
+                let wanted = Move::of_contract(commitment, word, commitment.amount_max);
+                let is_denied = self.denials.holds(commitment.payer, self.clock.now());
+                Ok(match self.try_unpaid(&wanted).await? {
+                    Ok(()) if is_denied => Err(RefusedBy::Reverted),
+                    verdict => verdict,
+                })
             }
             Err(reason) => Ok(Err(reason)),
         }

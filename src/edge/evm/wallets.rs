@@ -28,6 +28,9 @@ const ACCOUNTS_MAX: usize = 4_096;
 /// How long an answer holds: a wallet may be made, and one that delegates may end it.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// How long nothing is sent on the word of a contract that denied it in a block.
+const DENIED_FOR: Duration = Duration::from_secs(3_600);
+
 /// What settling by the word of a contract may use, in gas: two and a half times what wallets in use were seen to.
 const CONTRACT_GAS_MAX: u64 = 400_000;
 
@@ -186,5 +189,28 @@ impl Contracts {
 
     fn find(&self, account: Address) -> Option<(bool, Timestamp)> {
         self.0.lock().expect("no holder of the accounts panics").get(&account).copied()
+    }
+}
+
+/// Payers that are contracts and denied in a block what they had said when they were tried out. The gas of it was
+/// lost, and is not lost again so soon.
+#[derive(Default)]
+pub(super) struct Denials(Mutex<BTreeMap<Address, Timestamp>>);
+
+impl Denials {
+    /// That `payer` denied its word at `now`.
+    pub(super) fn add(&self, payer: Address, now: Timestamp) {
+        let mut kept = self.0.lock().expect("no holder of the denials panics");
+        if kept.len() >= ACCOUNTS_MAX && !kept.contains_key(&payer) {
+            let oldest = kept.iter().min_by_key(|(_, seen)| **seen).map(|(payer, _)| *payer);
+            oldest.map(|oldest| kept.remove(&oldest));
+        }
+        kept.insert(payer, now);
+    }
+
+    /// Whether nothing is sent on `payer`'s word yet.
+    pub(super) fn holds(&self, payer: Address, now: Timestamp) -> bool {
+        let kept = self.0.lock().expect("no holder of the denials panics");
+        kept.get(&payer).is_some_and(|seen| now.since(*seen) < DENIED_FOR)
     }
 }
