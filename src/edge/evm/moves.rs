@@ -307,7 +307,9 @@ impl Sender {
         match self.judge(wanted).await {
             Ok(Verdict::Settled(settled)) => settled,
             Ok(Verdict::Refused(reason)) => {
-                if wanted.gas_max().is_some() && !receipt.status() {
+                // Money that left meanwhile is no denial: whoever moved it paid for that.
+                let is_denial = matches!(reason, RefusedBy::Reverted | RefusedBy::BadSignature);
+                if wanted.gas_max().is_some() && is_denial && !receipt.status() {
                     self.denials.add(wanted.sought.key.payer, self.clock.now());
                 }
                 Settlement::Refused(reason)
