@@ -361,7 +361,10 @@ async fn measure(span: Duration) {
         // x402-rs looks whether its checker of contract wallets is there, and asks it nothing here.
         chain.set_code(ITS_CHECKER, Bytes::from_static(&[0])).await;
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("exec {command}")]).env("RPC_URL", &chain.url).env("GAS_KEY", OTHER_GAS);
+        shell
+            .args(["-c", &format!("exec {command}")])
+            .env("RPC_URL", &chain.url)
+            .env("GAS_KEY", OTHER_GAS);
         beside = Some((name.to_owned(), Peer::start(&mut shell)));
     }
     sides.extend(beside.iter().map(|(name, peer)| (name.clone(), peer.url.clone())));

@@ -149,7 +149,7 @@ impl Chain {
         self.ask(&client, "anvil_setCode", json!([USDC, runtime])).await;
         for (address, artifact) in PLACED {
             let code = code(artifact, "deployedBytecode");
-            self.ask(&client, "anvil_setCode", json!([address, code])).await;
+            self.set_code(address, code).await;
         }
         self.mint(payer().address(), FUNDS).await;
     }
