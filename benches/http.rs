@@ -83,6 +83,9 @@ const MANY: u64 = 16;
 /// Calls that one deposit is for, on both sides.
 const DEPOSIT_CALLS: u64 = 10_000;
 
+/// How long an answer may take before it counts as a refusal.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// Where x402-rs expects its checker of contract wallets.
 const ITS_CHECKER: alloy::primitives::Address =
     address!("dAcD51A54883eb67D95FAEb2BBfdC4a9a6BD2a3B");
@@ -204,13 +207,17 @@ struct Load {
 
 impl Load {
     fn new(url: &str, act: &str, good: &'static str) -> Arc<Self> {
-        let (client, refused) = (reqwest::Client::new(), Arc::default());
+        let client = reqwest::Client::builder().timeout(ANSWER_MAX).build().unwrap();
+        let refused = Arc::default();
         Arc::new(Self { client, url: format!("{url}/{act}"), good, refused })
     }
 
     async fn post(&self, body: Vec<u8>) {
         let asked = self.client.post(&self.url).header("content-type", "application/json");
-        let answer = asked.body(body).send().await.unwrap().bytes().await.unwrap();
+        let answer = match asked.body(body).send().await {
+            Ok(answer) => answer.bytes().await.unwrap_or_default(),
+            Err(_) => Default::default(),
+        };
         let said: Value = serde_json::from_slice(&answer).unwrap_or_default();
         if said[self.good] != Value::Bool(true) {
             self.refused.fetch_add(1, Ordering::Relaxed);

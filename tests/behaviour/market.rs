@@ -45,6 +45,7 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 pub use crate::hand::{Hand, Skew};
+use crate::listed::listed;
 use crate::quoted::{Asked, Counting};
 use crate::tender::mint;
 
@@ -285,7 +286,9 @@ impl Market {
 
     pub async fn start_provider(&mut self) {
         let plan = self.provider_plan().await;
-        self.provider = Some(Provider::start(plan).await.unwrap());
+        let provider = Provider::start(plan).await.unwrap();
+        listed(&self.registry, &provider.endpoint).await;
+        self.provider = Some(provider);
     }
 
     pub async fn provider_plan(&self) -> ProviderPlan {
