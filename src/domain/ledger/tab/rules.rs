@@ -90,8 +90,8 @@ impl Ledger {
         }
         // Nothing can be charged to it. Where a part of what was served on credit can be had no more, its
         // payer signs for less than was charged.
-        let covers = voucher.ceiling <= tab.charged && !planted!("part_not_covered");
-        if !covers && voucher.ceiling != tab.charged {
+        let part = voucher.ceiling < tab.charged && planted!("part_not_covered");
+        if voucher.ceiling > tab.charged || part {
             let (claimed, moved) = (voucher.ceiling, tab.charged);
             return Err(Rejection::AmountMismatch { claimed, moved });
         }
@@ -202,7 +202,9 @@ impl Ledger {
             TabEvent::Covered { channel, voucher } => {
                 let tab = self.tab_mut(*channel);
                 assert!(voucher.ceiling <= tab.charged, "no call is charged to it");
-                (tab.voucher, tab.voucher_base) = (Some(**voucher), Some(tab.charged));
+                // A claim above what the one before said can only have shown this one.
+                let former = tab.voucher.map_or(Amount::ZERO, |former| former.ceiling);
+                (tab.voucher, tab.voucher_base) = (Some(**voucher), Some(former));
             }
             TabEvent::Stepped(stepped) => {
                 let Stepped { call, taken, first, ended } = stepped.as_ref();

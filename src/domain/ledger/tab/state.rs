@@ -74,8 +74,9 @@ pub struct Tab {
     pub lost: Amount,
     /// What stands for it.
     pub voucher: Option<Voucher>,
-    /// What had been charged before the call that the voucher came with; nothing once a block showed more
-    /// than that claimed: anybody can read the voucher then, and it lends nothing any more.
+    /// What had been charged before the call that the voucher came with, or what the one before it said where
+    /// it came with none; nothing once a block showed more than that claimed: anybody can read the voucher
+    /// then, and it lends nothing any more.
     pub voucher_base: Option<Amount>,
     /// What was lost of what was charged on credit; nothing more is lent until a voucher covers it.
     pub credit_lost: Amount,
