@@ -16,22 +16,7 @@ use serde_json::{Value, json};
 use crate::TURNS;
 use crate::market::name;
 use crate::measure::{Round, drive};
-use crate::node_commands::{House, Running, endpoint};
-
-/// What is sold, added to the file that `bursar up --sandbox` writes.
-const SHOP: &str = r#"
-[wallet.till]
-key = "keystore:till"
-
-[provider.scribe]
-engine = "scribe"
-capability = "text.generate"
-model = "bursar-scribe-1"
-network = "sandbox"
-price = { call = "0.0001 USD" }
-pay_to = "wallet/till"
-withdraw_delay = "15m"
-"#;
+use crate::node_commands::{House, Running, SHOP, endpoint};
 
 const PROMPT: &str = "agents pay";
 
@@ -142,7 +127,9 @@ async fn beside(agent: &Arc<Agent>, tokens: u64, streamed: bool, span: Duration)
 pub async fn measure(span: Duration) {
     let house = House::new();
     let node = house.up();
-    let providers = house.open_shop(SHOP);
+    // By channel, and for so little that the default budget lasts.
+    let shop = format!("{}withdraw_delay = \"15m\"\n", SHOP.replace("0.001", "0.0001"));
+    let providers = house.open_shop(&shop);
     let agent = Arc::new(Agent::open(&house, &node).await);
     let (web, own) = beside(&agent, SHORT, false, span).await;
     let added = web.saturating_sub(own);

@@ -58,15 +58,13 @@ impl Desk {
         let flight = self.flights.take(key).map_err(|_| refuse(BatchCode::ChannelBusy))?;
         let admitted = self.admit_payer(payer)?;
         let tab = self.tab_for_refund(&wish).await?;
+        // What it signs for is had, also where it counts otherwise: what was charged on credit, or a part.
+        self.cover(Some(&tab), &wish.voucher).await?;
+        let tab = self.find_tab(tab.id).await?.unwrap_or(tab);
         if wish.voucher.ceiling.amount != tab.charged {
-            // It says that the payer counts otherwise; what it signs for is had all the same.
-            self.cover(Some(&tab), &wish.voucher).await?;
             let error = PaymentError::Batch(BatchCode::Cumulative);
             return Err(self.correct(&error, &quote, &call.order, Some(&tab)));
         }
-        // It stands for what was charged on credit, too.
-        self.cover(Some(&tab), &wish.voucher).await?;
-        let tab = self.find_tab(tab.id).await?.unwrap_or(tab);
         let rest = tab.rest();
         let amount = wish.amount.map_or(rest, |wanted| wanted.min(rest));
         if amount.is_zero() {

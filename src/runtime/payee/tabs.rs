@@ -285,15 +285,16 @@ impl Desk {
         let Some(witness) = self.channel_witness() else {
             return Err(unavailable(&code.to_string()));
         };
+        let mut known = self.find_tab(channel).await?;
         for _ in 0..LOOKS_MAX {
-            let Some(tab) = self.find_tab(channel).await? else { break };
+            let Some(before) = known.as_ref().map(Tab::sight) else { break };
             let looked = witness.look(&[channel], Depth::Newest).await;
             let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
             let Some(seen) = sights.seen.first() else { break };
-            let (before, sight) = (tab.sight(), sight_of(seen, terms.withdraw_delay_s));
+            let sight = sight_of(seen, terms.withdraw_delay_s);
             self.tell_tab(TabCommand::Look { channel, before, sight }).await?;
-            let counted = self.find_tab(channel).await?.map(|tab| tab.sight());
-            if counted == Some(sight) {
+            known = self.find_tab(channel).await?;
+            if known.as_ref().map(Tab::sight) == Some(sight) {
                 return Ok(());
             }
         }

@@ -140,8 +140,7 @@ impl Chain {
     }
 
     async fn place(&self) {
-        let client: RootProvider =
-            ProviderBuilder::default().connect_http(self.url.parse().unwrap());
+        let client = self.client();
         let owner = client.get_accounts().await.unwrap()[0];
         let init = [code("SandboxUsdc", "bytecode").as_ref(), &owner.abi_encode()].concat();
         self.send(&client, json!({ "from": owner, "data": Bytes::from(init) })).await;
@@ -154,10 +153,13 @@ impl Chain {
         self.mint(payer().address(), FUNDS).await;
     }
 
+    fn client(&self) -> RootProvider {
+        ProviderBuilder::default().connect_http(self.url.parse().unwrap())
+    }
+
     /// More of the token, out of nothing.
     pub async fn mint(&self, to: Address, value: u128) {
-        let client: RootProvider =
-            ProviderBuilder::default().connect_http(self.url.parse().unwrap());
+        let client = self.client();
         let owner = client.get_accounts().await.unwrap()[0];
         let mint = mintCall { to, value: U256::from(value) }.abi_encode();
         self.send(&client, json!({ "from": owner, "to": USDC, "data": Bytes::from(mint) })).await;
@@ -165,8 +167,7 @@ impl Chain {
 
     /// Some code at an address.
     pub async fn set_code(&self, at: Address, code: Bytes) {
-        let client: RootProvider =
-            ProviderBuilder::default().connect_http(self.url.parse().unwrap());
+        let client = self.client();
         self.ask(&client, "anvil_setCode", json!([at, code])).await;
     }
 

@@ -2,29 +2,16 @@
 import express from "express";
 import { paymentMiddleware, x402ResourceServer } from "@x402/express";
 import { x402Facilitator } from "@x402/core/facilitator";
-import { toFacilitatorEvmSigner } from "@x402/evm";
 import { ExactEvmScheme as ExactServer } from "@x402/evm/exact/server";
 import { ExactEvmScheme as ExactFacilitator } from "@x402/evm/exact/facilitator";
 import { UptoEvmScheme as UptoServer } from "@x402/evm/upto/server";
 import { UptoEvmScheme as UptoFacilitator } from "@x402/evm/upto/facilitator";
-import { createWalletClient, http, publicActions } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
-import { baseSepolia } from "viem/chains";
+import { gasAccount } from "./gas.mjs";
 
 const { gas, payTo, rpc } = JSON.parse(process.argv[2]);
 const network = "eip155:84532";
-const account = privateKeyToAccount(gas);
-const wallet = createWalletClient({ account, chain: baseSepolia, transport: http(rpc), pollingInterval: 20 })
-  .extend(publicActions);
-const signer = toFacilitatorEvmSigner({
-  address: account.address,
-  getCode: args => wallet.getCode(args),
-  readContract: args => wallet.readContract(args),
-  verifyTypedData: args => wallet.verifyTypedData(args),
-  writeContract: args => wallet.writeContract({ ...args, account }),
-  sendTransaction: args => wallet.sendTransaction({ ...args, account }),
-  waitForTransactionReceipt: args => wallet.waitForTransactionReceipt(args),
-});
+const signer = gasAccount(privateKeyToAccount(gas), rpc, 20);
 const facilitator = new x402Facilitator();
 facilitator.register(network, new ExactFacilitator(signer));
 facilitator.register(network, new UptoFacilitator(signer));
