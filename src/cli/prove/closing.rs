@@ -105,18 +105,16 @@ impl Point {
 
 /// Heals everything: what is cut is joined, what stands goes on, what is dead is started.
 pub async fn heal(house: &mut House) -> Result<(), Failure> {
-    for link in [&house.agents_link, &house.node_chain_link, &house.provider_chain_link] {
+    let House { agents_link, node_chain_link, provider_chain_link, facilitator_link, .. } = house;
+    for link in [agents_link, node_chain_link, provider_chain_link, facilitator_link] {
         link.be(Mood::Whole);
     }
     house.chain.go_on();
-    house.node.go_on();
-    if !house.node.is_running() {
-        house.node.start(&[]).await?;
-    }
-    for provider in &mut house.providers {
-        provider.go_on();
-        if !provider.is_running() {
-            provider.start(&[]).await?;
+    let ours = [&mut house.node, &mut house.facilitator];
+    for part in ours.into_iter().chain(&mut house.providers) {
+        part.go_on();
+        if !part.is_running() {
+            part.start(&[]).await?;
         }
     }
     Ok(())
@@ -153,8 +151,8 @@ fn is_open(house: &House) -> Result<bool, Failure> {
 pub async fn close(house: &mut House, tried: &Tried) -> Result<Books, Failure> {
     let mut books = Books::default();
     let unwell = "a process did not end well";
-    for provider in &mut house.providers {
-        if !provider.end().await {
+    for part in house.providers.iter_mut().chain([&mut house.facilitator]) {
+        if !part.end().await {
             books.damaged.push(unwell.to_owned());
         }
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::super::failure::Failure;
 use super::chance::Chance;
 use super::house::{FINAL_AFTER, House};
+use super::part::Part;
 use super::proxy::Mood;
 
 /// A kind of fault.
@@ -22,10 +23,14 @@ pub enum Kind {
     NodeKilled,
     /// A provider is killed, and started again.
     ProviderKilled,
+    /// The facilitator is killed, and started again.
+    FacilitatorKilled,
     /// The node is stopped where it is, and goes on.
     NodePaused,
     /// A provider is.
     ProviderPaused,
+    /// The facilitator is.
+    FacilitatorPaused,
     /// The chain is.
     ChainPaused,
     /// The agents' connections break, and no new ones come about.
@@ -36,6 +41,10 @@ pub enum Kind {
     NodeChainCut,
     /// The providers' do.
     ProviderChainCut,
+    /// Between a provider and the facilitator nothing comes through.
+    FacilitatorSilent,
+    /// The connections between them break.
+    FacilitatorCut,
     /// What the chain says comes late to both.
     ChainSlow,
     /// The chain takes blocks back, and what was in them is in others.
@@ -52,16 +61,20 @@ pub enum Kind {
     CapLowered,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 20] = [
     Kind::NodeKilled,
     Kind::ProviderKilled,
+    Kind::FacilitatorKilled,
     Kind::NodePaused,
     Kind::ProviderPaused,
+    Kind::FacilitatorPaused,
     Kind::ChainPaused,
     Kind::AgentsCutOff,
     Kind::AgentsSilent,
     Kind::NodeChainCut,
     Kind::ProviderChainCut,
+    Kind::FacilitatorSilent,
+    Kind::FacilitatorCut,
     Kind::ChainSlow,
     Kind::ChainReorganised,
     Kind::ChainForgot,
@@ -77,13 +90,17 @@ impl Kind {
         match self {
             Self::NodeKilled => "node_killed",
             Self::ProviderKilled => "provider_killed",
+            Self::FacilitatorKilled => "facilitator_killed",
             Self::NodePaused => "node_paused",
             Self::ProviderPaused => "provider_paused",
+            Self::FacilitatorPaused => "facilitator_paused",
             Self::ChainPaused => "chain_paused",
             Self::AgentsCutOff => "agents_cut_off",
             Self::AgentsSilent => "agents_silent",
             Self::NodeChainCut => "node_chain_cut",
             Self::ProviderChainCut => "provider_chain_cut",
+            Self::FacilitatorSilent => "facilitator_silent",
+            Self::FacilitatorCut => "facilitator_cut",
             Self::ChainSlow => "chain_slow",
             Self::ChainReorganised => "chain_reorganised",
             Self::ChainForgot => "chain_forgot",
@@ -163,22 +180,18 @@ async fn go_wrong_once(
                 provider.start(&[]).await?;
             }
         }
-        Kind::NodePaused => {
-            house.node.pause();
+        Kind::FacilitatorKilled => {
+            house.facilitator.kill();
             last(lasting).await;
-            house.node.go_on();
+            house.facilitator.start(&[]).await?;
         }
+        Kind::NodePaused => stand_still(&house.node, lasting).await,
+        Kind::FacilitatorPaused => stand_still(&house.facilitator, lasting).await,
+        Kind::ChainPaused => stand_still(&house.chain, lasting).await,
         Kind::ProviderPaused => {
             if let Some(provider) = house.providers.get(which) {
-                provider.pause();
-                last(lasting).await;
-                provider.go_on();
+                stand_still(provider, lasting).await;
             }
-        }
-        Kind::ChainPaused => {
-            house.chain.pause();
-            last(lasting).await;
-            house.chain.go_on();
         }
         Kind::ChainReorganised | Kind::ChainForgot => {
             let blocks = chance.within(1, FINAL_AFTER.saturating_add(1));
@@ -210,6 +223,8 @@ async fn links(house: &House, kind: Kind, lasting: Duration) {
         Kind::AgentsSilent => (vec![&house.agents_link], Mood::Silent),
         Kind::NodeChainCut => (vec![&house.node_chain_link], Mood::Cut),
         Kind::ProviderChainCut => (vec![&house.provider_chain_link], Mood::Cut),
+        Kind::FacilitatorSilent => (vec![&house.facilitator_link], Mood::Silent),
+        Kind::FacilitatorCut => (vec![&house.facilitator_link], Mood::Cut),
         _ => {
             let both = vec![&house.node_chain_link, &house.provider_chain_link];
             (both, Mood::Slow(Duration::from_millis(150)))
@@ -218,6 +233,12 @@ async fn links(house: &House, kind: Kind, lasting: Duration) {
     links.iter().for_each(|link| link.be(mood));
     last(lasting).await;
     links.iter().for_each(|link| link.be(Mood::Whole));
+}
+
+async fn stand_still(part: &Part, lasting: Duration) {
+    part.pause();
+    last(lasting).await;
+    part.go_on();
 }
 
 async fn last(lasting: Duration) {

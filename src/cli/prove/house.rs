@@ -1,5 +1,5 @@
-//! What is proved on: a chain, a directory, a node and two providers, each a process of its own, with
-//! links between them that can fail.
+//! What is proved on: a chain, a directory, a node, a facilitator and two providers, each a process of its
+//! own, with links between them that can fail.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,7 +28,8 @@ pub const FINAL_AFTER: u64 = 8;
 /// Agents that try.
 pub const AGENTS: u64 = 6;
 
-/// The two that sell, with what they sell by, and whether they take channels too.
+/// The two that sell, with what they sell by, and whether they take channels too. The one that takes none
+/// settles by the facilitator.
 pub const PROVIDERS: [(&str, &str, &str, bool); 2] = [
     ("scribe", "text.generate", "bursar-scribe-1", false),
     ("librarian", "search.query", "bursar-embed-1", true),
@@ -49,14 +50,18 @@ pub struct House {
     _directory: Part,
     /// The payers' node.
     pub node: Part,
+    /// The facilitator, which one of those who sell settles by.
+    pub facilitator: Part,
     /// Those who sell.
     pub providers: Vec<Part>,
     /// Between the agents and the node.
     pub agents_link: Link,
     /// Between the node and the chain.
     pub node_chain_link: Link,
-    /// Between the providers and the chain.
+    /// Between the chain and both the providers and the facilitator.
     pub provider_chain_link: Link,
+    /// Between the facilitator and the provider that settles by it.
+    pub facilitator_link: Link,
     /// The payers' wallet.
     pub wallet: Address,
     /// Each agent's name and token.
@@ -91,11 +96,14 @@ impl House {
         let wallet: Address = wallet.parse().map_err(|error| unlike(&error))?;
         let funded = fund_over_rpc(&rpc, wallet, GIFT).await;
         funded.map_err(|error| Failure::of(&error))?;
+        let (facilitator, facilitator_link) =
+            start_facilitator(folder, &provider_chain_link.url()).await?;
         let mut providers = Vec::new();
         for (name, capability, model, by_channel) in PROVIDERS {
             let file = format!("{name}.toml");
+            let settles_by = (!by_channel).then(|| facilitator_link.url());
             let by_channel = by_channel && channels;
-            let sale = Sale { name, capability, model, by_channel, listen: port()? };
+            let sale = Sale { name, capability, model, by_channel, settles_by, listen: port()? };
             write(folder, &file, &provider_file(&sale, at, &provider_chain_link.url()))?;
             let mut provider = Part::new(name, folder, &["--config", &file, "provider"]);
             provider.start(&[]).await?;
@@ -110,10 +118,12 @@ impl House {
             chain,
             _directory: directory,
             node,
+            facilitator,
             providers,
             agents_link,
             node_chain_link,
             provider_chain_link,
+            facilitator_link,
             wallet,
             tokens: Vec::new(),
         };
@@ -158,6 +168,37 @@ impl House {
         let of = |name: &str| self.folder.join(format!("{name}.{name}.db"));
         PROVIDERS.iter().map(|(name, ..)| of(name)).collect()
     }
+}
+
+/// The facilitator, and the link that it is reached by.
+async fn start_facilitator(folder: &Path, chain: &str) -> Result<(Part, Link), Failure> {
+    let at = port()?;
+    write(folder, "facilitator.toml", &facilitator_file(at, chain))?;
+    let words = ["--config", "facilitator.toml", "facilitator"];
+    let mut facilitator = Part::new("facilitator", folder, &words);
+    facilitator.start(&[]).await?;
+    Ok((facilitator, link(at).await?))
+}
+
+fn facilitator_file(listen: SocketAddr, chain: &str) -> String {
+    format!(
+        r#"version = 1
+[ledger]
+path = "facilitator.db"
+[network.sandbox]
+kind = "sandbox"
+rpc = "{chain}"
+gas_account = "facilitator"
+[wallet.facilitator]
+key = "keystore:facilitator"
+[keys]
+folder = "facilitator-keys"
+passphrase_file = "facilitator-keys/passphrase"
+[facilitator]
+listen = "{listen}"
+payer_rates = {{ calls_per_minute = 100000, concurrency = 256 }}
+"#
+    )
 }
 
 struct Facts<'f> {
@@ -219,12 +260,18 @@ struct Sale<'f> {
     capability: &'f str,
     model: &'f str,
     by_channel: bool,
+    /// Where it does not settle itself.
+    settles_by: Option<String>,
     listen: SocketAddr,
 }
 
 fn provider_file(sale: &Sale<'_>, directory: SocketAddr, chain: &str) -> String {
-    let Sale { name, capability, model, by_channel, listen } = sale;
+    let Sale { name, capability, model, by_channel, settles_by, listen } = sale;
     let channels = if *by_channel { CHANNELS } else { "" };
+    let (gas, facilitators) = match settles_by {
+        Some(url) => (String::new(), format!("facilitators = [\"{url}\"]\n")),
+        None => (format!("gas_account = \"{name}\"\n"), String::new()),
+    };
     format!(
         r#"version = 1
 [server]
@@ -236,8 +283,7 @@ connect = ["http://{directory}"]
 [network.sandbox]
 kind = "sandbox"
 rpc = "{chain}"
-gas_account = "{name}"
-[wallet.{name}]
+{gas}[wallet.{name}]
 key = "keystore:{name}"
 [keys]
 folder = "{name}-keys"
@@ -256,7 +302,7 @@ concurrency = 32
 quote_life = "10s"
 authorization_life = "20s"
 refund_after = "60s"
-{channels}"#
+{channels}{facilitators}"#
     )
 }
 
