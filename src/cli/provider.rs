@@ -30,7 +30,7 @@ use bursar::ports::directory::Directory;
 use bursar::ports::engine::Engine;
 use bursar::ports::rail::Settler;
 use bursar::runtime::directory::Registry;
-use bursar::runtime::payee::{ClaimPolicy, FreeBounds, OfferedWare, ServeFirst};
+use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -144,7 +144,7 @@ async fn start(
         output_max: Units(settings.output_max),
         // An upstream counts in the end alone: there is nothing to pay it by while it flows.
         flowing: settings.upstream.is_none().then_some(settings.flowing),
-        claims: ClaimPolicy { age_max: settings.claim_after, ..ClaimPolicy::default() },
+        claims: settings.claims,
         concurrency_max: settings.concurrency,
         payer_rates: settings.payer_rates,
         peer_rates: settings.peer_rates,

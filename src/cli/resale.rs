@@ -13,6 +13,7 @@ use bursar::edge::config::{
     Config, FreeSettings, KeySource, Listen, NetworkSettings, PaidBy, PayTo, PriceSettings,
     ProviderSettings, SecretSource, UpstreamSettings, WalletSettings,
 };
+use bursar::runtime::payee::ClaimPolicy;
 
 use super::args::ProviderArgs;
 use super::exit::Exit;
@@ -35,9 +36,6 @@ const AUTHORIZATION_LIFE: Duration = Duration::from_secs(120);
 
 /// How long a payer waits for what was not claimed of its channel: the least that the contract takes.
 const WITHDRAW_DELAY: Duration = Duration::from_secs(15 * 60);
-
-/// How long a voucher lies unclaimed at most.
-const CLAIM_AFTER: Duration = Duration::from_secs(3600);
 
 /// Tokens that a price is for, in units of a thousand.
 const THOUSANDS_PER_MILLION: u64 = 1000;
@@ -83,7 +81,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         ways: vec![PaidBy::Exact(TransferMethod::Eip3009)],
         deposit_by: TransferMethod::Eip3009,
         withdraw_delay: Some(WITHDRAW_DELAY),
-        claim_after: CLAIM_AFTER,
+        claims: ClaimPolicy::default(),
         flowing: Default::default(),
         facilitators: Vec::new(),
     };

@@ -9,6 +9,7 @@ use alloy::primitives::{Address, Signature};
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::commitment::TransferMethod;
 use crate::domain::id::Name;
+use crate::domain::money::Nano;
 use crate::domain::negotiation::{PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
@@ -22,9 +23,12 @@ use crate::edge::config::policy::read_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
 use crate::edge::config::secured::{read_listen, read_public};
-use crate::edge::config::terms::{PriceSettings, read_price};
+use crate::edge::config::terms::{PriceSettings, read_amount, read_price};
 use crate::edge::config::ways::{PaidBy, Ways, read_ways};
-use crate::runtime::payee::Flowing;
+use crate::runtime::payee::{ClaimPolicy, Flowing};
+
+/// How much may lie unclaimed in a channel where nothing says otherwise: one unit of account.
+const CLAIM_AT: Nano = Nano::new(1_000_000_000);
 
 /// Facilitators of one provider at most.
 const FACILITATORS_MAX: usize = 8;
@@ -112,8 +116,8 @@ pub struct ProviderSettings {
     pub deposit_by: TransferMethod,
     /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
     pub withdraw_delay: Option<Duration>,
-    /// How long a voucher may lie unclaimed.
-    pub claim_after: Duration,
+    /// When vouchers are claimed.
+    pub claims: ClaimPolicy,
     /// How streamed answers are paid by channel while they flow.
     pub flowing: Flowing,
     /// Facilitators elsewhere that settle for it, in the order in which they are tried; where there are
@@ -217,8 +221,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let refund_after = read_refund_after(section);
     let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
-    let bounds = (Duration::from_secs(5), Duration::from_secs(24 * 3600));
-    let claim_after = span_within(section, "claim_after", Duration::from_secs(3600), bounds);
+    let claims = read_claims(section, facts, asset.as_ref());
     let flowing = read_flowing(section);
     let facilitators = read_facilitators(section, withdraw_delay);
     let Ways { by_call, deposit_by } = ways?;
@@ -243,10 +246,26 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         ways: by_call,
         deposit_by,
         withdraw_delay,
-        claim_after,
+        claims: claims?,
         flowing: flowing?,
         facilitators: facilitators?,
     })
+}
+
+/// `claim_after = "1h"` and `claim_at = "1 USD"`: so long, or so much, may lie unclaimed in a channel.
+fn read_claims(
+    section: &Section<'_>,
+    facts: &Facts<'_, '_>,
+    asset: Option<&AssetInfo>,
+) -> Option<ClaimPolicy> {
+    let usual = ClaimPolicy::default();
+    let bounds = (Duration::from_secs(5), Duration::from_secs(24 * 3600));
+    let age_max = span_within(section, "claim_after", usual.age_max, bounds);
+    let amount_max = match section.find("claim_at") {
+        Some(item) => read_amount(&item, facts, asset),
+        None => asset?.rate.to_amount(CLAIM_AT),
+    };
+    Some(ClaimPolicy { age_max, amount_max: amount_max?, ..usual })
 }
 
 /// `facilitators = ["http://127.0.0.1:8405"]`. What they do is seen on the network's own `rpc`, which every

@@ -153,7 +153,7 @@ fn read_tiers(
 }
 
 /// A price in the unit of account as atomic units, where that needs no rounding.
-fn read_amount(
+pub(super) fn read_amount(
     item: &Item<'_>,
     facts: &Facts<'_, '_>,
     asset: Option<&AssetInfo>,

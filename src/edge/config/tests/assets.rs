@@ -169,3 +169,15 @@ fn credit_is_for_who_takes_channels_and_each_bound_is_within_the_next() {
         assert_eq!(problems[0].kind, Kind::BadValue, "{wrong}");
     }
 }
+
+/// A million of the smallest units is a dollar of USDC, and nothing of DAI.
+#[test]
+fn what_may_lie_unclaimed_counts_by_the_rate_of_its_asset() {
+    let unclaimed = |asset: &str, more: &str| {
+        let config = load(&provider(asset, more)).unwrap();
+        config.providers.values().next().unwrap().claims.amount_max.get()
+    };
+    assert_eq!(unclaimed("USDC", ""), 1_000_000);
+    assert_eq!(unclaimed("DAI", ""), 10_u128.pow(18));
+    assert_eq!(unclaimed("DAI", "claim_at = \"0.25 USD\""), 25 * 10_u128.pow(16));
+}
