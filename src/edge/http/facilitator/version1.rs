@@ -7,23 +7,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::domain::asset::Network;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::wire::{
     AskedPayment, PaymentPayload, PaymentRequirements, SupportedKind, X402_VERSION,
 };
-
-/// Networks by their names in version 1.
-const NETWORKS: [(&str, u64); 8] = [
-    ("base", 8453),
-    ("base-sepolia", 84_532),
-    ("avalanche", 43_114),
-    ("avalanche-fuji", 43_113),
-    ("polygon", 137),
-    ("polygon-amoy", 80_002),
-    ("sei", 1329),
-    ("sei-testnet", 1328),
-];
+use crate::edge::http::first::{find_network, name_of_network};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,8 +58,7 @@ pub(super) fn read(object: &Value) -> Result<(AskedPayment, String), PaymentErro
     if payload.network != asked.network {
         return Err(PaymentError::Network);
     }
-    let network = NETWORKS.iter().find(|(name, _)| *name == asked.network);
-    let network = network.map(|(_, id)| Network::Eip155(*id)).ok_or(PaymentError::Network)?;
+    let network = find_network(&asked.network).ok_or(PaymentError::Network)?;
     let payment_requirements = PaymentRequirements {
         scheme: asked.scheme,
         network: network.to_string(),
@@ -98,9 +85,8 @@ pub(super) fn kinds(kinds: &[SupportedKind]) -> Vec<SupportedKind> {
     let exact = kinds.iter().filter(|kind| kind.scheme == "exact");
     exact
         .filter_map(|kind| {
-            let id = kind.network.parse::<Network>().ok()?.chain_id();
-            let (name, _) = NETWORKS.iter().find(|(_, known)| *known == id)?;
-            Some(SupportedKind { x402_version: 1, network: (*name).to_owned(), ..kind.clone() })
+            let name = name_of_network(&kind.network)?;
+            Some(SupportedKind { x402_version: 1, network: name.to_owned(), ..kind.clone() })
         })
         .collect()
 }
