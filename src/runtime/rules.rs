@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::domain::policy::PolicyDocument;
+use crate::domain::x402::TokenDomains;
 use crate::runtime::treasury::{Refused, Treasury};
 
 /// A policy and its version.
@@ -12,6 +13,8 @@ pub struct InForce {
     pub version: u32,
     /// The policy.
     pub policy: Arc<PolicyDocument>,
+    /// The domains of its assets, hashed once.
+    pub tokens: Arc<TokenDomains>,
 }
 
 /// Reads the policy in force; parses a document once.
@@ -53,7 +56,8 @@ impl Rules {
             _ => serde_json::from_str(&policy.document)
                 .expect("the ledger holds checked documents only"),
         };
-        let parsed = InForce { version: policy.version, policy: Arc::new(document) };
+        let tokens = Arc::new(TokenDomains::new(&document.assets));
+        let parsed = InForce { version: policy.version, policy: Arc::new(document), tokens };
         *self.parsed.lock().expect("no holder of the rules panics") = Some(parsed.clone());
         Ok(parsed)
     }

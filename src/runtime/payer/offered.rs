@@ -17,11 +17,11 @@ use crate::domain::order::{Maxima, Order, Units};
 use crate::domain::policy::{self, Offer, RuleCheck};
 use crate::domain::quote::{PayBy, PriceTerms};
 use crate::domain::x402::offer::{Asked, Payable, check_offer};
+use crate::domain::x402::payload;
 use crate::domain::x402::read::to_json;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::settlement::read_settlement;
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
-use crate::domain::x402::{TokenDomains, payload};
 use crate::runtime::channels::Lease;
 use crate::runtime::limits::Key;
 use crate::runtime::meters::Phase;
@@ -228,8 +228,7 @@ impl Payer {
         rules: &InForce,
     ) -> Result<Chosen, PayError> {
         let role = find_role(rules, &prepared.agent)?;
-        let tokens = TokenDomains::new(&rules.policy.assets);
-        let ways = self.find_ways(call, rules, &tokens)?;
+        let ways = self.find_ways(call, rules)?;
         let mut first_error = None;
         for (nano, way) in ways {
             let (pay_by, amount) = (way.requirement.pay_by, way.requirement.amount);
@@ -262,16 +261,15 @@ impl Payer {
     }
 
     /// The ways of an offer that could be paid, the cheapest first; never empty.
-    pub(super) fn find_ways<'t>(
+    pub(super) fn find_ways<'r>(
         &self,
         call: &OfferedCall,
-        rules: &InForce,
-        tokens: &'t TokenDomains,
-    ) -> Result<Vec<(Nano, Payable<'t>)>, PayError> {
+        rules: &'r InForce,
+    ) -> Result<Vec<(Nano, Payable<'r>)>, PayError> {
         let timeout_max_s = self.parts.settings.authorization_life_max.as_secs();
         let asked = Asked { resource: &call.resource, timeout_max_s, amount: None };
         let unusable = |problem| PayError::NoQuote { provider: call.provider.clone(), problem };
-        let payable = check_offer(&call.offer, &asked, tokens)
+        let payable = check_offer(&call.offer, &asked, &rules.tokens)
             .map_err(|error| unusable(QuoteProblem::Offer(error)))?;
         let nano_of = |way: &Payable<'_>| {
             let Requirement { pay_by, amount, .. } = way.requirement;
@@ -333,13 +331,12 @@ impl Payer {
         let open = hold.filter(|hold| !matches!(hold.state, HoldState::Captured { .. }));
         let hold = open.ok_or(PayError::AnswerGone { payment })?;
         let rules = self.rules.current().await.map_err(refuse)?;
-        let tokens = TokenDomains::new(&rules.policy.assets);
         let asked = Asked {
             resource: &call.resource,
             timeout_max_s: u64::MAX,
             amount: Some(hold.held.commitment.amount_max),
         };
-        let payable = check_offer(&call.offer, &asked, &tokens).unwrap_or_default();
+        let payable = check_offer(&call.offer, &asked, &rules.tokens).unwrap_or_default();
         let same = payable.into_iter().find(|way| {
             let pay_by = way.requirement.pay_by;
             pay_by.pay_to == hold.held.commitment.pay_to

@@ -6,7 +6,6 @@ use crate::domain::ledger::budget::BudgetCheck;
 use crate::domain::money::{Amount, Nano};
 use crate::domain::policy::{self, Denial, Offer, RuleCheck};
 use crate::domain::quote::PayBy;
-use crate::domain::x402::TokenDomains;
 use crate::runtime::limits::Key;
 use crate::runtime::payer::offered::to_wish;
 use crate::runtime::payer::pay::{find_role, rejected};
@@ -50,9 +49,8 @@ impl Payer {
         let role = find_role(&rules, &agent)?;
         let keys = [(Key::Agent(id), role.rates), (Key::Role(agent.role_id()), role.role_rates)];
         let _admission = self.parts.limits.admit(&keys)?;
-        let tokens = TokenDomains::new(&rules.policy.assets);
         let mut best: Option<OfferedPreview> = None;
-        for (nano, way) in self.find_ways(&call, &rules, &tokens)? {
+        for (nano, way) in self.find_ways(&call, &rules)? {
             let (pay_by, amount) = (way.requirement.pay_by, way.requirement.amount);
             let offer = Offer {
                 order: &wish.order,
