@@ -321,7 +321,7 @@ async fn k09_a_chain_that_changes_behind_the_url_gives_no_more_evidence() {
 async fn t11_before_anything_is_sent_silence_is_an_error_and_moves_nothing() {
     let world = world().await;
     let authorization = world.chain.authorization(1_000, 1);
-    for method in ["eth_estimateGas", "eth_getTransactionCount", "eth_maxPriorityFeePerGas"] {
+    for method in ["eth_call", "eth_getTransactionCount", "eth_maxPriorityFeePerGas"] {
         world.proxy.always(method, || Fault::LoseAnswer);
         let refused = world.settler.settle(&authorization).await.unwrap_err();
         assert!(matches!(refused, RailError::Unreachable { .. }), "{method}: {refused}");

@@ -24,7 +24,7 @@ use super::judge::{Verdict, judge};
 use super::node::{Node, Trouble};
 use super::permit2;
 use super::read::{self, Sought, Trace};
-use super::sender::{Call, Outcome, Sender, is_revert};
+use super::sender::{Call, Outcome, SETTLEMENT_GAS, Sender, is_revert};
 use super::wallets::{ContractWord, first_payment};
 
 /// One move of money.
@@ -114,6 +114,12 @@ impl Move {
             Word::Key(_) => None,
             Word::Contract(word) => Some(word.gas_max()),
         }
+    }
+
+    /// Whether it is known what it uses at most, so that nobody has to be asked for an estimate: a node runs
+    /// a call several times for that.
+    const fn is_plain(&self) -> bool {
+        self.gas_max().is_none() && self.sought.channel.is_none()
     }
 
     fn by(commitment: &Commitment, word: Word, amount: Amount) -> Self {
@@ -242,7 +248,7 @@ impl Sender {
         if let Some(outcome) = self.resume(wanted.call.name).await {
             return Ok(self.conclude(wanted, outcome).await);
         }
-        let gas = match self.estimate(&wanted.call).await {
+        let gas = match self.gas_of(wanted).await {
             // A contract that burns gas pays for none of it.
             Ok(gas) if wanted.gas_max().is_some_and(|most| gas > most) => {
                 return Ok(Settlement::Refused(RefusedBy::Reverted));
@@ -256,6 +262,19 @@ impl Sender {
         };
         let outcome = self.execute(wanted.call.clone(), gas).await?;
         Ok(self.conclude(wanted, outcome).await)
+    }
+
+    /// What it would use at most, in gas.
+    async fn gas_of(&self, wanted: &Move) -> Result<u64, Trouble> {
+        if wanted.is_plain() {
+            match self.trials.run(&wanted.call, Some(SETTLEMENT_GAS)).await {
+                Ok(()) => return Ok(SETTLEMENT_GAS),
+                // It reverts, or needs more: the estimate tells which.
+                Err(Trouble::Refused(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        self.estimate(&wanted.call).await
     }
 
     /// Whether a contract would be believed that denied its word a while ago.

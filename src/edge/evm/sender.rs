@@ -16,11 +16,27 @@ use crate::ports::rail::RailError;
 use super::config::SettlerConfig;
 use super::node::{Node, Trouble};
 use super::post::Post;
+use super::trials::Trials;
 use super::wallets::Denials;
 
 /// The shortest and the longest pause between two looks for a receipt.
 pub(super) const LOOK_EVERY: (Duration, Duration) =
     (Duration::from_millis(2), Duration::from_millis(40));
+
+/// The pause after one of so long: half as long again, so that a block is seen soon after it is there.
+pub(super) fn longer(pause: Duration) -> Duration {
+    let half = pause.checked_div(2).unwrap_or_default();
+    pause.saturating_add(half).min(LOOK_EVERY.1)
+}
+
+/// What one settlement may use, in gas: more than any was seen to, by Permit2 with a permit as well.
+pub(super) const SETTLEMENT_GAS: u64 = 180_000;
+
+/// What is set as the most for a transaction that would use `gas`: a quarter more, because another payment
+/// may change what slots cost in between.
+pub(super) const fn gas_limit(gas: u64) -> u64 {
+    gas.saturating_add(gas.div_ceil(4))
+}
 
 /// A call of a contract, or the making of one that does all in its constructor.
 #[derive(Clone, Debug)]
@@ -60,28 +76,13 @@ pub(super) struct Sender {
     pub(super) node: Arc<Node>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: SettlerConfig,
-    account: Address,
-    post: Post,
+    pub(super) account: Address,
+    pub(super) post: Post,
+    pub(super) trials: Arc<Trials>,
     pub(super) denials: Arc<Denials>,
 }
 
 impl Sender {
-    pub(super) fn new(
-        node: Arc<Node>,
-        account: Address,
-        clock: Arc<dyn Clock>,
-        config: SettlerConfig,
-        post: Post,
-        denials: Arc<Denials>,
-    ) -> Self {
-        Self { node, clock, config, account, post, denials }
-    }
-
-    /// The account that it sends from.
-    pub(super) fn account(&self) -> Address {
-        self.account
-    }
-
     /// What came of the call with this name that is under way, after one more look; nothing where there
     /// is none.
     pub(super) async fn resume(&self, name: B256) -> Option<Outcome> {
@@ -90,7 +91,7 @@ impl Sender {
 
     /// What `call` would use, in gas: the estimate runs it, so one that would revert is not sent.
     pub(super) async fn estimate(&self, call: &Call) -> Result<u64, Trouble> {
-        self.estimate_of(call, self.account()).await
+        self.estimate_of(call, self.account).await
     }
 
     async fn estimate_of(&self, call: &Call, from: Address) -> Result<u64, Trouble> {
@@ -110,9 +111,7 @@ impl Sender {
 
     /// Sends `call` and awaits it; `gas` is what it was estimated to use.
     pub(super) async fn execute(&self, call: Call, gas: u64) -> Result<Outcome, RailError> {
-        // A quarter more: another payment may change what slots cost in between.
-        let gas_limit = gas.saturating_add(gas.div_ceil(4));
-        self.post.send(call, gas_limit).await
+        self.post.send(call, gas_limit(gas)).await
     }
 
     /// Does `call`: tries it, sends it and awaits it; where it is under way already, awaits that.
@@ -128,7 +127,7 @@ impl Sender {
     }
 
     fn request(&self, call: &Call) -> TransactionRequest {
-        call.request().from(self.account())
+        call.request().from(self.account)
     }
 
     /// The receipt of a transaction of somebody else, once enough blocks stand on it; nothing when the
@@ -148,7 +147,7 @@ impl Sender {
                 return None;
             }
             self.clock.sleep_until(now.after(pause).min(until)).await;
-            pause = pause.saturating_mul(2).min(LOOK_EVERY.1);
+            pause = longer(pause);
         }
     }
 

@@ -27,7 +27,7 @@ use super::judge::{Verdict, judge};
 use super::moves::Move;
 use super::node::{Node, Trouble};
 use super::post::{Post, UNDER_WAY_MAX};
-use super::sender::Sender;
+use super::sender::{SETTLEMENT_GAS, Sender, gas_limit};
 use super::trials::Trials;
 use super::wallets::{Contracts, Denials};
 
@@ -36,9 +36,6 @@ pub type GasSigner = Arc<dyn TxSigner<Signature> + Send + Sync>;
 
 /// How many settlements may wait in line; whoever comes next waits for a place in it.
 const LINE_MAX: usize = 1024;
-
-/// What one settlement may use, in gas: more than any was seen to, by Permit2 with a permit as well.
-const SETTLEMENT_GAS: u128 = 180_000;
 
 /// How long a look at the gas account holds.
 const GAUGE_FRESH: Duration = Duration::from_secs(5);
@@ -63,7 +60,7 @@ pub struct EvmSettler {
     config: SettlerConfig,
     gauge: Mutex<Option<Gauge>>,
     fees: FeesPaid,
-    trials: Trials,
+    trials: Arc<Trials>,
     pub(super) contracts: Contracts,
     denials: Arc<Denials>,
     /// What makes wallets that pay first, and nothing else does.
@@ -110,9 +107,18 @@ impl EvmSettler {
         let post = Post::open(node.clone(), signer, clock.clone(), config, fees.clone());
         let denials = Arc::<Denials>::default();
         let told = denials.clone();
-        let sender = Sender::new(node.clone(), account, clock.clone(), config, post, told);
+        let trials = Arc::new(Trials::start(node.clone(), account));
+        let sender = Sender {
+            node: node.clone(),
+            clock: clock.clone(),
+            config,
+            account,
+            post,
+            trials: trials.clone(),
+            denials: told,
+        };
         Self {
-            trials: Trials::start(node.clone(), account),
+            trials,
             contracts: Contracts::default(),
             denials,
             factories: BTreeSet::new(),
@@ -257,7 +263,7 @@ impl EvmSettler {
         let fees = Fees::ask(&self.node, self.config.fee_wei_max);
         let (balance, fees) = tokio::try_join!(balance, fees)?;
         let balance: u128 = balance.saturating_to();
-        let needed = fees.most.saturating_mul(SETTLEMENT_GAS);
+        let needed = fees.most.saturating_mul(gas_limit(SETTLEMENT_GAS).into());
         let low = balance < needed.saturating_mul(self.config.settlements_low.into());
         if low && !before.is_some_and(|before| before.low) {
             let account = self.account;

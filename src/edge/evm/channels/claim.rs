@@ -71,7 +71,7 @@ impl Sender {
         // All of them at first: as a rule nothing is wrong with any.
         let mut acted = self.act_on(&open).await?;
         if let Some(Acted::Reverts) = acted {
-            (open, claim.poisoned) = self.sift(open, self.account()).await?;
+            (open, claim.poisoned) = self.sift(open, self.account).await?;
             acted = self.act_on(&open).await?;
         }
         match acted {

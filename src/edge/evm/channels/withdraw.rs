@@ -88,7 +88,7 @@ impl Sender {
 
     /// Whether the contract hears this account for the payer.
     fn is_payer_side(&self, terms: &ChannelTerms) -> bool {
-        [terms.payer, terms.payer_authorizer].contains(&self.account())
+        [terms.payer, terms.payer_authorizer].contains(&self.account)
     }
 
     /// What came of a step, told by its event; nothing where it failed.

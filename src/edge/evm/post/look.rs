@@ -7,7 +7,7 @@ use alloy::rpc::types::TransactionReceipt;
 
 use super::{GONE_MAX, PUSH_EVERY, Pending, Postman, UNDER_WAY_MAX};
 use crate::edge::evm::node::BATCH_LEN;
-use crate::edge::evm::sender::{LOOK_EVERY, Outcome};
+use crate::edge::evm::sender::{LOOK_EVERY, Outcome, longer};
 
 impl Postman {
     /// Looks for every receipt that is awaited, and tells who waits.
@@ -26,8 +26,7 @@ impl Postman {
         self.end_patience();
         let now = self.clock.now();
         self.looked_at = now;
-        let longer = self.pause.saturating_mul(2).min(LOOK_EVERY.1);
-        self.pause = if seen { LOOK_EVERY.0 } else { longer };
+        self.pause = if seen { LOOK_EVERY.0 } else { longer(self.pause) };
         if now.since(self.pushed_at) >= PUSH_EVERY {
             self.push().await;
             self.fill_gaps().await;
