@@ -241,6 +241,14 @@ impl Chain {
         sign(self.commitment(amount, nonce), &payer())
     }
 
+    /// Takes the sandbox's blocks back, all of them, with what was in them.
+    pub async fn forget(&self) {
+        let Host::Sandbox(_, sandbox) = &self.host else { panic!("the sandbox alone does that") };
+        let blocks = self.client(gas()).get_block_number().await.unwrap();
+        sandbox.final_after(blocks).await.unwrap();
+        sandbox.reorganise(blocks, false).await.unwrap();
+    }
+
     pub async fn stop(self) {
         if let Host::Sandbox(server, sandbox) = self.host {
             server.stop().await;

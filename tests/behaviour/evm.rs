@@ -12,6 +12,7 @@ use bursar::edge::evm::{Evm, EvmSettler, Finality, SettlerConfig};
 use bursar::ports::rail::{
     Evidence, Holding, NonceState, RailError, RefusedBy, Settlement, Settler,
 };
+use futures_util::future::join_all;
 
 use crate::chain::{
     Chain, FUNDS, cancel, gas, key, now_s, payee, payer, settle_call, sign, stranger, transferCall,
@@ -351,5 +352,30 @@ async fn a_settlement_is_told_when_enough_blocks_stand_on_it_and_evidence_is_as_
     let seen = evm.find_nonce(&authorization.commitment).await.unwrap();
     assert!(matches!(seen.nonce, NonceState::Used { .. }));
     settler.stop(Duration::from_secs(1)).await;
+    chain.stop().await;
+}
+
+/// Nobody waits for what was mined and is forgotten, so that its nonces are missed by nobody either.
+#[tokio::test]
+async fn k03_after_blocks_were_forgotten_the_gas_account_sends_under_the_nonces_that_are_free_again()
+ {
+    let chain = Chain::sandbox().await;
+    let evm = chain.evm().await;
+    let settler = Arc::new(chain.settler(&evm).await);
+    for nonce in 1..=3 {
+        let settled = settler.settle(&chain.authorization(100, nonce)).await.unwrap();
+        assert!(matches!(settled, Settlement::Settled { .. }));
+    }
+    chain.forget().await;
+    let asked = (2..=6).map(|nonce| {
+        let (settler, authorization) = (settler.clone(), chain.authorization(100, nonce));
+        tokio::spawn(async move { settler.settle(&authorization).await.unwrap() })
+    });
+    for settled in join_all(asked).await {
+        let settled = settled.unwrap();
+        assert!(matches!(settled, Settlement::Settled { .. }), "{settled:?}");
+    }
+    let held = evm.balance(chain.asset(), payee()).await.unwrap();
+    assert_eq!(held.amount, Amount::new(500));
     chain.stop().await;
 }

@@ -152,6 +152,11 @@ impl Postman {
             }
             Taken::Early => {
                 self.give_back(nonce);
+                // Nothing of ours is before it: the chain has forgotten what was.
+                if self.pending.is_empty() && !planted!("forgotten_nonces_waited_for") {
+                    self.next_nonce = None;
+                    self.free.clear();
+                }
                 self.push().await;
                 return Some(signed.letter);
             }
