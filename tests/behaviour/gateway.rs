@@ -27,7 +27,7 @@ use crate::upto::approve;
 const PER_BYTE: u128 = 10;
 
 /// A market whose agents may call over HTTP.
-async fn open(shop: Shop) -> Market {
+pub async fn open(shop: Shop) -> Market {
     let mut market = Market::open_with(shop).await;
     market.restart_node(&POLICY.replace("[\"echo\"]", "[\"echo\", \"http.call\"]")).await;
     market
@@ -37,7 +37,7 @@ fn at(market: &Market, path: &str) -> String {
     format!("{}{path}", market.provider.as_ref().unwrap().endpoint)
 }
 
-fn purse(market: &Market) -> PayerPurse {
+pub fn purse(market: &Market) -> PayerPurse {
     PayerPurse {
         payer: market.node().payer.clone(),
         agent: AgentId::named(&name("worker")),
@@ -48,7 +48,7 @@ fn purse(market: &Market) -> PayerPurse {
     }
 }
 
-fn post(url: &str, body: &str) -> HttpCall {
+pub fn post(url: &str, body: &str) -> HttpCall {
     HttpCall {
         request: None,
         method: Method::POST,
@@ -74,7 +74,7 @@ async fn pay(market: &Market, body: &'static str) -> PaymentPayload {
     purse(market).pay(unpaid).await.unwrap().payload
 }
 
-fn served(market: &Market) -> u64 {
+pub fn served(market: &Market) -> u64 {
     market.engine.served.load(Ordering::SeqCst)
 }
 

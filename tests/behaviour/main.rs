@@ -41,6 +41,7 @@ mod fetch;
 mod gateway;
 mod hand;
 mod hostile;
+mod kept_offers;
 mod listed;
 mod market;
 mod node_commands;

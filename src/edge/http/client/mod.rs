@@ -5,16 +5,21 @@
 //! shows the very same authorization. It follows no redirects, because what a request carries is meant
 //! for one origin, and it connects to nothing that its reach does not let it.
 
+mod error;
+mod kept;
 mod origin;
 mod purse;
 mod secured;
 
+pub use error::FetchError;
 pub use origin::{Origin, OriginError, Reach};
 pub use purse::{PayerPurse, Signed, Unpaid};
 pub use secured::Secured;
 
+use kept::KeptOffers;
 use secured::Asked;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::B256;
@@ -29,14 +34,15 @@ use super::header::{
 };
 use super::limits::{PAYMENT_TEXT_MAX, SETTLEMENT_TEXT_MAX};
 use super::sell::Version;
-use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{PaymentId, RequestId};
-use crate::domain::policy::Denial;
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::error::Message;
 use crate::domain::x402::read::{OBJECT_LEN_MAX, parse_settlement};
 use crate::domain::x402::wire::{PaymentRequired, SettlementResponse};
 use crate::runtime::payer::{OfferedPreview, PayError};
+
+/// The scheme by which a channel pays.
+const BY_CHANNEL: &str = "batch-settlement";
 
 /// Longest body that is sent, in bytes.
 pub const SENT_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -78,6 +84,14 @@ pub struct Fetched {
     pub paid: Option<Paid>,
 }
 
+impl Fetched {
+    /// Whether its payee says that it took what it was paid.
+    fn is_settled(&self) -> bool {
+        let said = self.paid.as_ref().and_then(|paid| paid.settlement.as_ref());
+        said.is_some_and(|said| said.success)
+    }
+}
+
 /// What was paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paid {
@@ -85,83 +99,6 @@ pub struct Paid {
     pub payment: PaymentId,
     /// What the payee says of the settlement, where it says it legibly.
     pub settlement: Option<SettlementResponse>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The URL is none, or leads where it must not.
-    #[error(transparent)]
-    Origin(#[from] OriginError),
-    /// The caller brings a payment of its own.
-    #[error("`{0}` is set here, and not by the caller")]
-    OwnPayment(&'static str),
-    /// The body is longer than what is sent.
-    #[error("the body has {len} bytes, at most {SENT_LEN_MAX} are sent")]
-    BodyTooLong {
-        /// How long.
-        len: usize,
-    },
-    /// The agent's role lets no such request be made, and none was.
-    #[error(transparent)]
-    Denied(Denial),
-    /// Nobody answered, and nothing was paid.
-    #[error("no answer from {origin}: {problem}")]
-    Unreachable {
-        /// Who was called.
-        origin: Origin,
-        /// What happened.
-        problem: String,
-    },
-    /// The offer does not read, and nothing was paid.
-    #[error("the offer of {origin} does not read: {error}")]
-    Offer {
-        /// Whose.
-        origin: Origin,
-        /// What was wrong.
-        error: HeaderError,
-    },
-    /// It is not paid.
-    #[error(transparent)]
-    Pay(#[from] PayError),
-    /// A payment was shown, and no answer came.
-    #[error("{payment} was shown to {origin}, and no answer came: {problem}")]
-    InDoubt {
-        /// Which.
-        payment: PaymentId,
-        /// To whom.
-        origin: Origin,
-        /// What happened.
-        problem: String,
-    },
-}
-
-impl Fault for FetchError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Origin(inner) => inner.code(),
-            Self::Denied(inner) => inner.code(),
-            Self::OwnPayment(_) => "fetch.own_payment",
-            Self::BodyTooLong { .. } => "fetch.body_too_long",
-            Self::Unreachable { .. } => "fetch.unreachable",
-            Self::Offer { .. } => "fetch.offer",
-            Self::Pay(inner) => inner.code(),
-            Self::InDoubt { .. } => "fetch.in_doubt",
-        }
-    }
-
-    fn class(&self) -> Class {
-        match self {
-            Self::Origin(_)
-            | Self::Denied(_)
-            | Self::OwnPayment(_)
-            | Self::BodyTooLong { .. }
-            | Self::Offer { .. } => Class::Final,
-            Self::Unreachable { .. } => Class::Later,
-            Self::Pay(inner) => inner.class(),
-            Self::InDoubt { .. } => Class::InDoubt,
-        }
-    }
 }
 
 /// An offer as it came.
@@ -172,7 +109,7 @@ struct Offered {
 
 /// What came of the first try.
 enum First {
-    Free(Box<Fetched>),
+    Answered(Box<Fetched>),
     Asked(Box<Offered>),
 }
 
@@ -205,6 +142,7 @@ pub struct HttpPayer {
     http: reqwest::Client,
     purse: PayerPurse,
     reach: Reach,
+    kept: Arc<KeptOffers>,
 }
 
 impl HttpPayer {
@@ -213,22 +151,55 @@ impl HttpPayer {
     /// # Panics
     /// Where the system has no randomness to start a client with.
     pub fn new(purse: PayerPurse, reach: Reach) -> Self {
-        Self { http: connector(&reach), purse, reach }
+        Self { http: connector(&reach), purse, reach, kept: Arc::default() }
     }
 
-    /// Makes a request, and pays for it where it has to be paid and the policy allows it.
+    /// Makes a request, and pays for it where it has to be paid and the policy allows it. What a channel has
+    /// paid lately is paid at once, unless the call has a name: that stands for one payment.
     ///
     /// # Errors
     /// [`FetchError`]. A status that refuses the request is an answer like any other.
     pub async fn fetch(&self, call: HttpCall) -> Result<Fetched, FetchError> {
         let origin = self.check(&call).await?;
-        let offered = match self.first(&call, &origin).await? {
-            First::Free(fetched) => return Ok(*fetched),
+        let first = match self.pay_again(&call, &origin).await? {
+            Some(first) => first,
+            None => self.first(&call, &origin).await?,
+        };
+        let Offered { offer, version } = match first {
+            First::Answered(fetched) => return Ok(*fetched),
             First::Asked(offered) => *offered,
         };
-        let unpaid = unpaid(&call, &origin, offered.offer);
-        let signed = self.purse.pay(unpaid).await?;
-        self.pay(&call, &origin, signed, offered.version).await
+        let heard = self.purse.clock.now();
+        let signed = self.purse.pay(unpaid(&call, &origin, offer.clone())).await?;
+        let by_channel = signed.payload.accepted.scheme == BY_CHANNEL;
+        let fetched = self.pay(&call, &origin, signed, version).await?;
+        if by_channel && fetched.is_settled() {
+            self.kept.keep(&call, offer, heard);
+        }
+        Ok(fetched)
+    }
+
+    /// Pays by an offer that a channel has paid before; nothing, where there is none that would do.
+    async fn pay_again(
+        &self,
+        call: &HttpCall,
+        origin: &Origin,
+    ) -> Result<Option<First>, FetchError> {
+        let now = self.purse.clock.now();
+        let known = self.kept.find(call, now);
+        let Some(offer) = known.filter(|_| call.request.is_none()) else { return Ok(None) };
+        let signed = match self.purse.pay(unpaid(call, origin, offer)).await {
+            Ok(signed) => signed,
+            // Nothing is held, and what it costs now is not known.
+            Err(PayError::TooDear { .. } | PayError::NoQuote { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let fetched = self.pay(call, origin, signed, Version::Second).await?;
+        if fetched.is_settled() {
+            return Ok(Some(First::Answered(Box::new(fetched))));
+        }
+        self.kept.give_up(call, now);
+        read_first(fetched, origin).map(Some)
     }
 
     /// What a request would cost, and what would be decided; `None` where nothing is asked. Nothing is
@@ -239,7 +210,7 @@ impl HttpPayer {
     pub async fn preview(&self, call: HttpCall) -> Result<Option<OfferedPreview>, FetchError> {
         let origin = self.check(&call).await?;
         match self.first(&call, &origin).await? {
-            First::Free(_) => Ok(None),
+            First::Answered(_) => Ok(None),
             First::Asked(offered) => {
                 let unpaid = unpaid(&call, &origin, offered.offer);
                 Ok(Some(self.purse.preview(unpaid).await?))
@@ -263,14 +234,7 @@ impl HttpPayer {
             FetchError::Unreachable { origin, problem }
         };
         let fetched = self.exchange(call, None).await.map_err(unreachable)?;
-        if fetched.status != StatusCode::PAYMENT_REQUIRED {
-            return Ok(First::Free(Box::new(fetched)));
-        }
-        let wrong = |error| FetchError::Offer { origin: origin.clone(), error };
-        match find_offer(&fetched).map_err(wrong)? {
-            Some(offered) => Ok(First::Asked(Box::new(offered))),
-            None => Ok(First::Free(Box::new(fetched))),
-        }
+        read_first(fetched, origin)
     }
 
     /// Shows a payment, once.
@@ -398,6 +362,18 @@ fn check_call(call: &HttpCall, reach: &Reach) -> Result<Origin, FetchError> {
         return Err(FetchError::BodyTooLong { len: call.body.len() });
     }
     Ok(Origin::of(&call.url, reach)?)
+}
+
+/// An answer, or an offer.
+fn read_first(fetched: Fetched, origin: &Origin) -> Result<First, FetchError> {
+    if fetched.status != StatusCode::PAYMENT_REQUIRED {
+        return Ok(First::Answered(Box::new(fetched)));
+    }
+    let wrong = |error| FetchError::Offer { origin: origin.clone(), error };
+    Ok(match find_offer(&fetched).map_err(wrong)? {
+        Some(offered) => First::Asked(Box::new(offered)),
+        None => First::Answered(Box::new(fetched)),
+    })
 }
 
 /// The offer in a 402: in its header, or else in its body, where version 1 has it.
