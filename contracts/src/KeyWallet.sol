@@ -11,6 +11,8 @@ contract KeyWallet is ContractWallet {
     bool public closed;
     /// Whether a signature counts only where nobody pays for gas: where it is tried out.
     bool public wavering;
+    /// How much gas its word costs beside what it needs.
+    uint256 public greed;
 
     constructor(address owner_) {
         owner = owner_;
@@ -28,6 +30,12 @@ contract KeyWallet is ContractWallet {
         wavering = wavering_;
     }
 
+    /// @notice From here on its word costs so much gas more.
+    function want(uint256 greed_) external {
+        require(msg.sender == owner);
+        greed = greed_;
+    }
+
     /// @notice Has the wallet call something.
     function act(address to, bytes calldata data) external {
         require(msg.sender == owner);
@@ -37,6 +45,9 @@ contract KeyWallet is ContractWallet {
 
     /// @dev Source: EIP-1271.
     function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
+        uint256 most = greed;
+        uint256 begun = gasleft();
+        while (begun - gasleft() < most) {}
         if (wavering && tx.gasprice > 0) return bytes4(0xffffffff);
         if (closed || !isSignedBy(owner, digest, signature)) return bytes4(0xffffffff);
         return ContractWallet.isValidSignature.selector;
