@@ -9,7 +9,7 @@ use alloy::primitives::{Address, B256, Signature};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::Asset;
-use crate::domain::commitment::TransferMethod;
+use crate::domain::commitment::{PayerWord, TransferMethod};
 use crate::domain::money::{Amount, Nano};
 
 /// A channel's name on the rail: the EIP-712 digest of its terms, chain and contract included, so that
@@ -31,7 +31,7 @@ pub struct ChannelTerms {
     pub asset: Asset,
     /// Whose money it is.
     pub payer: Address,
-    /// Who signs vouchers.
+    /// Who signs vouchers: a key; the zero address where the payer's account answers for them.
     pub payer_authorizer: Address,
     /// Who is paid.
     pub receiver: Address,
@@ -84,14 +84,14 @@ impl Deposit {
 }
 
 /// A voucher to claim.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClaimRow {
     /// Of which channel.
     pub terms: ChannelTerms,
     /// What the voucher says.
     pub ceiling: Amount,
-    /// By the payer's authorizer.
-    pub signature: Signature,
+    /// By the payer's authorizer, or by the payer where there is none.
+    pub signature: PayerWord,
     /// What was charged in all: at most what the voucher says.
     pub total: Amount,
 }

@@ -163,6 +163,31 @@ pub struct WalletMaking {
     pub call: Bytes,
 }
 
+/// By whose word a payer's side signed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PayerWord {
+    /// A key's.
+    Key(Signature),
+    /// By no key that is known: a contract is shown these bytes, and says whether it signed. Source: EIP-1271.
+    Contract(Bytes),
+}
+
+impl PayerWord {
+    /// What a contract is shown of it.
+    pub fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Key(signature) => Bytes::from(signature.as_bytes()),
+            Self::Contract(shown) => shown.clone(),
+        }
+    }
+}
+
+impl From<Signature> for PayerWord {
+    fn from(signature: Signature) -> Self {
+        Self::Key(signature)
+    }
+}
+
 /// An authorization's name on the rail: what can settle at most once.
 /// Source: threats.md section 3.1, kappa.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,23 +1,24 @@
 //! Where channels are: who puts deposits in, claims vouchers and sweeps what was claimed, and who
 //! bears witness to what lies in a channel.
 
-use alloy::primitives::{Address, B256, Signature};
+use alloy::primitives::{Address, B256, Bytes, Signature};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms};
-use crate::domain::commitment::TransferMethod;
+use crate::domain::commitment::{PayerWord, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::read::DepositWord;
-use crate::ports::rail::{RailError, Settlement};
+use crate::domain::x402::signature::is_signed_by;
+use crate::ports::rail::{RailError, RefusedBy, Settlement};
 
 pub use crate::domain::channel::{ClaimRow, SignedRefund};
 
 /// A payer's word that so much of its money goes into a channel. Source: x402 scheme
 /// `batch-settlement` on EVM, deposit by EIP-3009 and by Permit2.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SignedDeposit {
+pub struct SignedDeposit<S = Signature> {
     /// Into which channel.
     pub terms: ChannelTerms,
     /// How much.
@@ -29,19 +30,23 @@ pub struct SignedDeposit {
     /// What its nonce is made of, with the channel's name; at Permit2 the nonce itself.
     pub salt: B256,
     /// By the payer, for the method's collector.
-    pub signature: Signature,
+    pub signature: S,
 }
 
-impl SignedDeposit {
+/// The same of a payer that is a contract: whether it signed is the contract's own word, and these bytes are what
+/// it is shown. Source: EIP-1271.
+pub type ContractDeposit = SignedDeposit<Bytes>;
+
+impl<S: Clone> SignedDeposit<S> {
     /// The deposit that `word` signs, into the channel of `terms`.
-    pub const fn of(terms: ChannelTerms, word: &DepositWord) -> Self {
-        let DepositWord { amount, method, valid_before_s, salt, signature } = *word;
+    pub fn of(terms: ChannelTerms, word: &DepositWord<S>) -> Self {
+        let DepositWord { amount, method, valid_before_s, salt, signature } = word.clone();
         Self { terms, amount, method, valid_before_s, salt, signature }
     }
 
     /// What was signed, without the channel's terms.
-    pub const fn word(&self) -> DepositWord {
-        let Self { amount, method, valid_before_s, salt, signature, .. } = *self;
+    pub fn word(&self) -> DepositWord<S> {
+        let Self { amount, method, valid_before_s, salt, signature, .. } = self.clone();
         DepositWord { amount, method, valid_before_s, salt, signature }
     }
 }
@@ -78,8 +83,49 @@ pub trait ChannelSettler: Send + Sync {
     /// [`RailError`] only where nothing was sent.
     async fn deposit(&self, deposit: &SignedDeposit) -> Result<Settlement, RailError>;
 
-    /// Claims vouchers, all in one transaction. Rows that would make it revert are found and left out.
-    /// Rows behind the first [`CLAIM_ROWS_MAX`] are not looked at.
+    /// Whether a deposit of a payer that is a contract, which is asked whether it signed, would come in now. Who is
+    /// none signed nothing here.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn verify_contract_deposit(
+        &self,
+        _deposit: &ContractDeposit,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        Ok(Err(RefusedBy::BadSignature))
+    }
+
+    /// The same as [`Self::deposit`] of a payer that is a contract.
+    ///
+    /// # Errors
+    /// [`RailError`] only where nothing was sent.
+    async fn deposit_of_contract(
+        &self,
+        _deposit: &ContractDeposit,
+    ) -> Result<Settlement, RailError> {
+        Ok(Settlement::Refused(RefusedBy::BadSignature))
+    }
+
+    /// Whether `account` says now that it signed `digest`, as whoever checks a voucher without an authorizer asks
+    /// it: the contract that it is, and its key where it is none.
+    ///
+    /// # Errors
+    /// [`RailError`] where nothing is known.
+    async fn vouches(
+        &self,
+        account: Address,
+        digest: B256,
+        word: &PayerWord,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        Ok(match word {
+            PayerWord::Key(signature) if is_signed_by(account, digest, signature) => Ok(()),
+            PayerWord::Key(_) | PayerWord::Contract(_) => Err(RefusedBy::BadSignature),
+        })
+    }
+
+    /// Claims vouchers, all in one transaction. Rows that would make it revert are found and left out, and
+    /// those of payers whose word is not taken for now. Rows behind the first [`CLAIM_ROWS_MAX`] are not looked
+    /// at.
     ///
     /// # Errors
     /// [`RailError`] only where nothing was sent.

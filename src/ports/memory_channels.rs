@@ -213,8 +213,8 @@ impl ChannelAccount {
             return Settlement::Refused(RefusedBy::NonceUsed);
         }
         let digest = refund_digest(terms, *nonce, *amount);
-        let is_claim_signed =
-            claim.is_none_or(|(row, signature)| self.is_signed(&[*row], signature));
+        let is_claim_signed = claim
+            .is_none_or(|(row, signature)| self.is_signed(std::slice::from_ref(row), signature));
         if !is_signed_by(terms.receiver_authorizer, digest, signature) || !is_claim_signed {
             return REVERTED;
         }

@@ -183,7 +183,7 @@ pub async fn overclaim(ground: Ground) {
         // The contract's twin looks at no signature.
         let signature = Signature::test_signature();
         let total = ceiling.min(ground.rail.channels.sight(id_of(&terms)).balance);
-        let row = ClaimRow { terms, ceiling, signature, total };
+        let row = ClaimRow { terms, ceiling, signature: signature.into(), total };
         let _ = ground.rail.channels.by(AUTHORIZER).claim(&[row]).await;
     }
 }

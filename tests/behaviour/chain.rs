@@ -15,9 +15,12 @@ use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolStruct, SolValue, eip712_domain};
 use bursar::domain::asset::{Asset, AssetInfo, Network};
+use bursar::domain::channel::ChannelTerms;
 use bursar::domain::commitment::{Commitment, Scheme, TransferMethod};
 use bursar::domain::money::{Amount, Rate};
-use bursar::domain::x402::batch::typed::{BATCH_SETTLEMENT, ERC3009_COLLECTOR, PERMIT2_COLLECTOR};
+use bursar::domain::x402::batch::typed::{
+    BATCH_SETTLEMENT, ERC3009_COLLECTOR, PERMIT2_COLLECTOR, Voucher, batch_domain, id_of,
+};
 use bursar::domain::x402::permit2::{EXACT_PROXY, PERMIT2};
 use bursar::domain::x402::upto::UPTO_PROXY;
 use bursar::edge::clock::SystemClock;
@@ -255,6 +258,13 @@ impl Chain {
             drop(sandbox);
         }
     }
+}
+
+/// A voucher on a channel of the sandbox's.
+pub fn voucher_by(terms: &ChannelTerms, ceiling: u128, by: &PrivateKeySigner) -> Signature {
+    let content = Voucher { channelId: id_of(terms).0, maxClaimableAmount: ceiling };
+    let digest = content.eip712_signing_hash(&batch_domain(Network::SANDBOX));
+    by.sign_hash_sync(&digest).unwrap()
 }
 
 /// Signed by `signer`.

@@ -115,7 +115,7 @@ impl PaidService for Teller {
 
     async fn infer(&self, call: PaidCall) -> Result<Answer, ServiceError> {
         let Some(payment) = &call.payment else { return Err(self.offer(None, None, &call)) };
-        let word = read_batch(&payment.payload, Network::SANDBOX).unwrap();
+        let word: BatchWord = read_batch(&payment.payload, Network::SANDBOX).unwrap();
         if matches!(self.acts.lock().unwrap().front(), Some(Act::Hang)) {
             self.acts.lock().unwrap().pop_front();
             self.heard.notify_one();

@@ -15,9 +15,7 @@ use bursar::domain::channel::{ChannelId, ChannelTerms};
 use bursar::domain::commitment::{AuthorizationKey, TransferMethod};
 use bursar::domain::money::Amount;
 use bursar::domain::x402::batch::funding::{ReceiveWithAuthorization, deposit_nonce};
-use bursar::domain::x402::batch::typed::{
-    BATCH_SETTLEMENT, ERC3009_COLLECTOR, Voucher, batch_domain, config_of, id_of,
-};
+use bursar::domain::x402::batch::typed::{BATCH_SETTLEMENT, ERC3009_COLLECTOR, config_of, id_of};
 use bursar::edge::clock::SystemClock;
 use bursar::edge::evm::contracts::BatchSettlement::finalizeWithdrawCall;
 use bursar::edge::evm::{Evm, EvmSettler, Finality, SettlerConfig};
@@ -27,7 +25,7 @@ use bursar::ports::channel_rail::{
 };
 use bursar::ports::rail::{Evidence, RailError, RefusedBy, Settlement};
 
-use crate::chain::{Chain, FUNDS, gas, now_s, payee, payer, stranger};
+use crate::chain::{Chain, FUNDS, gas, now_s, payee, payer, stranger, voucher_by};
 use crate::evm::on_both_chains;
 
 on_both_chains!(
@@ -99,9 +97,7 @@ pub fn row(terms: ChannelTerms, ceiling: u128, total: u128) -> ClaimRow {
 }
 
 pub fn row_by(terms: ChannelTerms, ceiling: u128, total: u128, by: &PrivateKeySigner) -> ClaimRow {
-    let content = Voucher { channelId: id_of(&terms).0, maxClaimableAmount: ceiling };
-    let digest = content.eip712_signing_hash(&batch_domain(Network::SANDBOX));
-    let signature = by.sign_hash_sync(&digest).unwrap();
+    let signature = voucher_by(&terms, ceiling, by).into();
     ClaimRow { terms, ceiling: Amount::new(ceiling), signature, total: Amount::new(total) }
 }
 
@@ -284,7 +280,7 @@ async fn a_claim_that_is_asked_twice_is_made_once(chain: &Chain) {
     assert_eq!((older.transaction, older.claimed), (None, vec![0]));
     assert_eq!(sight(&evm, &rows[0].terms).await, state(100, 70));
     // Rows beyond the bound wait for the next claim.
-    let many = vec![rows[0]; CLAIM_ROWS_MAX + 1];
+    let many = vec![rows[0].clone(); CLAIM_ROWS_MAX + 1];
     assert_eq!(settler.claim(&many).await.unwrap().claimed.len(), CLAIM_ROWS_MAX);
 }
 

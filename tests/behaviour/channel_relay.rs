@@ -72,7 +72,7 @@ async fn a_claim_that_its_authorizer_signed_is_sent_by_anybody_and_covers_just_i
     assert_eq!(relay.claim(&rows).await.unwrap().poisoned, [0, 1, 2]);
     let signature = authorizer().sign_claim(&rows, Network::SANDBOX).unwrap();
     let more: Vec<ClaimRow> =
-        rows.iter().map(|row| ClaimRow { total: row.ceiling, ..*row }).collect();
+        rows.iter().map(|row| ClaimRow { total: row.ceiling, ..row.clone() }).collect();
     let spoilt = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![0, 1, 2] };
     assert_eq!(relay.claim_signed(&more, &signature).await.unwrap(), spoilt);
     let before = sent(chain).await;

@@ -48,7 +48,7 @@ async fn newest_voucher(market: &Market) -> ClaimRow {
         let tab = ledger.tabs().next().unwrap();
         let voucher = tab.voucher.unwrap();
         let (ceiling, signature) = (voucher.ceiling, voucher.signature);
-        ClaimRow { terms: tab.terms, ceiling, signature, total: ceiling }
+        ClaimRow { terms: tab.terms, ceiling, signature: signature.into(), total: ceiling }
     };
     market.provider.as_ref().unwrap().treasury.read(look).await.unwrap()
 }

@@ -1,7 +1,7 @@
 //! Channels that a facilitator fills, claims, pays out and gives back for payees elsewhere.
 
 use alloy::primitives::{Address, B256, U256};
-use alloy::providers::Provider;
+use alloy::signers::local::PrivateKeySigner;
 use bursar::domain::asset::AssetRegistry;
 use bursar::domain::channel::{Ceiling, ChannelTerms};
 use bursar::domain::commitment::{ChannelOffer, Commitment, Scheme, TokenPermit, TransferMethod};
@@ -9,7 +9,7 @@ use bursar::domain::money::Amount;
 use bursar::domain::quote::PayBy;
 use bursar::domain::x402::TokenDomains;
 use bursar::domain::x402::batch::permitted::extensions;
-use bursar::domain::x402::batch::read::VoucherWord;
+use bursar::domain::x402::batch::read::{DepositWord, VoucherWord};
 use bursar::domain::x402::batch::refund::RefundWord;
 use bursar::domain::x402::batch::relayed::{
     RelayedClaim, RelayedRefund, claim_payload, refund_payload, settle_payload,
@@ -21,24 +21,22 @@ use bursar::edge::evm::{Evm, EvmConfig, Finality};
 use serde_json::{Value, json};
 
 use crate::chain::{
-    Chain, FUNDS, gas, now_s, payee, payer, settle_call, sign, stranger, transferCall,
+    Chain, FUNDS, gas, now_s, payee, payer, settle_call, sign, stranger, transferCall, voucher_by,
 };
-use crate::channel_rail::{deposit, deposit_by, row, row_by};
+use crate::channel_rail::{deposit, row, row_by};
 use crate::evm::on_both_chains;
 use crate::facilitator::World;
-use crate::facilitator_wallets::{assert_refused, wallet};
-use crate::permit2_deposits::{by_permit2, signed_by};
+use crate::permit2_deposits::by_permit2;
 
 on_both_chains!(
     a_deposit_is_verified_by_the_newest_block,
     a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
     a_channel_is_filled_by_permit2_and_by_the_payers_own_permit,
-    e21_no_word_of_a_contract_is_taken_for_a_channel,
 );
 
 /// A channel of which the facilitator is the receiver's authorizer, and how the payee asks about it.
-struct OneChannel {
-    terms: ChannelTerms,
+pub struct OneChannel {
+    pub terms: ChannelTerms,
     accepted: Value,
 }
 
@@ -48,7 +46,7 @@ impl OneChannel {
     }
 
     /// The same, where deposits are moved in this way.
-    fn filled_by(chain: &Chain, method: TransferMethod) -> Self {
+    pub fn filled_by(chain: &Chain, method: TransferMethod) -> Self {
         let offer = ChannelOffer {
             receiver_authorizer: gas().address(),
             withdraw_delay_s: 900,
@@ -76,26 +74,38 @@ impl OneChannel {
         Self { terms, accepted: json!(accepted) }
     }
 
-    fn ask(&self, payload: serde_json::Map<String, Value>) -> Value {
+    /// The same, where the payee's claims are signed by `account`.
+    pub fn is_authorized_by(&mut self, account: Address) {
+        self.terms.receiver_authorizer = account;
+        self.accepted["extra"]["receiverAuthorizer"] = json!(account.to_string());
+    }
+
+    pub fn ask(&self, payload: serde_json::Map<String, Value>) -> Value {
         let accepted = &self.accepted;
         json!({ "x402Version": 2, "paymentRequirements": accepted, "paymentPayload": {
             "x402Version": 2, "accepted": accepted, "payload": payload } })
     }
 
+    /// A voucher, with a deposit where one comes along.
+    pub fn voucher(
+        &self,
+        ceiling: u128,
+        by: &PrivateKeySigner,
+        money: Option<&DepositWord>,
+    ) -> serde_json::Map<String, Value> {
+        let signature = voucher_by(&self.terms, ceiling, by);
+        let ceiling = Ceiling { channel: id_of(&self.terms), amount: Amount::new(ceiling) };
+        payload(&self.terms, &ceiling, &signature, money)
+    }
+
     /// A deposit of a hundred, with the first voucher.
-    fn filling(&self) -> serde_json::Map<String, Value> {
-        let signed = row(self.terms, 60, 50);
-        let ceiling = Ceiling { channel: id_of(&self.terms), amount: signed.ceiling };
-        let money = deposit(self.terms, 100, 1);
-        let money = money.word();
-        payload(&self.terms, &ceiling, &signed.signature, Some(&money))
+    pub fn filling(&self) -> serde_json::Map<String, Value> {
+        self.voucher(60, &stranger(), Some(&deposit(self.terms, 100, 1).word()))
     }
 
     /// A voucher on nothing is worth nothing; with its deposit it is good, and the deposit comes in once.
     async fn is_filled(&self, world: &World<'_>) {
-        let signed = row(self.terms, 60, 50);
-        let ceiling = Ceiling { channel: id_of(&self.terms), amount: signed.ceiling };
-        let voucher = self.ask(payload(&self.terms, &ceiling, &signed.signature, None));
+        let voucher = self.ask(self.voucher(60, &stranger(), None));
         let (_, verified) = world.ask("/verify", &voucher).await;
         let code = "invalid_batch_settlement_evm_channel_not_found";
         let said = (&verified["isValid"], &verified["invalidReason"]);
@@ -115,7 +125,7 @@ impl OneChannel {
     }
 
     /// The payee lets it be claimed and paid out; the facilitator is the authorizer, and needs no word.
-    async fn is_claimed_and_paid_out(&self, world: &World<'_>) {
+    pub async fn is_claimed_and_paid_out(&self, world: &World<'_>) {
         let relayed = RelayedClaim { rows: vec![row(self.terms, 60, 50)], signature: None };
         let (_, claimed) = world.ask("/settle", &self.ask(claim_payload(&relayed))).await;
         let said = (&claimed["success"], &claimed["amount"]);
@@ -128,18 +138,20 @@ impl OneChannel {
         assert_eq!(world.paid().await, 50);
     }
 
+    /// A wish to have fifty back, where fifty were charged.
+    pub fn refund(&self, by: &PrivateKeySigner) -> Value {
+        let (terms, channel, amount) = (self.terms, id_of(&self.terms), Amount::new(50));
+        let signature = voucher_by(&terms, 50, by).into();
+        let voucher = VoucherWord { ceiling: Ceiling { channel, amount }, signature };
+        let wish = RefundWord { terms, channel, voucher, amount: Some(amount) };
+        let claims = RelayedClaim { rows: vec![], signature: None };
+        let refund = RelayedRefund { wish, amount, nonce: 0, claims, signature: None };
+        self.ask(refund_payload(&refund))
+    }
+
     /// What is left goes back, once for each of the channel's numbers.
     async fn is_given_back(&self, world: &World<'_>) {
-        let (terms, channel) = (self.terms, id_of(&self.terms));
-        let last = row(terms, 50, 50);
-        let voucher = VoucherWord {
-            ceiling: Ceiling { channel, amount: last.ceiling },
-            signature: last.signature,
-        };
-        let wish = RefundWord { terms, channel, voucher, amount: Some(Amount::new(50)) };
-        let (amount, claims) = (Amount::new(50), RelayedClaim { rows: vec![], signature: None });
-        let refund = RelayedRefund { wish, amount, nonce: 0, claims, signature: None };
-        let refund = self.ask(refund_payload(&refund));
+        let refund = self.refund(&stranger());
         let (_, verified) = world.ask("/verify", &refund).await;
         assert_eq!(verified["isValid"], true, "{verified}");
         let (_, given) = world.ask("/settle", &refund).await;
@@ -185,13 +197,10 @@ async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: 
 async fn a_channel_is_filled_by_permit2_and_by_the_payers_own_permit(chain: &Chain) {
     let world = World::on(chain).await;
     let channel = OneChannel::filled_by(chain, TransferMethod::Permit2);
-    let signed = row(channel.terms, 60, 50);
-    let ceiling = Ceiling { channel: id_of(&channel.terms), amount: signed.ceiling };
     let ask = |method, nonce| {
         let money = by_permit2(channel.terms, 100, nonce, method).word();
-        let payload = payload(&channel.terms, &ceiling, &signed.signature, Some(&money));
-        let mut asked = channel.ask(payload);
-        let with = extensions(&channel.terms, ceiling.channel, Some(&money), None);
+        let mut asked = channel.ask(channel.voucher(60, &stranger(), Some(&money)));
+        let with = extensions(&channel.terms, id_of(&channel.terms), Some(&money), None);
         asked["paymentPayload"]["extensions"] = json!(with);
         asked
     };
@@ -211,37 +220,4 @@ async fn a_channel_is_filled_by_permit2_and_by_the_payers_own_permit(chain: &Cha
         assert_eq!(settled["extra"]["channelState"]["balance"], "100", "it comes in once");
     }
     channel.is_claimed_and_paid_out(&world).await;
-}
-
-async fn e21_no_word_of_a_contract_is_taken_for_a_channel(chain: &Chain) {
-    let wallet = wallet(chain).await;
-    let world = World::on(chain).await;
-    let before = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
-    for method in [TransferMethod::Eip3009, TransferMethod::Permit2] {
-        let mut channel = OneChannel::filled_by(chain, method);
-        channel.terms.payer = wallet;
-        // Its owner's key may sign its vouchers, and fills nothing.
-        let signed = row(channel.terms, 60, 50);
-        let ceiling = Ceiling { channel: id_of(&channel.terms), amount: signed.ceiling };
-        let (owner, until_s) = (stranger(), now_s() + 600);
-        let (money, code) = if method.is_permit2() {
-            let code = "invalid_batch_settlement_evm_permit2_invalid_signature";
-            (signed_by(&owner, channel.terms, 100, 1, method, until_s).word(), code)
-        } else {
-            let code = "invalid_batch_settlement_evm_receive_authorization_signature";
-            (deposit_by(channel.terms, 100, 1, until_s, &owner).word(), code)
-        };
-        let filling = payload(&channel.terms, &ceiling, &signed.signature, Some(&money));
-        assert_refused(&world, &channel.ask(filling), code).await;
-        // Where it is to answer for its vouchers itself, nobody asks it.
-        channel.terms.payer_authorizer = Address::ZERO;
-        let signed = row(channel.terms, 60, 50);
-        let ceiling = Ceiling { channel: id_of(&channel.terms), amount: signed.ceiling };
-        let voucher = payload(&channel.terms, &ceiling, &signed.signature, None);
-        let (_, verified) = world.ask("/verify", &channel.ask(voucher)).await;
-        let code = "invalid_batch_settlement_evm_voucher_signature";
-        assert_eq!(verified["invalidReason"], code);
-    }
-    let after = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
-    assert_eq!(after, before);
 }

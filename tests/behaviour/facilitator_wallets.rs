@@ -35,6 +35,7 @@ alloy::sol! {
     function act(address to, bytes data) external;
     function close() external;
     function waver(bool wavering) external;
+    function want(uint256 greed) external;
 }
 
 /// What a signature ends with that says how to make its wallet. Source: EIP-6492.
@@ -51,12 +52,23 @@ pub async fn send(chain: &Chain, request: TransactionRequest) -> Option<Address>
     receipt.contract_address
 }
 
+/// Has `wallet`'s owner tell it something.
+pub async fn tell(chain: &Chain, wallet: Address, what: &impl SolCall) {
+    let request = TransactionRequest::default().with_to(wallet).with_input(what.abi_encode());
+    send(chain, request).await;
+}
+
 /// A wallet of the stranger's key with ten thousand in it, of which Permit2 may move all.
 pub async fn wallet(chain: &Chain) -> Address {
+    numbered_wallet(chain, 999).await
+}
+
+/// The same, one of several.
+pub async fn numbered_wallet(chain: &Chain, number: u64) -> Address {
     let code = artifact_code("KeyWallet", "bytecode");
     let code = [code.as_ref(), &stranger().address().abi_encode()].concat();
     let wallet = send(chain, TransactionRequest::default().with_deploy_code(code)).await.unwrap();
-    let funds = Commitment { pay_to: wallet, ..chain.commitment(10_000, 999) };
+    let funds = Commitment { pay_to: wallet, ..chain.commitment(10_000, number) };
     chain.act(stranger(), settle_call(&sign(funds, &payer()))).await;
     let approved = approveCall { spender: PERMIT2, value: U256::MAX }.abi_encode();
     let act = actCall { to: chain.token, data: approved.into() }.abi_encode();
@@ -145,8 +157,7 @@ async fn a13_a_wallet_that_changes_its_mind_pays_nothing_and_is_believed_no_more
     let payment = asked(chain, (wallet, &stranger()), EXACT, 1_000, 1);
     let (_, verified) = world.ask("/verify", &payment).await;
     assert_eq!(verified["isValid"], true, "{verified}");
-    let close = closeCall {}.abi_encode();
-    send(chain, TransactionRequest::default().with_to(wallet).with_input(close)).await;
+    tell(chain, wallet, &closeCall {}).await;
     let before = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
     assert_unsigned(&world, &payment).await;
     let after = chain.client(gas()).get_transaction_count(gas().address()).await.unwrap();
@@ -156,10 +167,6 @@ async fn a13_a_wallet_that_changes_its_mind_pays_nothing_and_is_believed_no_more
 async fn a13_a_wallet_that_denies_its_word_in_a_block_costs_one_transaction(chain: &Chain) {
     let wallet = wallet(chain).await;
     let world = World::on(chain).await;
-    let waver = |wavering| {
-        let input = waverCall { wavering }.abi_encode();
-        TransactionRequest::default().with_to(wallet).with_input(input)
-    };
     let owned = || async { chain.client(gas()).get_balance(gas().address()).await.unwrap() };
     let sent =
         || async { chain.client(gas()).get_transaction_count(gas().address()).await.unwrap() };
@@ -167,7 +174,7 @@ async fn a13_a_wallet_that_denies_its_word_in_a_block_costs_one_transaction(chai
     let good = pay(1);
     let (_, settled) = world.ask("/settle", &good).await;
     assert_eq!(settled["success"], true, "{settled}");
-    send(chain, waver(true)).await;
+    tell(chain, wallet, &waverCall { wavering: true }).await;
     let (_, verified) = world.ask("/verify", &pay(2)).await;
     assert_eq!(verified["isValid"], true, "{verified}");
     let before = (sent().await, owned().await);
@@ -182,7 +189,7 @@ async fn a13_a_wallet_that_denies_its_word_in_a_block_costs_one_transaction(chai
     for nonce in [2, 3] {
         assert_refused(&world, &pay(nonce), "invalid_transaction_state").await;
     }
-    send(chain, waver(false)).await;
+    tell(chain, wallet, &waverCall { wavering: false }).await;
     assert_refused(&world, &pay(3), "invalid_transaction_state").await;
     assert_refused(&world, &good, "invalid_exact_evm_nonce_already_used").await;
     assert_eq!((sent().await, before.1 - owned().await), (before.0 + 1, lost));

@@ -34,6 +34,7 @@ mod evm_faults;
 mod evm_many;
 mod facilitator;
 mod facilitator_channels;
+mod facilitator_contract_channels;
 mod facilitator_first_payments;
 mod facilitator_rows;
 mod facilitator_wallets;

@@ -27,8 +27,14 @@ pub fn from_text(text: &str) -> Option<Signature> {
     }
     let mut raw = [0; 65];
     hex::decode_to_slice(text.strip_prefix("0x")?, &mut raw).ok()?;
+    from_bytes(&raw)
+}
+
+/// A signature by its 65 bytes.
+pub fn from_bytes(raw: &[u8]) -> Option<Signature> {
+    let raw: &[u8; 65] = raw.try_into().ok()?;
     let [.., v] = raw;
-    matches!(v, 0 | 1 | 27 | 28).then(|| Signature::from_raw_array(&raw).ok())?
+    matches!(v, 0 | 1 | 27 | 28).then(|| Signature::from_raw_array(raw).ok())?
 }
 
 /// Longest signature that a contract is shown, in bytes.

@@ -247,7 +247,7 @@ impl From<&ClaimRow> for VoucherClaim {
         let channel = (&typed::config_of(&row.terms)).into();
         Self {
             voucher: Voucher { channel, maxClaimableAmount: row.ceiling.get() },
-            signature: row.signature.as_bytes().into(),
+            signature: row.signature.to_bytes(),
             totalClaimed: row.total.get(),
         }
     }

@@ -15,7 +15,7 @@ use crate::domain::x402::batch::typed::{
 };
 use crate::domain::x402::permit::permit2_digest;
 use crate::domain::x402::permit2::permit2_domain;
-use crate::ports::channel_rail::SignedDeposit;
+use crate::ports::channel_rail::{ContractDeposit, SignedDeposit};
 use crate::ports::rail::{Authorization, RailError, RefusedBy, Settlement};
 
 use super::abi;
@@ -51,6 +51,15 @@ pub(super) struct Move {
 enum Word {
     Key(Signature),
     Contract(ContractWord),
+}
+
+impl Word {
+    fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Key(signature) => Bytes::from(signature.as_bytes()),
+            Self::Contract(word) => word.signature.clone(),
+        }
+    }
 }
 
 /// What a payer signed.
@@ -126,11 +135,7 @@ impl Move {
         let sought = Sought::from(commitment);
         let name = name_of(&sought.key);
         let (to, input, valid_after_s, signed) = if sought.by_permit2 {
-            let signature = match &word {
-                Word::Key(signature) => Bytes::from(signature.as_bytes()),
-                Word::Contract(word) => word.signature.clone(),
-            };
-            let (to, input) = permit2::settle_call(commitment, &signature, amount);
+            let (to, input) = permit2::settle_call(commitment, &word.to_bytes(), amount);
             // The spender's is inclusive.
             let valid_after_s = commitment.valid_after_s.saturating_sub(1);
             let signed = Signed::AtPermit2(permit2_digest(commitment));
@@ -177,12 +182,23 @@ impl From<&Authorization> for Move {
 
 impl From<&SignedDeposit> for Move {
     fn from(deposit: &SignedDeposit) -> Self {
-        let SignedDeposit { terms, amount, method, valid_before_s, signature, .. } = deposit;
+        Self::of_deposit(deposit, Word::Key(deposit.signature))
+    }
+}
+
+impl Move {
+    /// A deposit by the word of a contract.
+    pub(super) fn of_contract_deposit(deposit: &ContractDeposit, word: ContractWord) -> Self {
+        Self::of_deposit(deposit, Word::Contract(word))
+    }
+
+    fn of_deposit<S: Clone>(deposit: &SignedDeposit<S>, word: Word) -> Self {
+        let SignedDeposit { terms, amount, method, valid_before_s, .. } = deposit;
         let channel = id_of(terms);
         let incoming = deposit.word().incoming(channel);
         let moved = movement(terms, &incoming);
         let sought = Sought { channel: Some(channel), ..Sought::from(&moved) };
-        let (collector, data) = collected(&incoming, &moved, signature);
+        let (collector, data) = collected(&incoming, &moved, &word.to_bytes());
         let input = BatchSettlement::depositCall {
             config: (&config_of(terms)).into(),
             amount: amount.get(),
@@ -209,24 +225,23 @@ impl From<&SignedDeposit> for Move {
             call: Call { name, to: TxKind::Call(BATCH_SETTLEMENT), input },
             permit_nonce: permit_nonce(*method),
             signed,
-            word: Word::Key(*signature),
+            word,
         }
     }
 }
 
 /// Who brings a deposit, and what it reads.
-fn collected(incoming: &Incoming, moved: &Commitment, signature: &Signature) -> (Address, Bytes) {
+fn collected(incoming: &Incoming, moved: &Commitment, signed: &Bytes) -> (Address, Bytes) {
     let deposit = &incoming.deposit;
-    let signed = Bytes::from(signature.as_bytes());
     if incoming.method.is_permit2() {
         let deadline = U256::from(deposit_deadline_s(deposit.valid_before_s));
         let sponsored = permit2::sponsored(moved);
         let (nonce, sponsored) = (moved.nonce.into(), sponsored.as_ref());
-        return (PERMIT2_COLLECTOR, permit2_collector_data(nonce, deadline, &signed, sponsored));
+        return (PERMIT2_COLLECTOR, permit2_collector_data(nonce, deadline, signed, sponsored));
     }
     let salt = U256::from_be_bytes(deposit.salt.0);
     let valid_before = U256::from(deposit.valid_before_s);
-    (ERC3009_COLLECTOR, erc3009_collector_data(U256::ZERO, valid_before, salt, &signed))
+    (ERC3009_COLLECTOR, erc3009_collector_data(U256::ZERO, valid_before, salt, signed))
 }
 
 const fn permit_nonce(method: TransferMethod) -> Option<u64> {

@@ -80,6 +80,8 @@ pub(super) struct Sender {
     pub(super) post: Post,
     pub(super) trials: Arc<Trials>,
     pub(super) denials: Arc<Denials>,
+    /// Payers of whom several were asked in one claim, and one denied its word.
+    pub(super) suspects: Denials,
 }
 
 impl Sender {
@@ -99,11 +101,16 @@ impl Sender {
         Ok(self.node.ask::<_, U64>("eth_estimateGas", (request,)).await?.to())
     }
 
-    /// Whether `call` would revert now, made by `from`. Asked as the estimate is, so that both speak of the
-    /// same state.
-    pub(super) async fn reverts(&self, call: &Call, from: Address) -> Result<bool, RailError> {
+    /// Whether `call` would revert now, made by `from`, or use more gas than `most`. Asked as the estimate is, so
+    /// that both speak of the same state.
+    pub(super) async fn reverts(
+        &self,
+        call: &Call,
+        from: Address,
+        most: Option<u64>,
+    ) -> Result<bool, RailError> {
         match self.estimate_of(call, from).await {
-            Ok(_) => Ok(false),
+            Ok(gas) => Ok(most.is_some_and(|most| gas > most)),
             Err(Trouble::Refused(error)) if is_revert(&error) => Ok(true),
             Err(other) => Err(other.on(self.node.network())),
         }
@@ -116,10 +123,20 @@ impl Sender {
 
     /// Does `call`: tries it, sends it and awaits it; where it is under way already, awaits that.
     pub(super) async fn act(&self, call: Call) -> Result<Acted, RailError> {
+        self.act_within(call, None).await
+    }
+
+    /// The same of one that is not sent either where it would use more gas than `most`.
+    pub(super) async fn act_within(
+        &self,
+        call: Call,
+        most: Option<u64>,
+    ) -> Result<Acted, RailError> {
         if let Some(outcome) = self.resume(call.name).await {
             return Ok(Acted::Sent(outcome));
         }
         match self.estimate(&call).await {
+            Ok(gas) if most.is_some_and(|most| gas > most) => Ok(Acted::Reverts),
             Ok(gas) => Ok(Acted::Sent(self.execute(call, gas).await?)),
             Err(Trouble::Refused(error)) if is_revert(&error) => Ok(Acted::Reverts),
             Err(other) => Err(other.on(self.node.network())),

@@ -62,7 +62,7 @@ pub struct EvmSettler {
     fees: FeesPaid,
     trials: Arc<Trials>,
     pub(super) contracts: Contracts,
-    denials: Arc<Denials>,
+    pub(super) denials: Arc<Denials>,
     /// What makes wallets that pay first, and nothing else does.
     pub(super) factories: BTreeSet<Address>,
     line: mpsc::Sender<Job>,
@@ -116,6 +116,7 @@ impl EvmSettler {
             post,
             trials: trials.clone(),
             denials: told,
+            suspects: Denials::default(),
         };
         Self {
             trials,
@@ -215,6 +216,18 @@ impl EvmSettler {
             None => Ok(()),
             Some(Verdict::Settled(_)) => Err(RefusedBy::NonceUsed),
             Some(verdict) => self.refused(verdict)?,
+        })
+    }
+
+    /// The same of a contract's word, which is not taken where it denied one a while ago.
+    pub(super) async fn try_contract(
+        &self,
+        wanted: &Move,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        let is_denied = self.denials.holds(wanted.sought.key.payer, self.clock.now());
+        Ok(match self.try_unpaid(wanted).await? {
+            Ok(()) if is_denied => Err(RefusedBy::Reverted),
+            verdict => verdict,
         })
     }
 
@@ -365,11 +378,7 @@ impl Settler for EvmSettler {
         match self.word_of(authorization).await? {
             Ok(word) => {
                 let wanted = Move::of_contract(commitment, word, commitment.amount_max);
-                let is_denied = self.denials.holds(commitment.payer, self.clock.now());
-                Ok(match self.try_unpaid(&wanted).await? {
-                    Ok(()) if is_denied => Err(RefusedBy::Reverted),
-                    verdict => verdict,
-                })
+                self.try_contract(&wanted).await
             }
             Err(reason) => Ok(Err(reason)),
         }

@@ -14,8 +14,9 @@ use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::{SolCall, SolValue};
 use serde::Deserialize;
 
-use crate::domain::commitment::{ContractAuthorization, WalletMaking};
+use crate::domain::commitment::{ContractAuthorization, PayerWord, WalletMaking};
 use crate::domain::time::Timestamp;
+use crate::domain::x402::signature::is_signed_by;
 use crate::ports::rail::{RailError, RefusedBy};
 
 use super::abi;
@@ -32,7 +33,7 @@ const FRESH: Duration = Duration::from_secs(30);
 const DENIED_FOR: Duration = Duration::from_secs(3_600);
 
 /// What settling by the word of a contract may use, in gas: two and a half times what wallets in use were seen to.
-const CONTRACT_GAS_MAX: u64 = 400_000;
+pub(super) const CONTRACT_GAS_MAX: u64 = 400_000;
 
 /// The same where the contract is made in the same transaction, of which its factory may use two thirds:
 /// contracts/src/shared/Making.sol.
@@ -138,8 +139,7 @@ impl EvmSettler {
     ) -> Result<Result<ContractWord, RefusedBy>, RailError> {
         let signature = authorization.signature.clone();
         let payer = authorization.commitment.payer;
-        let known = self.contracts.is_contract(&self.node, payer, self.clock.now()).await;
-        if known.map_err(|it| it.on(self.node.network()))? {
+        if self.is_contract(payer).await? {
             return Ok(Ok(ContractWord { signature, making: None }));
         }
         let Some(making) = authorization.making.clone() else {
@@ -149,6 +149,38 @@ impl EvmSettler {
             return Ok(Err(RefusedBy::FactoryNotAllowed));
         }
         Ok(Ok(ContractWord { signature, making: Some(making) }))
+    }
+}
+
+impl EvmSettler {
+    async fn is_contract(&self, account: Address) -> Result<bool, RailError> {
+        let known = self.contracts.is_contract(&self.node, account, self.clock.now()).await;
+        known.map_err(|it| it.on(self.node.network()))
+    }
+
+    /// Whether `account` says on the newest block that it signed `digest`: as a contract, where it is one.
+    pub(super) async fn asks(
+        &self,
+        account: Address,
+        digest: B256,
+        word: &PayerWord,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        if !self.is_contract(account).await? {
+            let by_key = match word {
+                PayerWord::Key(signature) => is_signed_by(account, digest, signature),
+                PayerWord::Contract(_) => false,
+            };
+            return Ok(if by_key { Ok(()) } else { Err(RefusedBy::BadSignature) });
+        }
+        if self.denials.holds(account, self.clock.now()) {
+            return Ok(Err(RefusedBy::Reverted));
+        }
+        let word = ContractWord { signature: word.to_bytes(), making: None };
+        let said = async {
+            let block = self.node.latest().await?.hash;
+            word.check(&self.node, account, digest, block).await
+        };
+        said.await.map_err(|it| it.on(self.node.network()))
     }
 }
 

@@ -73,7 +73,7 @@ fn deposit(terms: ChannelTerms, amount: u128) -> SignedDeposit {
 
 fn row(terms: ChannelTerms, ceiling: u128, total: u128) -> ClaimRow {
     let (ceiling, total) = (Amount::new(ceiling), Amount::new(total));
-    ClaimRow { terms, ceiling, signature: signature(), total }
+    ClaimRow { terms, ceiling, signature: signature().into(), total }
 }
 
 fn moved(settlement: Settlement) -> u128 {

@@ -11,25 +11,28 @@ use serde_json::{Map, Value};
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms, SignedRefund};
-use crate::domain::commitment::TransferMethod;
+use crate::domain::commitment::{PayerWord, TransferMethod};
 use crate::domain::money::Amount;
 use crate::domain::x402::PaymentCode;
 use crate::domain::x402::batch::check::check_batch;
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::permitted::movement;
-use crate::domain::x402::batch::read::DepositWord;
-use crate::domain::x402::batch::refund::{check_refund, is_refund};
+use crate::domain::x402::batch::read::{BatchWord, DepositWord, VoucherWord, voucher_digest};
+use crate::domain::x402::batch::refund::{RefundWord, check_refund, is_refund};
 use crate::domain::x402::batch::relayed::{
     Relayed, RelayedClaim, RelayedRefund, check_relayed, read_relayed,
 };
 use crate::domain::x402::batch::state::ChannelState;
+use crate::domain::x402::batch::typed::batch_domain;
 use crate::domain::x402::check::Demand;
 use crate::domain::x402::error::PaymentError;
 use crate::domain::x402::facilitate::{Step, requirement_of};
 use crate::domain::x402::wire::{
     PaymentPayload, PaymentRequirements, SettlementResponse, VerifyResponse,
 };
-use crate::ports::channel_rail::{ChannelSettler, ChannelSight, Depth, SignedDeposit};
+use crate::ports::channel_rail::{
+    ChannelSettler, ChannelSight, ContractDeposit, Depth, SignedDeposit,
+};
 use crate::ports::rail::{NonceState, RailError, RefusedBy, Settlement};
 
 use super::answer::{Answer, Refusal, Standing};
@@ -42,10 +45,10 @@ pub(super) const SCHEME: &str = "batch-settlement";
 struct Word {
     terms: ChannelTerms,
     channel: ChannelId,
-    ceiling: Amount,
+    voucher: VoucherWord<PayerWord>,
     /// Whether it asks for what was not charged, and so has to say no more than was claimed.
     is_refund: bool,
-    deposit: Option<DepositWord>,
+    deposit: Option<DepositWord<PayerWord>>,
 }
 
 impl Facilitator {
@@ -58,19 +61,20 @@ impl Facilitator {
         let word = self.read_word(payload, requirements)?;
         let _admission = self.admit(Step::Verify, word.terms.payer)?;
         let payer = Some(word.terms.payer);
-        let (rail, _) = self.channels(word.terms.asset.network)?;
+        let (rail, settler) = self.channels(word.terms.asset.network)?;
+        check_vouched(settler.as_ref(), &word.terms, &word.voucher).await?;
         let sight = look(rail, word.channel, payer).await?;
         let coming = match &word.deposit {
             None => Amount::ZERO,
-            Some(deposit) => coming(rail, &word, deposit).await?,
+            Some(deposit) => coming(rail, settler.as_ref(), &word, deposit).await?,
         };
         let balance = sight.balance.checked_add(coming).unwrap_or(Amount::ZERO);
+        let ceiling = word.voucher.ceiling.amount;
         let wrong = if balance.is_zero() {
             BatchCode::ChannelNotFound
-        } else if word.ceiling > balance {
+        } else if ceiling > balance {
             BatchCode::ExceedsBalance
-        } else if word.ceiling < sight.claimed || (word.ceiling == sight.claimed && !word.is_refund)
-        {
+        } else if ceiling < sight.claimed || (ceiling == sight.claimed && !word.is_refund) {
             BatchCode::BelowClaimed
         } else {
             let body = VerifyResponse {
@@ -99,8 +103,7 @@ impl Facilitator {
         let network = network.map_err(|_| refuse(PaymentError::Network))?;
         let (rail, settler) = self.channels(network)?;
         let relayed = read_relayed(&payload.payload, network).map_err(refuse)?;
-        check_relayed(&relayed, Some(settler.authorizer())).map_err(refuse)?;
-        match relayed {
+        match check_relayed(relayed, Some(settler.authorizer())).map_err(refuse)? {
             Relayed::Claim(claim) => self.claim(settler.as_ref(), &claim, network).await,
             Relayed::Settle { receiver, asset } => {
                 self.check_asset(asset)?;
@@ -108,7 +111,9 @@ impl Facilitator {
             }
             Relayed::Refund(refund) => {
                 self.check_asset(refund.wish.terms.asset)?;
-                let _admission = self.admit(Step::Settle, refund.wish.terms.payer)?;
+                let wish = &refund.wish;
+                let _admission = self.admit(Step::Settle, wish.terms.payer)?;
+                check_vouched(settler.as_ref(), &wish.terms, &wish.voucher).await?;
                 give_back(rail, settler.as_ref(), &refund).await
             }
         }
@@ -128,19 +133,12 @@ impl Facilitator {
             let (offered, now_s) = ([requirement], self.clock.now().as_secs());
             let demand = Demand { resource, offered: &offered, now_s };
             if is_refund(payload) {
-                let word = check_refund(payload, &demand)?;
-                let ceiling = word.voucher.ceiling.amount;
-                let (terms, channel) = (word.terms, word.channel);
-                return Ok(Word { terms, channel, ceiling, is_refund: true, deposit: None });
+                let RefundWord { terms, channel, voucher, .. } = check_refund(payload, &demand)?;
+                return Ok(Word { terms, channel, voucher, is_refund: true, deposit: None });
             }
-            let word = check_batch(payload, &demand)?.word;
-            Ok(Word {
-                terms: word.terms,
-                channel: word.channel,
-                ceiling: word.voucher.ceiling.amount,
-                is_refund: false,
-                deposit: word.deposit,
-            })
+            let BatchWord { terms, channel, voucher, deposit } =
+                check_batch(payload, &demand)?.word;
+            Ok(Word { terms, channel, voucher, is_refund: false, deposit })
         };
         read().map_err(|error: PaymentError| Refusal::of(&error, None))
     }
@@ -172,8 +170,12 @@ impl Facilitator {
         let Some(deposit) = word.deposit else {
             return Err(Refusal::new(PaymentCode::Batch(BatchCode::PayloadType), payer));
         };
-        let signed = SignedDeposit::of(word.terms, &deposit);
-        let settled = settler.deposit(&signed).await.map_err(|error| trouble(&error, payer))?;
+        check_vouched(settler.as_ref(), &word.terms, &word.voucher).await?;
+        let settled = match by_whom(word.terms, &deposit) {
+            Filling::Key(signed) => settler.deposit(&signed).await,
+            Filling::Contract(said) => settler.deposit_of_contract(&said).await,
+        };
+        let settled = settled.map_err(|error| trouble(&error, payer))?;
         let by_permit2 = deposit.method.is_permit2();
         let moved = moved(settled, BatchCode::DepositFailed, payer);
         let (transaction, amount) = moved.map_err(|refusal| in_words_of(by_permit2, refusal))?;
@@ -251,14 +253,74 @@ async fn give_back(
     Ok(done(payer, &network, transaction, amount.to_string(), state))
 }
 
+/// Whether a payer that answers for its channel's vouchers itself says that this one is its own.
+/// Source: x402 scheme `batch-settlement` on EVM, facilitator rule 6; threats.md E21.
+async fn check_vouched(
+    settler: &dyn ChannelSettler,
+    terms: &ChannelTerms,
+    voucher: &VoucherWord<PayerWord>,
+) -> Result<(), Refusal> {
+    if !terms.payer_authorizer.is_zero() {
+        return Ok(());
+    }
+    let payer = Some(terms.payer);
+    let separator = batch_domain(terms.asset.network).separator();
+    let digest = voucher_digest(separator, &voucher.ceiling);
+    let said = settler.vouches(terms.payer, digest, &voucher.signature).await;
+    let said = said.map_err(|error| trouble(&error, payer))?;
+    said.map_err(|_| Refusal::new(PaymentCode::Batch(BatchCode::VoucherSignature), payer))
+}
+
+/// A deposit, by whose word it is.
+enum Filling {
+    Key(SignedDeposit),
+    Contract(ContractDeposit),
+}
+
+fn by_whom(terms: ChannelTerms, deposit: &DepositWord<PayerWord>) -> Filling {
+    let DepositWord { amount, method, valid_before_s, salt, .. } = *deposit;
+    match &deposit.signature {
+        PayerWord::Key(signature) => {
+            let signature = *signature;
+            Filling::Key(SignedDeposit { terms, amount, method, valid_before_s, salt, signature })
+        }
+        PayerWord::Contract(shown) => {
+            let signature = shown.clone();
+            Filling::Contract(ContractDeposit {
+                terms,
+                amount,
+                method,
+                valid_before_s,
+                salt,
+                signature,
+            })
+        }
+    }
+}
+
 /// What a deposit adds to what lies in its channel: nothing where it came in before. By the newest block, as a
 /// settlement now would find it: what arrived a moment ago can be paid with.
-async fn coming(rail: &Rail, word: &Word, deposit: &DepositWord) -> Result<Amount, Refusal> {
+async fn coming(
+    rail: &Rail,
+    settler: &dyn ChannelSettler,
+    word: &Word,
+    deposit: &DepositWord<PayerWord>,
+) -> Result<Amount, Refusal> {
     let payer = Some(word.terms.payer);
     let commitment = movement(&word.terms, &deposit.incoming(word.channel));
     let seen = rail.evidence.find_nonce_now(&commitment).await;
     if seen.map_err(|error| trouble(&error, payer))?.nonce != NonceState::Unused {
         return Ok(Amount::ZERO);
+    }
+    if let Filling::Contract(said) = by_whom(word.terms, deposit) {
+        // The whole of it is tried out, of which its money is a part.
+        let verified = settler.verify_contract_deposit(&said).await;
+        let verified = verified.map_err(|error| trouble(&error, payer))?;
+        return verified.map(|()| deposit.amount).map_err(|reason| {
+            let code = code_of(reason, BatchCode::DepositFailed);
+            let refusal = Refusal::new(PaymentCode::Batch(code), payer);
+            in_words_of(deposit.method.is_permit2(), refusal)
+        });
     }
     let owned = rail.evidence.balance_now(word.terms.asset, word.terms.payer).await;
     if owned.map_err(|error| trouble(&error, payer))?.amount < deposit.amount {
@@ -317,22 +379,20 @@ fn moved(
             Err(Refusal { transaction, ..Refusal::new(PaymentCode::Pending, payer) })
         }
         Settlement::Refused(reason) => {
-            let code = match (reason, failed) {
-                (RefusedBy::InsufficientFunds, BatchCode::DepositFailed) => {
-                    BatchCode::InsufficientBalance
-                }
-                (RefusedBy::AllowanceRequired, BatchCode::DepositFailed) => {
-                    BatchCode::Permit2Allowance
-                }
-                (RefusedBy::InsufficientFunds, BatchCode::RefundTransaction) => {
-                    BatchCode::RefundNoBalance
-                }
-                (RefusedBy::BadSignature, BatchCode::DepositFailed) => BatchCode::DepositSignature,
-                (RefusedBy::Expired, BatchCode::DepositFailed) => BatchCode::DepositValidBefore,
-                _ => failed,
-            };
-            Err(Refusal::new(PaymentCode::Batch(code), payer))
+            Err(Refusal::new(PaymentCode::Batch(code_of(reason, failed)), payer))
         }
+    }
+}
+
+/// The scheme's word for why something `failed`.
+const fn code_of(reason: RefusedBy, failed: BatchCode) -> BatchCode {
+    match (reason, failed) {
+        (RefusedBy::InsufficientFunds, BatchCode::DepositFailed) => BatchCode::InsufficientBalance,
+        (RefusedBy::AllowanceRequired, BatchCode::DepositFailed) => BatchCode::Permit2Allowance,
+        (RefusedBy::InsufficientFunds, BatchCode::RefundTransaction) => BatchCode::RefundNoBalance,
+        (RefusedBy::BadSignature, BatchCode::DepositFailed) => BatchCode::DepositSignature,
+        (RefusedBy::Expired, BatchCode::DepositFailed) => BatchCode::DepositValidBefore,
+        _ => failed,
     }
 }
 

@@ -49,7 +49,7 @@ impl AuthorizedSettler {
         let row = row.filter(|row| row.total > sight.claimed);
         let claim = match row {
             None => None,
-            Some(row) => match self.signer.sign_claim(&[*row], network) {
+            Some(row) => match self.signer.sign_claim(std::slice::from_ref(row), network) {
                 Some(signature) => Some((row, signature)),
                 None => return Ok(self.foreign()),
             },
@@ -77,10 +77,10 @@ impl ChannelSettler for AuthorizedSettler {
 
     async fn claim(&self, rows: &[ClaimRow]) -> Result<ClaimSettlement, RailError> {
         let mut whole = ClaimSettlement { transaction: None, claimed: vec![], poisoned: vec![] };
-        let rows = rows.iter().take(CLAIM_ROWS_MAX).copied().enumerate();
+        let rows = rows.iter().take(CLAIM_ROWS_MAX).cloned().enumerate();
         let mut open: Vec<(usize, ClaimRow)> = rows.collect();
         for _ in 0..TRIES_MAX {
-            let batch: Vec<ClaimRow> = open.iter().map(|(_, row)| *row).collect();
+            let batch: Vec<ClaimRow> = open.iter().map(|(_, row)| row.clone()).collect();
             if batch.is_empty() {
                 break;
             }

@@ -229,7 +229,12 @@ impl Desk {
     pub(super) fn row_to_claim(&self, tab: &Tab) -> Option<ClaimRow> {
         let Voucher { ceiling, signature } = tab.voucher.filter(|_| !tab.due().is_zero())?;
         self.fresh.take(tab.id);
-        Some(ClaimRow { terms: tab.terms, ceiling, signature, total: tab.claimable() })
+        Some(ClaimRow {
+            terms: tab.terms,
+            ceiling,
+            signature: signature.into(),
+            total: tab.claimable(),
+        })
     }
 
     async fn see(&self, seen: TabCommand) -> Result<(), Refused> {

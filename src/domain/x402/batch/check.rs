@@ -13,8 +13,9 @@ use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::funding::{by_permit2, by_token, deposit_nonce};
 use crate::domain::x402::batch::permitted::{movement, with_permit};
 use crate::domain::x402::batch::read::{
-    BatchWord, DepositWord, VoucherWord, authorizer_of, read_batch, voucher_digest,
+    BatchWord, DepositWord, VoucherWord, read_batch, voucher_digest,
 };
+use crate::domain::x402::batch::taken::{Signer, Taken};
 use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, find_accepted};
 use crate::domain::x402::digest::signing_hash;
@@ -26,9 +27,9 @@ use crate::domain::x402::wire::{PaymentPayload, X402_VERSION};
 
 /// A word that is as good as it can be seen to be without the payee's memory and the chain.
 #[derive(Copy, Clone, Debug)]
-pub struct CheckedWord<'a> {
+pub struct CheckedWord<'a, S = Signature> {
     /// What it says.
-    pub word: BatchWord,
+    pub word: BatchWord<S>,
     /// By which of the offered ways.
     pub requirement: &'a Requirement<'a>,
 }
@@ -39,10 +40,10 @@ pub struct CheckedWord<'a> {
 /// # Errors
 /// The first [`PaymentError`] in the order of cost; the voucher's signature is looked at whatever its
 /// sum is, and last (threats.md E03).
-pub fn check_batch<'a>(
+pub fn check_batch<'a, S: Taken>(
     payload: &PaymentPayload,
     demand: &Demand<'a>,
-) -> Result<CheckedWord<'a>, PaymentError> {
+) -> Result<CheckedWord<'a, S>, PaymentError> {
     if payload.x402_version != X402_VERSION {
         return Err(PaymentError::Version { found: Some(payload.x402_version.into()) });
     }
@@ -50,19 +51,18 @@ pub fn check_batch<'a>(
     if payload.resource.as_ref().is_some_and(|resource| resource.url != demand.resource) {
         return Err(PaymentError::Resource);
     }
-    let mut word = read_batch(&payload.payload, requirement.pay_by.asset.network)?;
+    let mut word = read_batch::<S>(&payload.payload, requirement.pay_by.asset.network)?;
     check_terms(&word.terms, requirement)?;
-    if let Some(deposit) = word.deposit {
+    if let Some(deposit) = word.deposit.take() {
         check_method(deposit.method, requirement.pay_by.method)?;
         let deposit = match deposit.method.is_permit2() {
             true => with_permit(payload, &word.terms, word.channel, deposit)?,
             false => deposit,
         };
-        check_deposit(&word, &deposit, requirement, demand.now_s)?;
-        word.deposit = Some(deposit);
+        word.deposit = Some(check_deposit(&word, deposit, requirement, demand.now_s)?);
     }
-    check_voucher(&word.terms, &word.voucher, requirement.token)?;
-    Ok(CheckedWord { word, requirement })
+    let voucher = check_voucher(&word.terms, word.voucher, requirement.token)?;
+    Ok(CheckedWord { word: BatchWord { voucher, ..word }, requirement })
 }
 
 /// The same of a voucher that came without its channel's terms, which are known: they have to be those
@@ -75,7 +75,7 @@ pub fn check_word<'a>(
     demand: &Demand<'a>,
 ) -> Result<CheckedWord<'a>, PaymentError> {
     let checked = check_known(word, demand)?;
-    check_voucher(&word.terms, &word.voucher, checked.requirement.token)?;
+    check_voucher(&word.terms, word.voucher, checked.requirement.token)?;
     Ok(checked)
 }
 
@@ -129,12 +129,12 @@ fn check_method(found: TransferMethod, offered: TransferMethod) -> Result<(), Pa
     }
 }
 
-fn check_deposit(
-    word: &BatchWord,
-    deposit: &DepositWord,
+fn check_deposit<S: Taken>(
+    word: &BatchWord<S>,
+    deposit: DepositWord<S>,
     requirement: &Requirement<'_>,
     now_s: u64,
-) -> Result<(), PaymentError> {
+) -> Result<DepositWord<S>, PaymentError> {
     let Scheme::BatchSettlement(offer) = requirement.pay_by.scheme else {
         return Err(PaymentError::Scheme);
     };
@@ -153,10 +153,10 @@ fn check_deposit(
     }
     let (payer, incoming) = (word.terms.payer, deposit.incoming(word.channel));
     let digest = deposit_digest(requirement.token, word.channel, payer, &incoming);
-    if !is_signed_by(payer, digest, &deposit.signature) {
-        return Err(PaymentError::Batch(forged));
-    }
-    let TransferMethod::Permit2By(permit) = deposit.method else { return Ok(()) };
+    let signature = deposit.signature.signed_by(Signer::Account(payer), digest);
+    let signature = signature.ok_or(PaymentError::Batch(forged))?;
+    let deposit = DepositWord { signature, ..deposit };
+    let TransferMethod::Permit2By(permit) = deposit.method else { return Ok(deposit) };
     if requirement.pay_by.method != TransferMethod::Permit2Sponsored {
         return Err(PaymentError::NotOffered);
     }
@@ -166,24 +166,24 @@ fn check_deposit(
     let moved = movement(&word.terms, &incoming);
     let digest = requirement.token.permit_digest(&moved, &permit);
     let is_own = permit.signature.is_some_and(|signed| is_signed_by(payer, digest, &signed));
-    if is_own { Ok(()) } else { Err(PaymentError::Batch(BatchCode::PermitSignature)) }
+    if is_own { Ok(deposit) } else { Err(PaymentError::Batch(BatchCode::PermitSignature)) }
 }
 
-/// Whether the voucher is signed by the payer's authorizer. A contract is never asked: a channel whose
-/// payer is one needs an authorizer that is a key (threats.md E21).
-pub(super) fn check_voucher(
+/// The voucher, where it is signed by the payer's authorizer. A payee asks no contract: a channel whose payer
+/// is one needs an authorizer that is a key there (threats.md E21).
+pub(super) fn check_voucher<S: Taken>(
     terms: &ChannelTerms,
-    voucher: &VoucherWord,
+    voucher: VoucherWord<S>,
     token: &TokenDomain,
-) -> Result<(), PaymentError> {
-    let digest = voucher_digest(token.batch_separator(), &voucher.ceiling);
-    if is_signed_by(authorizer_of(terms), digest, &voucher.signature)
-        || planted!("voucher_signature_unchecked")
-    {
-        Ok(())
-    } else {
-        Err(PaymentError::Batch(BatchCode::VoucherSignature))
-    }
+) -> Result<VoucherWord<S>, PaymentError> {
+    let VoucherWord { ceiling, signature } = voucher;
+    let digest = voucher_digest(token.batch_separator(), &ceiling);
+    let signed = match planted!("voucher_signature_unchecked") {
+        true => Some(signature),
+        false => signature.signed_by(Signer::of_vouchers(terms), digest),
+    };
+    let signature = signed.ok_or(PaymentError::Batch(BatchCode::VoucherSignature))?;
+    Ok(VoucherWord { ceiling, signature })
 }
 
 /// What a payer signs for a deposit: in the token's domain by EIP-3009, in Permit2's where that moves it.

@@ -7,6 +7,7 @@
 //! - `state`: what the two sides tell each other about a channel.
 //!
 //! - `read`, `check`: a payer's word, typed, and whether it is as good as it has to be.
+//! - `taken`: what a payee, and what a facilitator takes for a payer's signature.
 //! - `corrective`: how a payee says that a channel stands, and what of it is believed.
 //! - `word`: what a payer sends, made.
 //! - `authorized`, `relayed`: what a receiver's authorizer signs, and what a payee tells its facilitator.
@@ -27,5 +28,6 @@ pub mod read;
 pub mod refund;
 pub mod relayed;
 pub mod state;
+pub mod taken;
 pub mod typed;
 pub mod word;

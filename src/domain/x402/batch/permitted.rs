@@ -13,6 +13,7 @@ use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::deposit::{DepositChannel, Permit2Deposit};
 use crate::domain::x402::batch::funding::deposit_deadline_s;
 use crate::domain::x402::batch::read::DepositWord;
+use crate::domain::x402::batch::taken::Taken;
 use crate::domain::x402::batch::typed::{BATCH_SETTLEMENT, ERC3009_COLLECTOR, PERMIT2_COLLECTOR};
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::payload::{read_hash, read_time};
@@ -41,12 +42,12 @@ pub const fn movement(terms: &ChannelTerms, incoming: &Incoming) -> Commitment {
 }
 
 /// The word of a deposit of `amount` into `channel`.
-pub(super) fn read(
+pub(super) fn read<S: Taken>(
     by: &Permit2Deposit,
     amount: Amount,
     terms: &ChannelTerms,
     channel: ChannelId,
-) -> Result<DepositWord, PaymentError> {
+) -> Result<DepositWord<S>, PaymentError> {
     let prefix = "payload.deposit.authorization.permit2Authorization";
     let wrong = PaymentError::Field { message: Message::Payload, field: prefix };
     let refuse = |code| Err(PaymentError::Batch(code));
@@ -67,7 +68,7 @@ pub(super) fn read(
         return refuse(BatchCode::ChannelId);
     }
     let deadline_s = read_time(&by.deadline).ok_or(wrong.clone())?;
-    let signature = signature::from_text(&by.signature);
+    let signature = S::read(&by.signature);
     Ok(DepositWord {
         amount,
         method: TransferMethod::Permit2,
@@ -106,12 +107,12 @@ fn nonce_text(nonce: B256) -> String {
 ///
 /// # Errors
 /// The scheme's own codes for one that is not in its form, or is for something else than the deposit.
-pub(super) fn with_permit(
+pub(super) fn with_permit<S>(
     payment: &PaymentPayload,
     terms: &ChannelTerms,
     channel: ChannelId,
-    word: DepositWord,
-) -> Result<DepositWord, PaymentError> {
+    word: DepositWord<S>,
+) -> Result<DepositWord<S>, PaymentError> {
     let moved = movement(terms, &word.incoming(channel));
     let permit = sponsoring::find_permit(payment, &moved);
     let permit = permit.map_err(|error| PaymentError::Batch(code_of(&error)))?;

@@ -15,19 +15,19 @@ use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::deposit::{self, DepositAuthorization};
 use crate::domain::x402::batch::payload::{BatchPayload, Channel, SignedVoucher};
 use crate::domain::x402::batch::permitted;
+use crate::domain::x402::batch::taken::Taken;
 use crate::domain::x402::batch::typed::id_of;
 use crate::domain::x402::error::{Message, PaymentError};
 use crate::domain::x402::payload::{read_hash, read_time};
 use crate::domain::x402::requirements::read_address;
-use crate::domain::x402::signature;
 
-/// A voucher as it was signed.
+/// A voucher as it was signed; `S` is what is taken for a signature.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct VoucherWord {
+pub struct VoucherWord<S = Signature> {
     /// What it says.
     pub ceiling: Ceiling,
     /// By the payer's authorizer, by its own word: not checked.
-    pub signature: Signature,
+    pub signature: S,
 }
 
 /// What a payer says with a call on credit: no signature is made for it.
@@ -41,7 +41,7 @@ pub struct CreditWord {
 
 /// A deposit's authorization as it was signed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct DepositWord {
+pub struct DepositWord<S = Signature> {
     /// How much.
     pub amount: Amount,
     /// By the token's own EIP-3009, or by Permit2, with the payer's permit at the token where one came.
@@ -51,13 +51,13 @@ pub struct DepositWord {
     /// What its nonce is made of, with the channel's name; at Permit2 the nonce itself.
     pub salt: B256,
     /// By the payer, by its own word: not checked.
-    pub signature: Signature,
+    pub signature: S,
 }
 
-impl DepositWord {
+impl<S> DepositWord<S> {
     /// What it signs, for `channel`; what that counts in caps is the payer's own affair.
     pub fn incoming(&self, channel: ChannelId) -> Incoming {
-        let Self { amount, method, valid_before_s, salt, .. } = *self;
+        let &Self { amount, method, valid_before_s, salt, .. } = self;
         let nonce = if method.is_permit2() { salt } else { nonce_of(channel, salt) };
         Deposit { amount, nano: Nano::ZERO, nonce, salt, valid_before_s }.by(method)
     }
@@ -65,15 +65,15 @@ impl DepositWord {
 
 /// What a payer says with a call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct BatchWord {
+pub struct BatchWord<S = Signature> {
     /// The channel's terms, as it says.
     pub terms: ChannelTerms,
     /// The name that follows from them.
     pub channel: ChannelId,
     /// Its voucher.
-    pub voucher: VoucherWord,
+    pub voucher: VoucherWord<S>,
     /// What comes in first, where something does.
-    pub deposit: Option<DepositWord>,
+    pub deposit: Option<DepositWord<S>>,
 }
 
 /// The word in a payload of type `deposit` or `voucher`, on `network`.
@@ -81,10 +81,10 @@ pub struct BatchWord {
 /// # Errors
 /// [`PaymentError::Field`] for a field that is missing, not in its one spelling, or unknown;
 /// [`BatchCode::ChannelId`] where the voucher names another channel than its config.
-pub fn read_batch(
+pub fn read_batch<S: Taken>(
     payload: &Map<String, Value>,
     network: Network,
-) -> Result<BatchWord, PaymentError> {
+) -> Result<BatchWord<S>, PaymentError> {
     let wrong = PaymentError::Field { message: Message::Payload, field: "payload" };
     let read = serde_json::from_value(Value::Object(payload.clone())).map_err(|_| wrong)?;
     let (config, voucher, deposit) = match &read {
@@ -123,20 +123,22 @@ pub(super) fn read_terms(config: &Channel, network: Network) -> Result<ChannelTe
     })
 }
 
-pub(super) fn read_voucher(voucher: &SignedVoucher) -> Result<VoucherWord, PaymentError> {
+pub(super) fn read_voucher<S: Taken>(
+    voucher: &SignedVoucher,
+) -> Result<VoucherWord<S>, PaymentError> {
     let channel = read_hash(&voucher.channel_id).ok_or(field("payload.voucher.channelId"))?;
     let amount = voucher.max_claimable_amount.parse();
     let amount = amount.map_err(|_| field("payload.voucher.maxClaimableAmount"))?;
-    let signature = signature::from_text(&voucher.signature);
+    let signature = S::read(&voucher.signature);
     let signature = signature.ok_or(PaymentError::Batch(BatchCode::VoucherSignature))?;
     Ok(VoucherWord { ceiling: Ceiling { channel: ChannelId(channel), amount }, signature })
 }
 
-fn read_deposit(
+fn read_deposit<S: Taken>(
     deposit: &deposit::Deposit,
     terms: &ChannelTerms,
     channel: ChannelId,
-) -> Result<DepositWord, PaymentError> {
+) -> Result<DepositWord<S>, PaymentError> {
     let amount = deposit.amount.parse().map_err(|_| field("payload.deposit.amount"))?;
     let by = match &deposit.authorization {
         DepositAuthorization::Erc3009Authorization(by) => by,
@@ -153,7 +155,7 @@ fn read_deposit(
         method: TransferMethod::Eip3009,
         valid_before_s: read_time(&by.valid_before).ok_or(field(prefix))?,
         salt: read_hash(&by.salt).ok_or(field(prefix))?,
-        signature: signature::from_text(&by.signature)
+        signature: S::read(&by.signature)
             .ok_or(PaymentError::Batch(BatchCode::DepositSignature))?,
     })
 }

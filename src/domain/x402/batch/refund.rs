@@ -12,6 +12,7 @@ use crate::domain::x402::batch::check::{check_terms, check_voucher};
 use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::batch::payload::{BatchPayload, RefundPayload, SignedVoucher};
 use crate::domain::x402::batch::read::{VoucherWord, read_terms, read_voucher};
+use crate::domain::x402::batch::taken::Taken;
 use crate::domain::x402::batch::typed::id_of;
 use crate::domain::x402::batch::word::channel;
 use crate::domain::x402::check::{Demand, find_accepted};
@@ -21,13 +22,13 @@ use crate::domain::x402::wire::{PaymentPayload, X402_VERSION};
 
 /// A payer's wish to have back what was not charged.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct RefundWord {
+pub struct RefundWord<S = Signature> {
     /// The channel's terms, as it says.
     pub terms: ChannelTerms,
     /// The name that follows from them.
     pub channel: ChannelId,
     /// A voucher for what was charged already: the proof that the payer wants it.
-    pub voucher: VoucherWord,
+    pub voucher: VoucherWord<S>,
     /// How much; all where it is left out.
     pub amount: Option<Amount>,
 }
@@ -64,18 +65,18 @@ pub fn is_refund(payload: &PaymentPayload) -> bool {
 /// # Errors
 /// The first [`PaymentError`] in the order of cost; the voucher's signature is looked at last, and
 /// always (threats.md E19).
-pub fn check_refund(
+pub fn check_refund<S: Taken>(
     payload: &PaymentPayload,
     demand: &Demand<'_>,
-) -> Result<RefundWord, PaymentError> {
+) -> Result<RefundWord<S>, PaymentError> {
     if payload.x402_version != X402_VERSION {
         return Err(PaymentError::Version { found: Some(payload.x402_version.into()) });
     }
     let requirement = find_accepted(payload, demand.offered)?;
     let word = read_refund(&payload.payload, requirement.pay_by.asset.network)?;
     check_terms(&word.terms, requirement)?;
-    check_voucher(&word.terms, &word.voucher, requirement.token)?;
-    Ok(word)
+    let voucher = check_voucher(&word.terms, word.voucher, requirement.token)?;
+    Ok(RefundWord { voucher, ..word })
 }
 
 /// The wish in a payload of type `refund`, on `network`.
@@ -83,20 +84,20 @@ pub fn check_refund(
 /// # Errors
 /// [`BatchCode::RefundPayload`] for what is not in its form; [`BatchCode::RefundAmount`] for nothing and for
 /// what is no number (threats.md C14); [`BatchCode::ChannelId`] where the voucher names another channel than its config.
-pub fn read_refund(
+pub fn read_refund<S: Taken>(
     payload: &Map<String, Value>,
     network: Network,
-) -> Result<RefundWord, PaymentError> {
+) -> Result<RefundWord<S>, PaymentError> {
     let wrong = PaymentError::Batch(BatchCode::RefundPayload);
     let read = serde_json::from_value(Value::Object(payload.clone())).map_err(|_| wrong.clone())?;
     let BatchPayload::Refund(wish) = read else { return Err(wrong) };
     read_wish(&wish, network)
 }
 
-pub(super) fn read_wish(
+pub(super) fn read_wish<S: Taken>(
     wish: &RefundPayload,
     network: Network,
-) -> Result<RefundWord, PaymentError> {
+) -> Result<RefundWord<S>, PaymentError> {
     let terms = read_terms(&wish.channel_config, network)?;
     let channel = id_of(&terms);
     let voucher = read_voucher(&wish.voucher)?;

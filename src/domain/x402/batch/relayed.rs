@@ -3,11 +3,12 @@
 //!
 //! Source: x402 scheme `batch-settlement` on EVM, payloads of type `claim`, `settle` and `refund`.
 
-use alloy::primitives::{Address, Signature};
+use alloy::primitives::{Address, B256, Signature, hex};
 use serde_json::{Map, Value};
 
 use crate::domain::asset::{Asset, Network};
-use crate::domain::channel::ClaimRow;
+use crate::domain::channel::{Ceiling, ChannelTerms, ClaimRow};
+use crate::domain::commitment::PayerWord;
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
 use crate::domain::x402::batch::code::BatchCode;
@@ -15,8 +16,9 @@ use crate::domain::x402::batch::payload::{
     BatchPayload, ClaimPayload, RefundPayload, SettlePayload, SignedVoucher, VoucherClaim,
     VoucherTerms,
 };
-use crate::domain::x402::batch::read::{authorizer_of, read_terms, voucher_digest};
+use crate::domain::x402::batch::read::{VoucherWord, read_terms, voucher_digest};
 use crate::domain::x402::batch::refund::{RefundWord, read_wish, to_map};
+use crate::domain::x402::batch::taken::{Signer, Taken};
 use crate::domain::x402::batch::typed::{batch_domain, id_of};
 use crate::domain::x402::batch::word::channel;
 use crate::domain::x402::error::PaymentError;
@@ -56,7 +58,7 @@ pub struct RelayedClaim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayedRefund {
     /// The payer's wish.
-    pub wish: RefundWord,
+    pub wish: RefundWord<PayerWord>,
     /// At most so much.
     pub amount: Amount,
     /// The channel's next.
@@ -89,7 +91,7 @@ pub fn refund_payload(refund: &RelayedRefund) -> Map<String, Value> {
         voucher: SignedVoucher {
             channel_id: wish.channel.to_string(),
             max_claimable_amount: wish.voucher.ceiling.amount.to_string(),
-            signature: to_text(&wish.voucher.signature),
+            signature: hex::encode_prefixed(wish.voucher.signature.to_bytes()),
         },
         amount: Some(amount.to_string().into()),
         refund_nonce: Some(nonce.to_string()),
@@ -136,65 +138,76 @@ pub fn read_relayed(
     }
 }
 
-/// Whether all that a payee asks for is signed as it has to be: each voucher by its payer's side, and
-/// the claim and the refund by the receiver's authorizer, or by nobody where that is `own`.
+/// What a payee asks for, where all of it is signed as it has to be: each voucher by its payer's side, and
+/// the claim and the refund by the receiver's authorizer, or by nobody where that is `own`. A voucher that a
+/// contract has to answer for is left for it to say.
 ///
 /// # Errors
 /// [`BatchCode::VoucherSignature`]; [`BatchCode::Authorizer`] where an authorizer's word is missing, or
 /// is somebody else's, or the rows have several; [`BatchCode::ClaimPayload`] where there are none;
 /// [`BatchCode::ChargeExceeds`] for a row above its voucher.
-pub fn check_relayed(relayed: &Relayed, own: Option<Address>) -> Result<(), PaymentError> {
+pub fn check_relayed(relayed: Relayed, own: Option<Address>) -> Result<Relayed, PaymentError> {
     match relayed {
-        Relayed::Settle { .. } => Ok(()),
+        Relayed::Settle { .. } => Ok(relayed),
         Relayed::Claim(claim) => {
             if claim.rows.is_empty() {
                 return Err(PaymentError::Batch(BatchCode::ClaimPayload));
             }
-            check_claims(claim, own)
+            check_claims(claim, own).map(Relayed::Claim)
         }
-        Relayed::Refund(refund) => {
+        Relayed::Refund(mut refund) => {
             let terms = &refund.wish.terms;
             let digest = refund_digest(terms, refund.nonce, refund.amount);
             check_word(refund.signature.as_ref(), digest, terms.receiver_authorizer, own)?;
             let separator = batch_domain(terms.asset.network).separator();
-            let voucher = &refund.wish.voucher;
-            let digest = voucher_digest(separator, &voucher.ceiling);
-            if !is_signed_by(authorizer_of(terms), digest, &voucher.signature) {
-                return Err(PaymentError::Batch(BatchCode::VoucherSignature));
-            }
+            let VoucherWord { ceiling, signature } = refund.wish.voucher;
+            let signature = signed(terms, separator, &ceiling, signature)?;
+            refund.wish.voucher = VoucherWord { ceiling, signature };
             if refund.claims.rows.iter().any(|row| id_of(&row.terms) != refund.wish.channel) {
                 return Err(PaymentError::Batch(BatchCode::ChannelId));
             }
-            check_claims(&refund.claims, own)
+            refund.claims = check_claims(refund.claims, own)?;
+            Ok(Relayed::Refund(refund))
         }
     }
 }
 
-fn check_claims(claim: &RelayedClaim, own: Option<Address>) -> Result<(), PaymentError> {
-    let Some(first) = claim.rows.first() else { return Ok(()) };
+/// A voucher's signature, by whom it has to be.
+fn signed(
+    terms: &ChannelTerms,
+    separator: B256,
+    ceiling: &Ceiling,
+    signature: PayerWord,
+) -> Result<PayerWord, PaymentError> {
+    let digest = voucher_digest(separator, ceiling);
+    let signed = signature.signed_by(Signer::of_vouchers(terms), digest);
+    signed.ok_or(PaymentError::Batch(BatchCode::VoucherSignature))
+}
+
+fn check_claims(claim: RelayedClaim, own: Option<Address>) -> Result<RelayedClaim, PaymentError> {
+    let Some(first) = claim.rows.first() else { return Ok(claim) };
     let (network, authorizer) = (first.terms.asset.network, first.terms.receiver_authorizer);
     let separator = batch_domain(network).separator();
-    for row in &claim.rows {
+    let mut rows = Vec::with_capacity(claim.rows.len());
+    for row in claim.rows {
         if row.terms.receiver_authorizer != authorizer {
             return Err(PaymentError::Batch(BatchCode::Authorizer));
         }
         if row.total > row.ceiling {
             return Err(PaymentError::Batch(BatchCode::ChargeExceeds));
         }
-        let (channel, amount) = (id_of(&row.terms), row.ceiling);
-        let ceiling = crate::domain::channel::Ceiling { channel, amount };
-        let digest = voucher_digest(separator, &ceiling);
-        if !is_signed_by(authorizer_of(&row.terms), digest, &row.signature) {
-            return Err(PaymentError::Batch(BatchCode::VoucherSignature));
-        }
+        let ceiling = Ceiling { channel: id_of(&row.terms), amount: row.ceiling };
+        let signature = signed(&row.terms, separator, &ceiling, row.signature)?;
+        rows.push(ClaimRow { signature, ..row });
     }
-    let digest = claim_digest(&claim.rows, network);
-    check_word(claim.signature.as_ref(), digest, authorizer, own)
+    let digest = claim_digest(&rows, network);
+    check_word(claim.signature.as_ref(), digest, authorizer, own)?;
+    Ok(RelayedClaim { rows, ..claim })
 }
 
 fn check_word(
     signature: Option<&Signature>,
-    digest: alloy::primitives::B256,
+    digest: B256,
     authorizer: Address,
     own: Option<Address>,
 ) -> Result<(), PaymentError> {
@@ -211,7 +224,7 @@ fn row_to_wire(row: &ClaimRow) -> VoucherClaim {
             channel: channel(&row.terms),
             max_claimable_amount: row.ceiling.to_string(),
         },
-        signature: to_text(&row.signature),
+        signature: hex::encode_prefixed(row.signature.to_bytes()),
         total_claimed: row.total.to_string(),
     }
 }
@@ -228,7 +241,7 @@ fn read_claims(
         Some(ClaimRow {
             terms: read_terms(&claim.voucher.channel, network).ok()?,
             ceiling: claim.voucher.max_claimable_amount.parse().ok()?,
-            signature: from_text(&claim.signature)?,
+            signature: PayerWord::read(&claim.signature)?,
             total: claim.total_claimed.parse().ok()?,
         })
     };
@@ -238,7 +251,7 @@ fn read_claims(
 
 fn read_refund(
     refund: &RefundPayload,
-    wish: RefundWord,
+    wish: RefundWord<PayerWord>,
     network: Network,
 ) -> Option<RelayedRefund> {
     let claims = refund.claims.as_deref().unwrap_or(&[]);

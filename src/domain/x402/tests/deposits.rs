@@ -85,7 +85,8 @@ fn a_deposit_of_the_official_client_is_taken_hashed_and_written_as_it_does() {
 
     let (ceiling, signature) = (word.voucher.ceiling, word.voucher.signature);
     let again = word::payload(&word.terms, &ceiling, &signature, Some(&deposit));
-    assert_eq!(read_batch(&again, TOKEN.network).unwrap().voucher, word.voucher);
+    let read: BatchWord = read_batch(&again, TOKEN.network).unwrap();
+    assert_eq!(read.voucher, word.voucher);
     assert_eq!(again["deposit"], payload.payload["deposit"]);
     let again = extensions(&word.terms, word.channel, Some(&deposit), None);
     assert_eq!(again, payload.extensions);

@@ -213,7 +213,7 @@ proptest! {
         let Ok(read) = parse_payment_payload(&bytes) else { return Ok(()) };
         let offered = Requirement::of_quote(&quote, &order(), &TOKENS).unwrap();
         let demand = Demand { resource: RESOURCE, offered: &offered, now_s: NOW_S };
-        if let Ok(checked) = check_batch(&read, &demand) {
+        if let Ok(checked) = check_batch::<Signature>(&read, &demand) {
             prop_assert_eq!(checked.word.voucher.ceiling, ceiling);
             prop_assert_eq!(checked.word.terms, channel_terms(1));
         }

@@ -1,11 +1,14 @@
 //! What a payee tells its facilitator about channels, written and read, and every way in which its
 //! signatures may be wrong.
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256, Bytes, Signature, hex};
 use serde_json::{Value, json};
 
-use super::{PAY_TO, PAY_TO_KEY, PAYER_KEY, SERVICE, SERVICE_KEY, USDC, channel_terms, sign};
-use crate::domain::channel::{Ceiling, ClaimRow};
+use super::{
+    PAY_TO, PAY_TO_KEY, PAYER, PAYER_KEY, SERVICE, SERVICE_KEY, USDC, channel_terms, sign,
+};
+use crate::domain::channel::{Ceiling, ChannelTerms, ClaimRow};
+use crate::domain::commitment::PayerWord;
 use crate::domain::money::Amount;
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
@@ -17,17 +20,23 @@ use crate::domain::x402::batch::relayed::{
     refund_payload, settle_payload,
 };
 use crate::domain::x402::batch::typed::{batch_domain, id_of};
+use crate::domain::x402::signature::CONTRACT_SIGNATURE_LEN_MAX;
+
+/// A channel whose vouchers the payer's key signs, by its name.
+fn terms(salt: u8) -> ChannelTerms {
+    ChannelTerms { payer_authorizer: PAYER, ..channel_terms(salt) }
+}
 
 fn ceiling(salt: u8, amount: u128) -> Ceiling {
-    Ceiling { channel: id_of(&channel_terms(salt)), amount: Amount::new(amount) }
+    Ceiling { channel: id_of(&terms(salt)), amount: Amount::new(amount) }
 }
 
 fn row(salt: u8) -> ClaimRow {
     let separator = batch_domain(USDC.network).separator();
     ClaimRow {
-        terms: channel_terms(salt),
+        terms: terms(salt),
         ceiling: Amount::new(60),
-        signature: sign(PAYER_KEY, voucher_digest(separator, &ceiling(salt, 60))),
+        signature: sign(PAYER_KEY, voucher_digest(separator, &ceiling(salt, 60))).into(),
         total: Amount::new(50),
     }
 }
@@ -41,33 +50,27 @@ fn claim() -> RelayedClaim {
 fn refund() -> RelayedRefund {
     let separator = batch_domain(USDC.network).separator();
     let ceiling = ceiling(1, 50);
-    let signature = sign(PAYER_KEY, voucher_digest(separator, &ceiling));
+    let signature = sign(PAYER_KEY, voucher_digest(separator, &ceiling)).into();
     let voucher = VoucherWord { ceiling, signature };
     let (amount, rows) = (Amount::new(40), vec![row(1)]);
-    let wish = RefundWord {
-        terms: channel_terms(1),
-        channel: ceiling.channel,
-        voucher,
-        amount: Some(amount),
-    };
+    let wish =
+        RefundWord { terms: terms(1), channel: ceiling.channel, voucher, amount: Some(amount) };
     let signature = Some(sign(SERVICE_KEY, claim_digest(&rows, USDC.network)));
     let claims = RelayedClaim { rows, signature };
-    let signature = Some(sign(SERVICE_KEY, refund_digest(&channel_terms(1), 7, amount)));
+    let signature = Some(sign(SERVICE_KEY, refund_digest(&terms(1), 7, amount)));
     RelayedRefund { wish, amount, nonce: 7, claims, signature }
 }
 
-fn code(code: BatchCode) -> Result<(), PaymentError> {
+fn code(code: BatchCode) -> Result<Relayed, PaymentError> {
     Err(PaymentError::Batch(code))
 }
 
 #[test]
 fn what_a_payee_tells_its_facilitator_is_read_as_it_was_written() {
     let claimed = read_relayed(&claim_payload(&claim()), USDC.network).unwrap();
-    assert_eq!(claimed, Relayed::Claim(claim()));
-    assert_eq!(check_relayed(&claimed, None), Ok(()));
+    assert_eq!(check_relayed(claimed, None), Ok(Relayed::Claim(claim())));
     let refunded = read_relayed(&refund_payload(&refund()), USDC.network).unwrap();
-    assert_eq!(refunded, Relayed::Refund(Box::new(refund())));
-    assert_eq!(check_relayed(&refunded, None), Ok(()));
+    assert_eq!(check_relayed(refunded, None), Ok(Relayed::Refund(Box::new(refund()))));
     let swept = read_relayed(&settle_payload(PAY_TO, USDC), USDC.network).unwrap();
     assert_eq!(swept, Relayed::Settle { receiver: PAY_TO, asset: USDC });
 }
@@ -75,19 +78,41 @@ fn what_a_payee_tells_its_facilitator_is_read_as_it_was_written() {
 #[test]
 fn an_authorizers_word_is_needed_unless_the_facilitator_is_the_authorizer() {
     let delegated = Relayed::Claim(RelayedClaim { signature: None, ..claim() });
-    assert_eq!(check_relayed(&delegated, Some(SERVICE)), Ok(()));
+    assert_eq!(check_relayed(delegated.clone(), Some(SERVICE)), Ok(delegated.clone()));
     for own in [None, Some(PAY_TO)] {
-        assert_eq!(check_relayed(&delegated, own), code(BatchCode::Authorizer));
+        assert_eq!(check_relayed(delegated.clone(), own), code(BatchCode::Authorizer));
     }
     let by_another = sign(PAY_TO_KEY, claim_digest(&claim().rows, USDC.network));
     let forged = Relayed::Claim(RelayedClaim { signature: Some(by_another), ..claim() });
-    assert_eq!(check_relayed(&forged, Some(SERVICE)), code(BatchCode::Authorizer));
+    assert_eq!(check_relayed(forged, Some(SERVICE)), code(BatchCode::Authorizer));
     let mut mixed = claim();
     mixed.rows[1].terms.receiver_authorizer = PAY_TO;
-    assert_eq!(check_relayed(&Relayed::Claim(mixed), None), code(BatchCode::Authorizer));
+    assert_eq!(check_relayed(Relayed::Claim(mixed), None), code(BatchCode::Authorizer));
     let mut fewer = claim();
     fewer.rows.pop();
-    assert_eq!(check_relayed(&Relayed::Claim(fewer), None), code(BatchCode::Authorizer));
+    assert_eq!(check_relayed(Relayed::Claim(fewer), None), code(BatchCode::Authorizer));
+}
+
+/// What a contract would have to say is left for it, and only where no key is named.
+#[test]
+fn e21_what_no_key_signed_is_its_payers_account_to_answer_for_or_nobodys() {
+    let shown = PayerWord::Contract(Bytes::from_static(&[7; 96]));
+    let by_another = sign(SERVICE_KEY, B256::repeat_byte(1)).into();
+    for word in [shown, by_another] {
+        let mut claim = RelayedClaim { rows: vec![row(1)], signature: None };
+        claim.rows[0].signature.clone_from(&word);
+        let named = check_relayed(Relayed::Claim(claim.clone()), Some(SERVICE));
+        assert_eq!(named, code(BatchCode::VoucherSignature));
+        claim.rows[0].terms.payer_authorizer = Address::ZERO;
+        let unnamed = check_relayed(Relayed::Claim(claim.clone()), Some(SERVICE));
+        claim.rows[0].signature = PayerWord::Contract(word.to_bytes());
+        assert_eq!(unnamed, Ok(Relayed::Claim(claim)));
+    }
+    let long = hex::encode_prefixed([7; CONTRACT_SIGNATURE_LEN_MAX + 1]);
+    let mut payload = claim_payload(&claim());
+    payload["claims"][0]["signature"] = json!(long);
+    let found = read_relayed(&payload, USDC.network).unwrap_err();
+    assert_eq!(found, PaymentError::Batch(BatchCode::ClaimPayload));
 }
 
 #[test]
@@ -106,7 +131,7 @@ fn e19_a_refund_needs_the_payers_voucher_and_the_authorizers_word_for_its_nonce(
     for (change, expected) in cases {
         let mut refund = refund();
         change(&mut refund);
-        assert_eq!(check_relayed(&Relayed::Refund(Box::new(refund)), None), code(expected));
+        assert_eq!(check_relayed(Relayed::Refund(Box::new(refund)), None), code(expected));
     }
 }
 
@@ -134,7 +159,8 @@ fn what_is_not_in_its_form_is_refused_by_its_types_code() {
 fn c14_what_is_no_positive_number_of_units_is_refused_by_the_amounts_code_on_both_sides() {
     let relayed = refund_payload(&refund());
     let wish = &refund().wish;
-    let wish = refund_wish(&wish.terms, &wish.voucher.ceiling, &wish.voucher.signature, None);
+    let PayerWord::Key(signature) = &wish.voucher.signature else { panic!("{wish:?}") };
+    let wish = refund_wish(&wish.terms, &wish.voucher.ceiling, signature, None);
     let texts = ["", "0", "00", "-1", "+1", "1.5", "1e3", "0x10", "01", " 1", "1 ", "x", "\u{661}"];
     let above = "340282366920938463463374607431768211456";
     let texts = texts.into_iter().chain([above]).map(Value::from);
@@ -145,7 +171,7 @@ fn c14_what_is_no_positive_number_of_units_is_refused_by_the_amounts_code_on_bot
             let mut payload = payload.clone();
             payload.insert("amount".to_owned(), amount.clone());
             let amount_code = PaymentError::Batch(BatchCode::RefundAmount);
-            let found = read_refund(&payload, USDC.network).unwrap_err();
+            let found = read_refund::<Signature>(&payload, USDC.network).unwrap_err();
             assert_eq!(found, amount_code, "{amount}");
             let found = read_relayed(&payload, USDC.network).unwrap_err();
             assert_eq!(found, amount_code, "{amount}");
@@ -155,9 +181,10 @@ fn c14_what_is_no_positive_number_of_units_is_refused_by_the_amounts_code_on_bot
         BatchCode::RefundAmount.as_str(),
         "invalid_batch_settlement_evm_refund_amount_invalid"
     );
-    let all = read_refund(&wish, USDC.network).unwrap();
+    let all = read_refund::<Signature>(&wish, USDC.network).unwrap();
     assert_eq!(all.amount, None, "left out is all");
     let mut one = wish;
     one.insert("amount".to_owned(), json!("1"));
-    assert_eq!(read_refund(&one, USDC.network).unwrap().amount, Some(Amount::new(1)));
+    let one = read_refund::<Signature>(&one, USDC.network).unwrap();
+    assert_eq!(one.amount, Some(Amount::new(1)));
 }

@@ -13,6 +13,7 @@ use crate::edge::evm::sender::{Acted, Call, Outcome, Sender};
 use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ClaimRow, ClaimSettlement};
 use crate::ports::rail::RailError;
 
+use super::asked::gas_max;
 use super::look::claimed_now;
 use super::{TRIES_MAX, call, events};
 
@@ -67,11 +68,16 @@ impl Sender {
         claim: &mut ClaimSettlement,
     ) -> Result<bool, RailError> {
         let Sorted { done, mut open } = self.sort(rows).await?;
-        (claim.claimed, claim.poisoned) = (done, vec![]);
+        let doubted = self.doubted(&open);
+        open.retain(|row| !doubted.contains(&row.place));
+        (claim.claimed, claim.poisoned) = (done, doubted);
         // All of them at first: as a rule nothing is wrong with any.
         let mut acted = self.act_on(&open).await?;
         if let Some(Acted::Reverts) = acted {
-            (open, claim.poisoned) = self.sift(open, self.account).await?;
+            let poisoned;
+            (open, poisoned) = self.sift(open, self.account).await?;
+            claim.poisoned.extend(poisoned);
+            claim.poisoned.sort_unstable();
             acted = self.act_on(&open).await?;
         }
         match acted {
@@ -84,6 +90,9 @@ impl Sender {
             }
             Some(Acted::Sent(Outcome::Mined(receipt))) => {
                 claim.transaction = Some(receipt.transaction_hash);
+                if !receipt.status() {
+                    self.blame(&open).await;
+                }
                 let sums = claimed_by(&receipt);
                 let covered = |row: &&Row<'_>| {
                     sums.get(&row.channel.0).is_some_and(|sum| *sum >= row.row.total.get())
@@ -100,7 +109,7 @@ impl Sender {
         if rows.is_empty() {
             return Ok(None);
         }
-        self.act(call_of(rows)).await.map(Some)
+        self.act_within(call_of(rows), gas_max(rows)).await.map(Some)
     }
 
     /// Tells the rows that are claimed already from the others.
@@ -131,7 +140,7 @@ impl Sender {
         // Each part is smaller than the one it came from, so that this ends: after less than twice as
         // many looks as there are rows.
         while let Some(mut part) = parts.pop() {
-            if part.is_empty() || !self.reverts(&call_of(&part), from).await? {
+            if part.is_empty() || !self.reverts(&call_of(&part), from, gas_max(&part)).await? {
                 good.append(&mut part);
             } else if let [row] = part.as_slice() {
                 poisoned.push(row.place);

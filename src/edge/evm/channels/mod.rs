@@ -4,6 +4,7 @@
 //! - `claim`: vouchers of many in one transaction, but for those that would spoil it.
 //! - `pay`: what was claimed goes to the receiver, and what was not back to the payer.
 //! - `relay`: claims and refunds by the word of an authorizer that is somebody else.
+//! - `asked`: payers that are contracts, and asked for their vouchers as these are claimed.
 //! - `withdraw`: the payer's own way out.
 //!
 //! Deposits are moved as payments are: by the payer's word, once. Nothing is signed here: whoever sends
@@ -16,18 +17,22 @@ use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::ChannelTerms;
+use crate::domain::commitment::{ContractAuthorization, PayerWord};
 use crate::domain::money::Amount;
-use crate::domain::x402::batch::typed::BATCH_SETTLEMENT;
+use crate::domain::x402::batch::permitted::movement;
+use crate::domain::x402::batch::typed::{BATCH_SETTLEMENT, id_of};
 use crate::ports::channel_rail::{
-    ChannelSettler, ClaimRow, ClaimSettlement, SignedDeposit, SignedRefund, Withdrawals,
+    ChannelSettler, ClaimRow, ClaimSettlement, ContractDeposit, SignedDeposit, SignedRefund,
+    Withdrawals,
 };
-use crate::ports::rail::{RailError, Settlement};
+use crate::ports::rail::{RailError, RefusedBy, Settlement};
 
 use super::moves::Move;
 use super::read::decode;
 use super::sender::Call;
 use super::settler::EvmSettler;
 
+mod asked;
 mod claim;
 mod look;
 mod pay;
@@ -59,6 +64,24 @@ const fn unknown(transaction: Option<B256>) -> Settlement {
     Settlement::Unknown { transaction }
 }
 
+impl EvmSettler {
+    async fn fill(&self, wanted: Move) -> Result<Settlement, RailError> {
+        let lane = wanted.call.name;
+        self.in_line(lane, unknown(None), move |sender| {
+            Box::pin(async move { sender.settle(&wanted).await })
+        })
+        .await
+    }
+}
+
+/// A deposit as what its payer is asked about: a wallet that fills a channel is there.
+fn authorized(deposit: &ContractDeposit) -> ContractAuthorization {
+    let incoming = deposit.word().incoming(id_of(&deposit.terms));
+    let commitment = movement(&deposit.terms, &incoming);
+    let signature = deposit.signature.clone();
+    ContractAuthorization { commitment, signature, making: None }
+}
+
 #[async_trait]
 impl ChannelSettler for EvmSettler {
     fn authorizer(&self) -> Address {
@@ -71,12 +94,37 @@ impl ChannelSettler for EvmSettler {
 
     async fn deposit(&self, deposit: &SignedDeposit) -> Result<Settlement, RailError> {
         self.check_network(deposit.terms.asset)?;
-        let wanted = Move::from(deposit);
-        let lane = wanted.call.name;
-        self.in_line(lane, unknown(None), move |sender| {
-            Box::pin(async move { sender.settle(&wanted).await })
-        })
-        .await
+        self.fill(Move::from(deposit)).await
+    }
+
+    async fn verify_contract_deposit(
+        &self,
+        deposit: &ContractDeposit,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        match self.word_of(&authorized(deposit)).await? {
+            Ok(word) => self.try_contract(&Move::of_contract_deposit(deposit, word)).await,
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
+    async fn deposit_of_contract(
+        &self,
+        deposit: &ContractDeposit,
+    ) -> Result<Settlement, RailError> {
+        self.check_network(deposit.terms.asset)?;
+        match self.word_of(&authorized(deposit)).await? {
+            Ok(word) => self.fill(Move::of_contract_deposit(deposit, word)).await,
+            Err(reason) => Ok(Settlement::Refused(reason)),
+        }
+    }
+
+    async fn vouches(
+        &self,
+        account: Address,
+        digest: B256,
+        word: &PayerWord,
+    ) -> Result<Result<(), RefusedBy>, RailError> {
+        self.asks(account, digest, word).await
     }
 
     async fn claim(&self, rows: &[ClaimRow]) -> Result<ClaimSettlement, RailError> {
@@ -108,7 +156,7 @@ impl ChannelSettler for EvmSettler {
         amount: Amount,
     ) -> Result<Settlement, RailError> {
         self.check_network(terms.asset)?;
-        let (terms, row) = (*terms, row.copied());
+        let (terms, row) = (*terms, row.cloned());
         self.in_line(lane(), unknown(None), move |sender| {
             Box::pin(async move { sender.give_back(&terms, row.as_ref(), amount).await })
         })
@@ -137,7 +185,7 @@ impl ChannelSettler for EvmSettler {
         claim: Option<(&ClaimRow, &Signature)>,
     ) -> Result<Settlement, RailError> {
         self.check_network(refund.terms.asset)?;
-        let (refund, claim) = (*refund, claim.map(|(row, signature)| (*row, *signature)));
+        let (refund, claim) = (*refund, claim.map(|(row, signature)| (row.clone(), *signature)));
         self.in_line(lane(), unknown(None), move |sender| {
             Box::pin(async move {
                 let claim = claim.as_ref().map(|(row, signature)| (row, signature));

@@ -15,6 +15,8 @@ use crate::edge::evm::sender::{Acted, Call, Outcome, Sender};
 use crate::ports::channel_rail::ClaimRow;
 use crate::ports::rail::{RailError, RefusedBy, Settlement};
 
+use super::asked::refund_gas_max;
+use super::claim::{Row, rows_of};
 use super::look::{look_now, newest_event};
 use super::{call, events, unknown};
 
@@ -87,13 +89,30 @@ impl Sender {
             let last = self.last_given_back(channel, &head).await;
             return last.map_err(|it| it.on(network));
         }
-        Ok(match self.act(wanted).await? {
+        let rows = rows_of(row.map_or(&[], std::slice::from_ref));
+        self.send_back(channel, wanted, &rows).await
+    }
+
+    /// Sends what claims `rows` and gives back what is left of their channel.
+    pub(super) async fn send_back(
+        &self,
+        channel: ChannelId,
+        wanted: Call,
+        rows: &[Row<'_>],
+    ) -> Result<Settlement, RailError> {
+        if !self.doubted(rows).is_empty() {
+            return Ok(Settlement::Refused(RefusedBy::Reverted));
+        }
+        Ok(match self.act_within(wanted, refund_gas_max(rows)).await? {
             Acted::Reverts => Settlement::Refused(RefusedBy::Reverted),
             Acted::Sent(Outcome::Unseen(transaction)) => unknown(transaction),
             Acted::Sent(Outcome::Mined(receipt)) if receipt.status() => {
                 self.settled(&receipt, given_back(&receipt, channel)).await
             }
-            Acted::Sent(Outcome::Mined(_)) => Settlement::Refused(RefusedBy::Reverted),
+            Acted::Sent(Outcome::Mined(_)) => {
+                self.blame(rows).await;
+                Settlement::Refused(RefusedBy::Reverted)
+            }
         })
     }
 

@@ -10,6 +10,7 @@ use crate::edge::evm::sender::{Acted, Call, Outcome, Sender};
 use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ClaimSettlement};
 use crate::ports::rail::{RailError, RefusedBy, Settlement};
 
+use super::asked::gas_max;
 use super::claim::{Row, Sorted, claimed_by, rows_of};
 use super::look::look_now;
 use super::pay::given_back;
@@ -43,11 +44,20 @@ impl Sender {
         if open.is_empty() {
             return Ok(claim);
         }
-        match self.act(wanted).await? {
+        // The signature covers all of them, so that none is left out.
+        claim.poisoned = self.doubted(&open);
+        if !claim.poisoned.is_empty() {
+            return Ok(claim);
+        }
+        match self.act_within(wanted, gas_max(&rows)).await? {
             Acted::Reverts => claim.poisoned = self.find_spoilers(open).await?,
             Acted::Sent(Outcome::Unseen(transaction)) => claim.transaction = transaction,
             Acted::Sent(Outcome::Mined(receipt)) => {
                 claim.transaction = Some(receipt.transaction_hash);
+                if !receipt.status() {
+                    self.blame(&open).await;
+                    claim.poisoned = self.doubted(&open);
+                }
                 let sums = claimed_by(&receipt);
                 let covered = |row: &&Row<'_>| {
                     sums.get(&row.channel.0).is_some_and(|sum| *sum >= row.row.total.get())
@@ -95,14 +105,8 @@ impl Sender {
         if is_claimed && sight.balance <= sight.claimed {
             return Ok(Settlement::Refused(RefusedBy::InsufficientFunds));
         }
-        Ok(match self.act(wanted).await? {
-            Acted::Reverts => Settlement::Refused(RefusedBy::Reverted),
-            Acted::Sent(Outcome::Unseen(transaction)) => unknown(transaction),
-            Acted::Sent(Outcome::Mined(receipt)) if receipt.status() => {
-                self.settled(&receipt, given_back(&receipt, channel)).await
-            }
-            Acted::Sent(Outcome::Mined(_)) => Settlement::Refused(RefusedBy::Reverted),
-        })
+        let rows = rows_of(claim.map_or(&[], |(row, _)| std::slice::from_ref(row)));
+        self.send_back(channel, wanted, &rows).await
     }
 }
 
