@@ -16,13 +16,16 @@ pub enum Signer {
     Key(Address),
     /// An account's: of its key, or of the contract that it is.
     Account(Address),
+    /// An account's that the chain asks when its vouchers are claimed: a key's as long as no code is there, which
+    /// may come at any time. Source: EIP-7702.
+    Asked(Address),
 }
 
 impl Signer {
     /// Who signs the vouchers of a channel.
     pub fn of_vouchers(terms: &ChannelTerms) -> Self {
         if terms.payer_authorizer.is_zero() {
-            Self::Account(terms.payer)
+            Self::Asked(terms.payer)
         } else {
             Self::Key(terms.payer_authorizer)
         }
@@ -44,8 +47,13 @@ impl Taken for Signature {
     }
 
     fn signed_by(self, signer: Signer, digest: B256) -> Option<Self> {
-        let (Signer::Key(address) | Signer::Account(address)) = signer;
-        is_signed_by(address, digest, &self).then_some(self)
+        match signer {
+            Signer::Key(address) | Signer::Account(address) => {
+                is_signed_by(address, digest, &self).then_some(self)
+            }
+            // What is good now may be denied when it is claimed.
+            Signer::Asked(_) => None,
+        }
     }
 }
 
@@ -57,7 +65,7 @@ impl Taken for PayerWord {
 
     /// A key's where it is; an account's that is not its key's is left for its contract to say.
     fn signed_by(self, signer: Signer, digest: B256) -> Option<Self> {
-        let (Signer::Key(address) | Signer::Account(address)) = signer;
+        let (Signer::Key(address) | Signer::Account(address) | Signer::Asked(address)) = signer;
         let by_key = match &self {
             Self::Key(signature) => Some(*signature),
             Self::Contract(shown) => from_bytes(shown),
@@ -65,7 +73,7 @@ impl Taken for PayerWord {
         let by_key = by_key.filter(|signature| is_signed_by(address, digest, signature));
         match (by_key, signer) {
             (Some(signature), _) => Some(Self::Key(signature)),
-            (None, Signer::Account(_)) => Some(Self::Contract(self.to_bytes())),
+            (None, Signer::Account(_) | Signer::Asked(_)) => Some(Self::Contract(self.to_bytes())),
             (None, Signer::Key(_)) => None,
         }
     }

@@ -216,7 +216,7 @@ pub(super) fn channel_terms(salt: u8) -> ChannelTerms {
     ChannelTerms {
         asset: USDC,
         payer: PAYER,
-        payer_authorizer: Address::ZERO,
+        payer_authorizer: PAYER,
         receiver: PAY_TO,
         receiver_authorizer: SERVICE,
         withdraw_delay_s: 900,

@@ -4,10 +4,8 @@
 use alloy::primitives::{Address, B256, Bytes, Signature, hex};
 use serde_json::{Value, json};
 
-use super::{
-    PAY_TO, PAY_TO_KEY, PAYER, PAYER_KEY, SERVICE, SERVICE_KEY, USDC, channel_terms, sign,
-};
-use crate::domain::channel::{Ceiling, ChannelTerms, ClaimRow};
+use super::{PAY_TO, PAY_TO_KEY, PAYER_KEY, SERVICE, SERVICE_KEY, USDC, channel_terms, sign};
+use crate::domain::channel::{Ceiling, ClaimRow};
 use crate::domain::commitment::PayerWord;
 use crate::domain::money::Amount;
 use crate::domain::x402::PaymentError;
@@ -22,19 +20,14 @@ use crate::domain::x402::batch::relayed::{
 use crate::domain::x402::batch::typed::{batch_domain, id_of};
 use crate::domain::x402::signature::CONTRACT_SIGNATURE_LEN_MAX;
 
-/// A channel whose vouchers the payer's key signs, by its name.
-fn terms(salt: u8) -> ChannelTerms {
-    ChannelTerms { payer_authorizer: PAYER, ..channel_terms(salt) }
-}
-
 fn ceiling(salt: u8, amount: u128) -> Ceiling {
-    Ceiling { channel: id_of(&terms(salt)), amount: Amount::new(amount) }
+    Ceiling { channel: id_of(&channel_terms(salt)), amount: Amount::new(amount) }
 }
 
 fn row(salt: u8) -> ClaimRow {
     let separator = batch_domain(USDC.network).separator();
     ClaimRow {
-        terms: terms(salt),
+        terms: channel_terms(salt),
         ceiling: Amount::new(60),
         signature: sign(PAYER_KEY, voucher_digest(separator, &ceiling(salt, 60))).into(),
         total: Amount::new(50),
@@ -53,11 +46,15 @@ fn refund() -> RelayedRefund {
     let signature = sign(PAYER_KEY, voucher_digest(separator, &ceiling)).into();
     let voucher = VoucherWord { ceiling, signature };
     let (amount, rows) = (Amount::new(40), vec![row(1)]);
-    let wish =
-        RefundWord { terms: terms(1), channel: ceiling.channel, voucher, amount: Some(amount) };
+    let wish = RefundWord {
+        terms: channel_terms(1),
+        channel: ceiling.channel,
+        voucher,
+        amount: Some(amount),
+    };
     let signature = Some(sign(SERVICE_KEY, claim_digest(&rows, USDC.network)));
     let claims = RelayedClaim { rows, signature };
-    let signature = Some(sign(SERVICE_KEY, refund_digest(&terms(1), 7, amount)));
+    let signature = Some(sign(SERVICE_KEY, refund_digest(&channel_terms(1), 7, amount)));
     RelayedRefund { wish, amount, nonce: 7, claims, signature }
 }
 
