@@ -235,3 +235,49 @@ async fn a_forged_word_of_a_wallet_does_not_stand_in_its_way(chain: &Chain) {
     assert_eq!((&settled["success"], &settled["amount"]), (&json!(true), &json!("150")));
     assert_eq!(world.paid().await, 150);
 }
+
+/// The account of `key` runs a wallet's code from here on, as it may by EIP-7702. Only anvil lets itself be told.
+async fn run_code(chain: &Chain, key: &PrivateKeySigner) {
+    let code = artifact_code("KeyWallet", "bytecode");
+    let code = [code.as_ref(), &key.address().abi_encode()].concat();
+    let wallet = send(chain, TransactionRequest::default().with_deploy_code(code)).await.unwrap();
+    let code = chain.client(stranger()).get_code_at(wallet).await.unwrap();
+    chain.ask_node("anvil_setCode", json!([key.address(), code])).await;
+}
+
+/// What its code does: how much gas its word costs besides, and whether it denies in a block what it says before.
+async fn behave(chain: &Chain, account: Address, greed: u64, wavering: bool) {
+    // The layout of KeyWallet: two flags of a byte each in the first word, and the gas in the second.
+    let flags = U256::from(u64::from(wavering) << 8);
+    for (place, word) in [(0, flags), (1, U256::from(greed))] {
+        let place = B256::from(U256::from(place));
+        chain.ask_node("anvil_setStorageAt", json!([account, place, B256::from(word)])).await;
+    }
+}
+
+#[tokio::test]
+async fn a13_a_key_whose_account_runs_code_is_believed_and_bounded_as_a_contract_is() {
+    let Some(chain) = Chain::anvil().await else { return };
+    run_code(&chain, &payer()).await;
+    let world = World::on(&chain).await;
+    let sent =
+        || async { chain.client(gas()).get_transaction_count(gas().address()).await.unwrap() };
+    let pay = |nonce| asked(&chain, (payer().address(), &payer()), EXACT, 1_000, nonce);
+    let (_, settled) = world.ask("/settle", &pay(1)).await;
+    assert_eq!(settled["success"], true, "{settled}");
+
+    behave(&chain, payer().address(), 3_000_000, false).await;
+    let before = sent().await;
+    assert_refused(&world, &pay(2), "invalid_transaction_state").await;
+    assert_eq!(sent().await, before, "nobody pays for what its code burns");
+
+    behave(&chain, payer().address(), 0, true).await;
+    let (_, settled) = world.ask("/settle", &pay(3)).await;
+    let code = json!("invalid_transaction_state");
+    assert_eq!((&settled["success"], &settled["errorReason"]), (&json!(false), &code));
+    for nonce in [3, 4] {
+        assert_refused(&world, &pay(nonce), "invalid_transaction_state").await;
+    }
+    assert_eq!((sent().await, world.paid().await), (before + 1, 1_000));
+    chain.stop().await;
+}

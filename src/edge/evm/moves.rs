@@ -25,7 +25,7 @@ use super::node::{Node, Trouble};
 use super::permit2;
 use super::read::{self, Sought, Trace};
 use super::sender::{Call, Outcome, SETTLEMENT_GAS, Sender, is_revert};
-use super::wallets::{ContractWord, first_payment};
+use super::wallets::{CONTRACT_GAS_MAX, ContractWord, first_payment};
 
 /// One move of money.
 #[derive(Clone, Debug)]
@@ -117,18 +117,19 @@ impl Move {
         Self::by(commitment, Word::Contract(word), amount)
     }
 
-    /// What it may use, in gas, where a contract is asked for its word, which costs what the contract likes.
-    pub(super) const fn gas_max(&self) -> Option<u64> {
+    /// What it may use, in gas: a contract that is asked for its word costs what it likes, and a key's own
+    /// account may run the code of one. Source: EIP-7702.
+    pub(super) const fn gas_max(&self) -> u64 {
         match &self.word {
-            Word::Key(_) => None,
-            Word::Contract(word) => Some(word.gas_max()),
+            Word::Key(_) => CONTRACT_GAS_MAX,
+            Word::Contract(word) => word.gas_max(),
         }
     }
 
     /// Whether it is known what it uses at most, so that nobody has to be asked for an estimate: a node runs
     /// a call several times for that.
     const fn is_plain(&self) -> bool {
-        self.gas_max().is_none() && self.sought.channel.is_none()
+        matches!(self.word, Word::Key(_)) && self.sought.channel.is_none()
     }
 
     fn by(commitment: &Commitment, word: Word, amount: Amount) -> Self {
@@ -265,10 +266,7 @@ impl Sender {
         }
         let gas = match self.gas_of(wanted).await {
             // A contract that burns gas pays for none of it.
-            Ok(gas) if wanted.gas_max().is_some_and(|most| gas > most) => {
-                return Ok(Settlement::Refused(RefusedBy::Reverted));
-            }
-            Ok(_) if self.is_denied(wanted) => {
+            Ok(gas) if gas > wanted.gas_max() || self.is_denied(wanted) => {
                 return Ok(Settlement::Refused(RefusedBy::Reverted));
             }
             Ok(gas) => gas,
@@ -292,10 +290,9 @@ impl Sender {
         self.estimate(&wanted.call).await
     }
 
-    /// Whether a contract would be believed that denied its word a while ago.
+    /// Whether it is a contract's word that denied one in a block a while ago.
     fn is_denied(&self, wanted: &Move) -> bool {
-        let payer = wanted.sought.key.payer;
-        wanted.gas_max().is_some() && self.denials.holds(payer, self.clock.now())
+        self.denials.holds(wanted.sought.key.payer, self.clock.now())
     }
 
     /// Why the node would not run it; nothing was sent.
@@ -343,8 +340,9 @@ impl Sender {
             Ok(Verdict::Refused(reason)) => {
                 // Money that left meanwhile is no denial: whoever moved it paid for that.
                 let is_denial = matches!(reason, RefusedBy::Reverted | RefusedBy::BadSignature);
-                if wanted.gas_max().is_some() && is_denial && !receipt.status() {
-                    self.denials.add(wanted.sought.key.payer, self.clock.now());
+                let payer = wanted.sought.key.payer;
+                if is_denial && !receipt.status() && self.node.has_code(payer).await {
+                    self.denials.add(payer, self.clock.now());
                 }
                 Settlement::Refused(reason)
             }

@@ -195,7 +195,7 @@ impl EvmSettler {
     async fn try_out(&self, wanted: &Move) -> Result<Option<Verdict>, RailError> {
         self.check_network(wanted.sought.key.asset)?;
         let network = self.node.network();
-        let refused = match self.trials.run(&wanted.call, wanted.gas_max()).await {
+        let refused = match self.trials.run(&wanted.call, Some(wanted.gas_max())).await {
             Ok(()) => return Ok(None),
             Err(refused @ Trouble::Refused(_)) => refused,
             Err(other) => return Err(other.on(network)),
@@ -210,24 +210,18 @@ impl EvmSettler {
         }
     }
 
-    /// Whether a move would be made now that nobody made yet.
-    async fn try_unpaid(&self, wanted: &Move) -> Result<Result<(), RefusedBy>, RailError> {
-        Ok(match self.try_out(wanted).await? {
-            None => Ok(()),
-            Some(Verdict::Settled(_)) => Err(RefusedBy::NonceUsed),
-            Some(verdict) => self.refused(verdict)?,
-        })
-    }
-
-    /// The same of a contract's word, which is not taken where it denied one a while ago.
-    pub(super) async fn try_contract(
+    /// Whether a move would be made now that nobody made yet. A contract's word is not taken where it denied one
+    /// a while ago.
+    pub(super) async fn try_unpaid(
         &self,
         wanted: &Move,
     ) -> Result<Result<(), RefusedBy>, RailError> {
         let is_denied = self.denials.holds(wanted.sought.key.payer, self.clock.now());
-        Ok(match self.try_unpaid(wanted).await? {
-            Ok(()) if is_denied => Err(RefusedBy::Reverted),
-            verdict => verdict,
+        Ok(match self.try_out(wanted).await? {
+            None if is_denied => Err(RefusedBy::Reverted),
+            None => Ok(()),
+            Some(Verdict::Settled(_)) => Err(RefusedBy::NonceUsed),
+            Some(verdict) => self.refused(verdict)?,
         })
     }
 
@@ -378,7 +372,7 @@ impl Settler for EvmSettler {
         match self.word_of(authorization).await? {
             Ok(word) => {
                 let wanted = Move::of_contract(commitment, word, commitment.amount_max);
-                self.try_contract(&wanted).await
+                self.try_unpaid(&wanted).await
             }
             Err(reason) => Ok(Err(reason)),
         }

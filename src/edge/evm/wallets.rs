@@ -184,6 +184,17 @@ impl EvmSettler {
     }
 }
 
+impl Node {
+    async fn code_of(&self, account: Address) -> Result<Bytes, Trouble> {
+        self.ask("eth_getCode", (account, "latest")).await
+    }
+
+    /// Whether `account` runs code now, as far as the node says.
+    pub(super) async fn has_code(&self, account: Address) -> bool {
+        self.code_of(account).await.is_ok_and(|code| !code.is_empty())
+    }
+}
+
 /// What is known of accounts: remembered for a while, so that who shows wrong signatures of one address costs
 /// the node one question.
 #[derive(Default)]
@@ -202,8 +213,7 @@ impl Contracts {
         {
             return Ok(known);
         }
-        let code: Bytes = node.ask("eth_getCode", (account, "latest")).await?;
-        let is_contract = !code.is_empty();
+        let is_contract = !node.code_of(account).await?.is_empty();
         let mut kept = self.0.lock().expect("no holder of the accounts panics");
         if kept.len() >= ACCOUNTS_MAX && !kept.contains_key(&account) {
             let oldest =

@@ -102,7 +102,7 @@ impl ChannelSettler for EvmSettler {
         deposit: &ContractDeposit,
     ) -> Result<Result<(), RefusedBy>, RailError> {
         match self.word_of(&authorized(deposit)).await? {
-            Ok(word) => self.try_contract(&Move::of_contract_deposit(deposit, word)).await,
+            Ok(word) => self.try_unpaid(&Move::of_contract_deposit(deposit, word)).await,
             Err(reason) => Ok(Err(reason)),
         }
     }
