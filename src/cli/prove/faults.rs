@@ -10,10 +10,11 @@ use bursar::ports::clock::Clock;
 use serde::Serialize;
 
 use super::super::failure::Failure;
-use super::chance::Chance;
-use super::house::{FINAL_AFTER, House};
-use super::part::Part;
-use super::proxy::Mood;
+use super::super::house::House;
+use super::super::house::chance::Chance;
+use super::super::house::part::Part;
+use super::super::house::proxy::Mood;
+use super::stage::FINAL_AFTER;
 
 /// A kind of fault.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

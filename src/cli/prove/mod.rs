@@ -2,16 +2,10 @@
 //! that the API has, and in the end the books: what was admitted, what moved on the chain, and that no
 //! cap was passed, nothing was lost and nothing was paid twice.
 
-mod chance;
-mod channels;
-mod closing;
 mod faults;
-mod fold;
-mod house;
 mod page;
-mod part;
-mod proxy;
 mod report;
+mod stage;
 mod tries;
 
 use std::fs;
@@ -25,15 +19,17 @@ use bursar::edge::clock::SystemClock;
 use bursar::ports::clock::Clock;
 use futures_util::future::join_all;
 
-use self::chance::Chance;
 use self::faults::Caps;
-use self::house::House;
 use self::report::Report;
-use self::tries::{Tried, try_all};
+use self::stage::{AGENTS, plan};
+use self::tries::try_all;
 use super::args::ProveArgs;
+use super::closing::{self, Tried};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::folder::Folder;
+use super::house::House;
+use super::house::chance::Chance;
 use super::output::Output;
 
 /// What the cap is lowered to, in dollars: beneath what is spent after a moment.
@@ -72,7 +68,10 @@ pub fn run(args: &ProveArgs, output: &Output) -> Result<Exit, Failure> {
 
 async fn prove(args: &ProveArgs, folder: &Path, say: &dyn Fn(&str)) -> Result<Report, Failure> {
     say("starting a chain, a directory, a node and two providers, each a process of its own");
-    let mut house = House::start(folder, &args.budget, !args.no_channels).await?;
+    let mut house = House::start(folder, &plan(&args.budget, !args.no_channels)).await?;
+    for number in 0..AGENTS {
+        house.add_agent(&format!("prover-{number}"), "prover")?;
+    }
     let clock = SystemClock;
     let began = clock.now();
     let stop = Arc::new(AtomicBool::new(false));

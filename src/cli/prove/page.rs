@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bursar::domain::time::Timestamp;
 
-use super::closing::Point;
+use super::super::closing::Point;
 use super::report::Report;
 
 /// The width of every picture, and the heights of a row of faults and of a curve.

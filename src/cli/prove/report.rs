@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use bursar::domain::time::Timestamp;
 use serde_json::json;
 
-use super::closing::Books;
+use super::super::closing::{Books, Tried};
 use super::faults::Fault;
-use super::tries::Tried;
 
 /// Everything that is said in the end.
 pub struct Report {
@@ -32,14 +31,7 @@ pub struct Report {
 impl Report {
     /// Whether nothing happened that must not.
     pub fn is_sound(&self) -> bool {
-        let Books { over_limit_nano, lost, unknown, .. } = self.books;
-        over_limit_nano == 0
-            && lost == 0
-            && self.books.paid_twice() == 0
-            && unknown == 0
-            && self.books.channels.beyond_signed == 0
-            && self.books.channels.distrusted == 0
-            && self.books.books_match()
+        self.books.is_sound()
     }
 
     /// How often each kind of fault was.

@@ -1,11 +1,10 @@
 //! Agents that try to pass their caps in every way that a node's door has.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bursar::domain::id::{Name, RequestId};
+use bursar::domain::id::Name;
 use bursar::domain::ledger::agent::Token;
 use bursar::domain::money::Nano;
 use bursar::edge::clock::SystemClock;
@@ -13,7 +12,8 @@ use bursar::edge::grpc::{AgentClient, AgentError, Bought, Purchase};
 use bursar::ports::clock::Clock;
 use futures_util::future::join_all;
 
-use super::chance::Chance;
+use super::super::closing::{Told, Tried};
+use super::super::house::chance::Chance;
 use crate::shared::{
     GENERATE, GenerateRequest, JSON, SEARCH, SearchRequest, name, order, request_id, to_json,
 };
@@ -36,55 +36,13 @@ const CHILDREN_MAX: u64 = 12;
 /// Finished requests that an agent remembers to ask for again.
 const REMEMBERED_MAX: usize = 64;
 
-/// What an agent was told: so much was charged for this request, as that payment.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// Which payment.
-    pub payment: String,
-    /// Who asked.
-    pub agent: String,
-    /// For which request of that agent.
-    pub request: RequestId,
-}
-
-/// What came of all that was tried.
-#[derive(Clone, Debug, Default)]
-pub struct Tried {
-    /// Every answer.
-    pub told: Vec<Told>,
-    /// Refusals, by reason.
-    pub refused: BTreeMap<String, u64>,
-    /// Calls that nobody waited for.
-    pub left: u64,
-    /// Requests that were answered although another one had that name.
-    pub confused: u64,
-}
-
-impl Tried {
-    /// With what another one saw.
-    pub fn add(&mut self, other: Self) {
-        self.told.extend(other.told);
-        self.left = self.left.saturating_add(other.left);
-        self.confused = self.confused.saturating_add(other.confused);
-        for (reason, count) in other.refused {
-            let sum = self.refused.entry(reason).or_default();
-            *sum = sum.saturating_add(count);
-        }
-    }
-
-    fn refuse(&mut self, error: &AgentError) {
-        let count = self.refused.entry(error.reason.clone()).or_default();
-        *count = count.saturating_add(1);
-    }
-}
-
 /// One agent, and what it has seen.
 struct Agent {
     client: AgentClient,
     chance: Chance,
-    children: Vec<(String, AgentClient)>,
+    children: Vec<(Arc<str>, AgentClient)>,
     endpoint: String,
-    label: String,
+    label: Arc<str>,
     asked: u64,
     done: Vec<Purchase>,
     tried: Tried,
@@ -106,6 +64,7 @@ pub async fn try_all(
         }
     };
     let (children, done, tried, asked) = (Vec::new(), Vec::new(), Tried::default(), 0);
+    let label = label.into();
     let mut agent = Agent { client, chance, children, endpoint, label, asked, done, tried };
     while !stop.load(Ordering::Relaxed) {
         match agent.chance.within(0, 8) {
@@ -156,7 +115,11 @@ impl Agent {
         self.buy_all((&label, &client), purchases).await;
     }
 
-    async fn buy_all(&mut self, (label, client): (&str, &AgentClient), purchases: Vec<Purchase>) {
+    async fn buy_all(
+        &mut self,
+        (label, client): (&Arc<str>, &AgentClient),
+        purchases: Vec<Purchase>,
+    ) {
         let bought = join_all(purchases.iter().map(|purchase| buy(client, purchase))).await;
         for (purchase, bought) in purchases.into_iter().zip(bought) {
             self.note(label, purchase, bought);
@@ -165,7 +128,7 @@ impl Agent {
 
     fn note(
         &mut self,
-        label: &str,
+        label: &Arc<str>,
         purchase: Purchase,
         bought: Option<Result<Bought, AgentError>>,
     ) {
@@ -173,10 +136,9 @@ impl Agent {
             None => self.tried.left = self.tried.left.saturating_add(1),
             Some(Err(error)) => self.tried.refuse(&error),
             Some(Ok(bought)) => {
-                let (payment, request) = (bought.payment, purchase.request);
-                self.tried.told.push(Told { payment, agent: label.to_owned(), request });
+                self.tried.told.push(Told::of(label, purchase.request, &bought));
                 // A request's name is its agent's own: another agent may use the same.
-                if label == self.label && self.done.len() < REMEMBERED_MAX {
+                if *label == self.label && self.done.len() < REMEMBERED_MAX {
                     self.done.push(purchase);
                 }
             }
@@ -225,7 +187,7 @@ impl Agent {
             match self.client.delegate(&child, limit, until).await {
                 Ok(token) => {
                     if let Ok(client) = AgentClient::connect(&self.endpoint, &token).await {
-                        self.children.push((label, client));
+                        self.children.push((label.into(), client));
                     }
                 }
                 Err(error) => self.tried.refuse(&error),
@@ -246,8 +208,7 @@ impl Agent {
         let place = usize::try_from(self.chance.within(0, most)).unwrap_or(0);
         let Some(purchase) = self.done.get(place).cloned() else { return };
         if let Some(Ok(bought)) = buy(&self.client, &purchase).await {
-            let (payment, request) = (bought.payment, purchase.request);
-            self.tried.told.push(Told { payment, agent: self.label.clone(), request });
+            self.tried.told.push(Told::of(&self.label, purchase.request, &bought));
         }
     }
 

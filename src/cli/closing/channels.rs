@@ -24,9 +24,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::failure::Failure;
-use super::closing::{Books, count};
+use super::super::house::House;
 use super::fold::Line;
-use super::house::House;
+use super::{Books, count};
 
 /// Entries read at once.
 const PAGE: u32 = 4096;

@@ -43,7 +43,7 @@ impl Part {
     /// Starts it, with a few more words, and gives what it says when it is ready.
     pub async fn start(&mut self, more: &[&str]) -> Result<Value, Failure> {
         let failed = |problem: std::io::Error| {
-            Failure::new(Exit::Failed, "prove.system", format!("{}: {problem}", self.name))
+            Failure::new(Exit::Failed, "house.system", format!("{}: {problem}", self.name))
         };
         let log = self.folder.join(format!("{}.log", self.name));
         let log = OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
@@ -76,7 +76,7 @@ impl Part {
                 let _ = child.kill();
                 let _ = child.wait();
                 let message = format!("{} did not start: see {}.log", self.name, self.name);
-                Err(Failure::new(Exit::Failed, "prove.not_started", message))
+                Err(Failure::new(Exit::Failed, "house.not_started", message))
             }
         }
     }
@@ -144,7 +144,13 @@ impl Part {
         self.pid().is_some_and(|pid| prlimit(Some(pid), Resource::Fsize, limit).is_ok())
     }
 
-    fn pid(&self) -> Option<Pid> {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Which process it is, while it runs.
+    pub fn pid(&self) -> Option<Pid> {
         let (child, _) = self.running.as_ref()?;
         Pid::from_raw(i32::try_from(child.id()).ok()?)
     }

@@ -5,18 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bursar::domain::channel::ChannelId;
 use bursar::domain::commitment::Scheme;
-use bursar::domain::id::{PaymentId, RequestId};
+use bursar::domain::id::{AgentId, PaymentId, RequestId};
 use bursar::domain::ledger::audit::Audit;
 use bursar::domain::ledger::channel::{ChannelEvent, Frozen, Turn};
 use bursar::domain::ledger::event::Event;
 use bursar::domain::ledger::hold::Held;
 use bursar::domain::ledger::{Bounds, Ledger};
-use bursar::domain::money::Amount;
+use bursar::domain::money::{Amount, Nano};
 use bursar::domain::time::Timestamp;
 use bursar::ports::journal::Entry;
 
-use super::closing::{Books, Point, count, usdc};
-use super::tries::Tried;
+use super::{Books, Point, Tried, count, usdc};
 
 /// Points of each curve at most.
 const POINTS_MAX: usize = 400;
@@ -36,17 +35,34 @@ pub struct Line {
     pub is_distrusted: bool,
 }
 
+/// A hold, as far as the books ask for it.
+#[derive(Copy, Clone, Debug)]
+struct Asked {
+    agent: AgentId,
+    request: RequestId,
+    nano: Nano,
+    by_channel: bool,
+}
+
+impl Asked {
+    const fn of(held: &Held) -> Self {
+        let by_channel = matches!(held.commitment.scheme, Scheme::BatchSettlement(_));
+        let Held { agent, request, nano, .. } = *held;
+        Self { agent, request, nano, by_channel }
+    }
+}
+
 /// The fold.
 #[derive(Default)]
 pub struct Fold {
     audit: Audit,
     ledger: Option<Ledger>,
-    holds: BTreeMap<PaymentId, Held>,
+    holds: BTreeMap<PaymentId, Asked>,
     /// What was taken for each payment, in the unit of account.
     taken: BTreeMap<PaymentId, u64>,
     /// What is held still of each payment by channel, in the unit of account.
     drawn: BTreeMap<PaymentId, u64>,
-    by_request: BTreeMap<(String, RequestId), u64>,
+    by_request: BTreeMap<(AgentId, RequestId), u64>,
     gone: BTreeSet<PaymentId>,
     lines: BTreeMap<ChannelId, Line>,
     curves: BTreeMap<String, Vec<Point>>,
@@ -58,13 +74,13 @@ impl Fold {
         self.audit.see(entry.at, &entry.event);
         match &entry.event {
             Event::Held(held) => {
-                self.holds.insert(held.payment, (**held).clone());
+                self.holds.insert(held.payment, Asked::of(held));
             }
             Event::Captured { payment, nano, .. } => self.paid(*payment, nano.get()),
             Event::CaptureReversed { payment, .. } => {
                 self.taken.remove(payment);
                 if let Some(held) = self.holds.get(payment) {
-                    let key = (held.agent.to_string(), held.request);
+                    let key = (held.agent, held.request);
                     let count = self.by_request.entry(key).or_default();
                     *count = count.saturating_sub(1);
                 }
@@ -96,8 +112,7 @@ impl Fold {
     }
 
     fn is_by_channel(&self, payment: PaymentId) -> bool {
-        let held = self.holds.get(&payment);
-        held.is_some_and(|held| matches!(held.commitment.scheme, Scheme::BatchSettlement(_)))
+        self.holds.get(&payment).is_some_and(|held| held.by_channel)
     }
 
     /// Counts a request as paid once for each of its payments, however often more is taken of one.
@@ -107,7 +122,7 @@ impl Fold {
         if former.is_none()
             && let Some(held) = self.holds.get(&payment)
         {
-            let key = (held.agent.to_string(), held.request);
+            let key = (held.agent, held.request);
             let count = self.by_request.entry(key).or_default();
             *count = count.saturating_add(1);
         }
@@ -118,7 +133,7 @@ impl Fold {
             self.turn(turn);
         }
         if let Some(drawn) = event.drawn() {
-            self.holds.insert(drawn.held.payment, (*drawn.held).clone());
+            self.holds.insert(drawn.held.payment, Asked::of(&drawn.held));
             self.drawn.insert(drawn.held.payment, drawn.held.nano.get());
         }
         let line = self.lines.entry(event.channel()).or_default();
@@ -192,12 +207,11 @@ impl Fold {
 
     /// Puts what it found into the books.
     pub fn tell(&self, books: &mut Books, tried: &Tried) {
-        let alone = self.holds.values().filter(|held| {
-            let payment = held.payment;
-            let ended = self.taken.contains_key(&payment) || self.gone.contains(&payment);
-            !ended && !self.is_by_channel(payment)
+        let alone = self.holds.iter().filter(|(payment, held)| {
+            let ended = self.taken.contains_key(payment) || self.gone.contains(payment);
+            !ended && !held.by_channel
         });
-        let held_alone: u128 = alone.clone().map(|held| u128::from(held.nano.get())).sum();
+        let held_alone: u128 = alone.clone().map(|(_, held)| u128::from(held.nano.get())).sum();
         let held_by_channel: u128 = self.drawn.values().copied().map(u128::from).sum();
         books.admitted = count(self.holds.len());
         books.settled_nano = self.taken.values().copied().map(u128::from).sum();
@@ -220,17 +234,16 @@ impl Fold {
     }
 
     fn tell_of_answers(&self, books: &mut Books, tried: &Tried) {
-        let known = |payment: &str| {
-            payment.parse().is_ok_and(|payment: PaymentId| self.holds.contains_key(&payment))
-        };
-        books.lost = count(tried.told.iter().filter(|told| !known(&told.payment)).count());
+        let known = |payment: &PaymentId| self.holds.contains_key(payment);
+        let lost = tried.told.iter().filter(|told| !told.payment.as_ref().is_some_and(known));
+        books.lost = count(lost.count());
         // An answer whose payment expired was free, and the same request may be paid once after it.
-        let mut payments: BTreeMap<(&str, RequestId), BTreeSet<&str>> = BTreeMap::new();
+        let mut payments: BTreeMap<(&str, RequestId), BTreeSet<PaymentId>> = BTreeMap::new();
         for told in &tried.told {
-            let taken = |payment: PaymentId| self.taken.contains_key(&payment);
-            if told.payment.parse().is_ok_and(taken) {
-                let key = (told.agent.as_str(), told.request);
-                payments.entry(key).or_default().insert(&told.payment);
+            let taken = |payment: &PaymentId| self.taken.contains_key(payment);
+            if let Some(payment) = told.payment.filter(taken) {
+                let key = (&*told.agent, told.request);
+                payments.entry(key).or_default().insert(payment);
             }
         }
         let told_twice = payments.values().filter(|payments| payments.len() > 1).count();

@@ -1,5 +1,9 @@
-//! What is proved on: a chain, a directory, a node, a facilitator and two providers, each a process of its
-//! own, with links between them that can fail.
+//! A house of real processes: a chain, a directory, a node, a facilitator and providers, each one of its own, with
+//! links between them that can fail. `bursar prove` tries it, `bursar bench` loads it.
+
+pub mod chance;
+pub mod part;
+pub mod proxy;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,29 +18,42 @@ use bursar::edge::clock::SystemClock;
 use bursar::node::fund_over_rpc;
 use bursar::ports::clock::Clock;
 
-use super::super::exit::Exit;
-use super::super::failure::Failure;
-use super::part::{Part, free_port};
-use super::proxy::Link;
+use self::part::{Part, free_port};
+use self::proxy::Link;
+use super::exit::Exit;
+use super::failure::Failure;
 
-/// What the payers' wallet is given: more than any cap, so that only caps can stop them.
-const GIFT: Amount = Amount::new(1_000_000_000);
+/// What is to run.
+pub struct Plan {
+    /// So many of the chain's newest blocks are not final.
+    pub final_after: u64,
+    /// What the payers' wallet is given.
+    pub gift: Amount,
+    /// Entries between two snapshots of the node's journal.
+    pub snapshot_every: u64,
+    /// What the node and the providers log.
+    pub log: &'static str,
+    /// What the node's file says of channels, budgets and roles.
+    pub rules: String,
+    /// Those who sell, each in a process of its own.
+    pub sales: Vec<Sale>,
+}
 
-/// So many of the chain's newest blocks are not final, and may be taken back.
-pub const FINAL_AFTER: u64 = 8;
-
-/// Agents that try.
-pub const AGENTS: u64 = 6;
-
-/// The two that sell, with what they sell by, and whether they take channels too. The one that takes none
-/// settles by the facilitator.
-pub const PROVIDERS: [(&str, &str, &str, bool); 2] = [
-    ("scribe", "text.generate", "bursar-scribe-1", false),
-    ("librarian", "search.query", "bursar-embed-1", true),
-];
-
-/// What a provider that takes channels says besides. Its vouchers are claimed while there are faults.
-const CHANNELS: &str = "withdraw_delay = \"15m\"\nclaim_after = \"15s\"\n";
+/// What one of them sells.
+pub struct Sale {
+    /// Its name.
+    pub name: &'static str,
+    /// Which engine does the work.
+    pub engine: &'static str,
+    /// What kind of work.
+    pub capability: &'static str,
+    /// With which model.
+    pub model: &'static str,
+    /// The rest of its section: the price, how it is paid, and its bounds.
+    pub terms: String,
+    /// Whether the facilitator settles for it; it does so itself otherwise.
+    pub by_facilitator: bool,
+}
 
 /// Everything that runs.
 pub struct House {
@@ -46,12 +63,16 @@ pub struct House {
     pub rpc: String,
     /// The sandbox chain.
     pub chain: Part,
+    /// So many of its newest blocks are not final.
+    pub final_after: u64,
     /// The directory; it is there as long as the house is.
     _directory: Part,
     /// The payers' node.
     pub node: Part,
-    /// The facilitator, which one of those who sell settles by.
+    /// The facilitator, which those who sell may settle by.
     pub facilitator: Part,
+    /// Where it listens for agents, without a link between.
+    pub node_at: SocketAddr,
     /// Those who sell.
     pub providers: Vec<Part>,
     /// Between the agents and the node.
@@ -69,10 +90,9 @@ pub struct House {
 }
 
 impl House {
-    /// Starts everything in `folder`, with this cap over all agents; one provider takes channels where
-    /// `channels` says so.
-    pub async fn start(folder: &Path, budget: &str, channels: bool) -> Result<Self, Failure> {
-        let depth = FINAL_AFTER.to_string();
+    /// Starts everything in `folder`; there are no agents yet.
+    pub async fn start(folder: &Path, plan: &Plan) -> Result<Self, Failure> {
+        let depth = plan.final_after.to_string();
         let words = ["sandbox", "run", "--file", "chain.db", "--final-after", &depth];
         let mut chain = Part::new("chain", folder, &words);
         let rpc = said(&chain.start(&[]).await?, "/rpc")?;
@@ -87,38 +107,39 @@ impl House {
         );
         let node_at = port()?;
         let agents_link = link(node_at).await?;
-        let facts = Facts { directory: at, node: node_at, chain: node_chain_link.url(), budget };
-        write(folder, "node.toml", &node_file(&facts))?;
+        write(folder, "node.toml", &node_file(plan, at, node_at, &node_chain_link.url()))?;
         directory.start(&[]).await?;
         let mut node = Part::new("node", folder, &["--config", "node.toml", "up"]);
         let ready = node.start(&[]).await?;
         let wallet = said(&ready, "/wallets/0/1")?;
         let wallet: Address = wallet.parse().map_err(|error| unlike(&error))?;
-        let funded = fund_over_rpc(&rpc, wallet, GIFT).await;
+        let funded = fund_over_rpc(&rpc, wallet, plan.gift).await;
         funded.map_err(|error| Failure::of(&error))?;
         let (facilitator, facilitator_link) =
             start_facilitator(folder, &provider_chain_link.url()).await?;
         let mut providers = Vec::new();
-        for (name, capability, model, by_channel) in PROVIDERS {
-            let file = format!("{name}.toml");
-            let settles_by = (!by_channel).then(|| facilitator_link.url());
-            let by_channel = by_channel && channels;
-            let sale = Sale { name, capability, model, by_channel, settles_by, listen: port()? };
-            write(folder, &file, &provider_file(&sale, at, &provider_chain_link.url()))?;
-            let mut provider = Part::new(name, folder, &["--config", &file, "provider"]);
+        for sale in &plan.sales {
+            let file = format!("{}.toml", sale.name);
+            let settles_by = sale.by_facilitator.then(|| facilitator_link.url());
+            let at = Places { directory: at, listen: port()?, settles_by };
+            let words = provider_file(plan, sale, &at, &provider_chain_link.url());
+            write(folder, &file, &words)?;
+            let mut provider = Part::new(sale.name, folder, &["--config", &file, "provider"]);
             provider.start(&[]).await?;
             providers.push(provider);
         }
         // A block a second comes at least: what was given above is final then, and not taken back.
         let clock = SystemClock;
-        clock.sleep_until(clock.now().after(Duration::from_secs(FINAL_AFTER))).await;
-        let mut house = Self {
+        clock.sleep_until(clock.now().after(Duration::from_secs(plan.final_after))).await;
+        Ok(Self {
             folder: folder.to_owned(),
             rpc,
             chain,
+            final_after: plan.final_after,
             _directory: directory,
             node,
             facilitator,
+            node_at,
             providers,
             agents_link,
             node_chain_link,
@@ -126,20 +147,21 @@ impl House {
             facilitator_link,
             wallet,
             tokens: Vec::new(),
-        };
-        for number in 0..AGENTS {
-            let name = format!("prover-{number}");
-            let added = house.command(&["agent", "add", &name, "--role", "prover"])?;
-            let token = said(&added, "/token")?;
-            house.tokens.push((name, Token::shown(&token)));
-        }
-        Ok(house)
+        })
+    }
+
+    /// Adds an agent of this role.
+    pub fn add_agent(&mut self, name: &str, role: &str) -> Result<(), Failure> {
+        let added = self.command(&["agent", "add", name, "--role", role])?;
+        let token = said(&added, "/token")?;
+        self.tokens.push((name.to_owned(), Token::shown(&token)));
+        Ok(())
     }
 
     /// What an operator's command answers.
     pub fn command(&self, words: &[&str]) -> Result<serde_json::Value, Failure> {
         let system = |problem: std::io::Error| {
-            Failure::new(Exit::Failed, "prove.system", format!("{words:?}: {problem}"))
+            Failure::new(Exit::Failed, "house.system", format!("{words:?}: {problem}"))
         };
         let output = Command::new(std::env::current_exe().map_err(system)?)
             .args(["--config", "node.toml", "--format", "json"])
@@ -151,7 +173,7 @@ impl House {
             let problem = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(Failure::new(
                 Exit::Failed,
-                "prove.command",
+                "house.command",
                 format!("{words:?}: {problem}"),
             ));
         }
@@ -166,7 +188,7 @@ impl House {
     /// The providers' journals.
     pub fn provider_ledgers(&self) -> Vec<PathBuf> {
         let of = |name: &str| self.folder.join(format!("{name}.{name}.db"));
-        PROVIDERS.iter().map(|(name, ..)| of(name)).collect()
+        self.providers.iter().map(|provider| of(provider.name())).collect()
     }
 }
 
@@ -201,24 +223,19 @@ payer_rates = {{ calls_per_minute = 100000, concurrency = 256 }}
     )
 }
 
-struct Facts<'f> {
-    directory: SocketAddr,
-    node: SocketAddr,
-    chain: String,
-    budget: &'f str,
-}
-
-fn node_file(facts: &Facts<'_>) -> String {
-    let Facts { directory, node, chain, budget } = facts;
+fn node_file(plan: &Plan, directory: SocketAddr, node: SocketAddr, chain: &str) -> String {
+    let Plan { snapshot_every, log, rules, .. } = plan;
     format!(
         r#"version = 1
 [server]
 listen = "{node}"
 metrics = "off"
 operator_socket = "operator.sock"
+[telemetry]
+log = "{log}"
 [ledger]
 path = "node.db"
-snapshot_every = 500
+snapshot_every = {snapshot_every}
 [directory]
 connect = ["http://{directory}"]
 [network.sandbox]
@@ -230,44 +247,22 @@ key = "keystore:main"
 passphrase_file = "keys/passphrase"
 [discovery]
 allow_private = true
-[channels]
-per_provider = "0.4 USD"
-total = "0.4 USD"
-calls_per_deposit = 20
-at_once = 8
-[budget.cap]
-applies_to = "*"
-limit = "{budget} USD"
-window = "lifetime"
-[budget.minute]
-applies_to = "role/prover"
-per = "agent"
-limit = "0.06 USD"
-window = {{ rolling = "1m" }}
-[role.prover]
-per_call_max = "0.01 USD"
-can_delegate = true
-rates = {{ calls_per_minute = 100000, concurrency = 64 }}
-session = {{ limit = "0.02 USD", span = "2m" }}
-allow_any = true
-allow = {{ capabilities = ["*"], models = ["*"], providers = ["*"], payees = ["*"], networks = ["sandbox"], assets = ["USDC"], schemes = ["exact", "batch-settlement"] }}
-"#
+{rules}"#
     )
 }
 
-struct Sale<'f> {
-    name: &'f str,
-    capability: &'f str,
-    model: &'f str,
-    by_channel: bool,
+/// Where a provider is, and whom it finds.
+struct Places {
+    directory: SocketAddr,
+    listen: SocketAddr,
     /// Where it does not settle itself.
     settles_by: Option<String>,
-    listen: SocketAddr,
 }
 
-fn provider_file(sale: &Sale<'_>, directory: SocketAddr, chain: &str) -> String {
-    let Sale { name, capability, model, by_channel, settles_by, listen } = sale;
-    let channels = if *by_channel { CHANNELS } else { "" };
+fn provider_file(plan: &Plan, sale: &Sale, at: &Places, chain: &str) -> String {
+    let Sale { name, engine, capability, model, terms, .. } = sale;
+    let Places { directory, listen, settles_by } = at;
+    let log = plan.log;
     let (gas, facilitators) = match settles_by {
         Some(url) => (String::new(), format!("facilitators = [\"{url}\"]\n")),
         None => (format!("gas_account = \"{name}\"\n"), String::new()),
@@ -276,6 +271,8 @@ fn provider_file(sale: &Sale<'_>, directory: SocketAddr, chain: &str) -> String 
         r#"version = 1
 [server]
 metrics = "off"
+[telemetry]
+log = "{log}"
 [ledger]
 path = "{name}.db"
 [directory]
@@ -291,33 +288,28 @@ passphrase_file = "{name}-keys/passphrase"
 [discovery]
 allow_private = true
 [provider.{name}]
-engine = "{name}"
+engine = "{engine}"
 capability = "{capability}"
 model = "{model}"
 network = "sandbox"
 listen = "{listen}"
-price = {{ call = "0.001 USD" }}
 pay_to = "wallet/{name}"
-concurrency = 32
-quote_life = "10s"
-authorization_life = "20s"
-refund_after = "60s"
-{channels}{facilitators}"#
+{facilitators}{terms}"#
     )
 }
 
 async fn link(to: SocketAddr) -> Result<Link, Failure> {
-    let system = |problem| Failure::new(Exit::Failed, "prove.system", format!("a link: {problem}"));
+    let system = |problem| Failure::new(Exit::Failed, "house.system", format!("a link: {problem}"));
     Link::to(to).await.map_err(system)
 }
 
 fn port() -> Result<SocketAddr, Failure> {
-    let system = |problem| Failure::new(Exit::Failed, "prove.system", format!("a port: {problem}"));
+    let system = |problem| Failure::new(Exit::Failed, "house.system", format!("a port: {problem}"));
     free_port().map_err(system)
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
-    let system = |problem| Failure::new(Exit::Failed, "prove.system", format!("{name}: {problem}"));
+    let system = |problem| Failure::new(Exit::Failed, "house.system", format!("{name}: {problem}"));
     fs::write(folder.join(name), text).map_err(system)
 }
 
@@ -335,7 +327,7 @@ fn socket(url: &str) -> Result<SocketAddr, Failure> {
 fn unlike(problem: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         Exit::Failed,
-        "prove.unlike",
+        "house.unlike",
         format!("a process said what it should not: {problem}"),
     )
 }

@@ -1,6 +1,10 @@
 //! The end: everything heals, what is open is resolved by the chain, and the books are closed by code
 //! that shares nothing with the ledger that kept them.
 
+mod channels;
+mod fold;
+mod told;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +19,13 @@ use bursar::node::{RailPlan, connect_rail};
 use bursar::ports::clock::Clock;
 use bursar::ports::rail::Evidence;
 
-use super::super::failure::Failure;
-use super::channels::{self, ChannelBooks, are_claimed, is_channels, read_all};
-use super::fold::Fold;
-use super::house::{FINAL_AFTER, House};
-use super::proxy::Mood;
-use super::tries::Tried;
+pub use self::channels::read_all;
+use self::channels::{ChannelBooks, are_claimed, is_channels};
+use self::fold::Fold;
+pub use self::told::{Told, Tried};
+use super::failure::Failure;
+use super::house::House;
+use super::house::proxy::Mood;
 
 /// How long what is open may take to be resolved, once everything runs again: more than an
 /// authorization lives.
@@ -74,6 +79,17 @@ impl Books {
     /// Requests that were paid more than once, whoever says so.
     pub fn paid_twice(&self) -> u64 {
         self.paid_twice.values().sum()
+    }
+
+    /// Whether nothing happened that must not.
+    pub fn is_sound(&self) -> bool {
+        self.over_limit_nano == 0
+            && self.lost == 0
+            && self.paid_twice() == 0
+            && self.unknown == 0
+            && self.channels.beyond_signed == 0
+            && self.channels.distrusted == 0
+            && self.books_match()
     }
 
     /// Whether the ledger and the chain say the same.
@@ -165,7 +181,7 @@ pub async fn close(house: &mut House, tried: &Tried) -> Result<Books, Failure> {
         books.damaged.push(unwell.to_owned());
     }
     // What the books are closed against is final: a block a second comes at least.
-    clock.sleep_until(clock.now().after(Duration::from_secs(FINAL_AFTER))).await;
+    clock.sleep_until(clock.now().after(Duration::from_secs(house.final_after))).await;
     for path in std::iter::once(house.ledger()).chain(house.provider_ledgers()) {
         let report = verify(&path, Bounds::default())?;
         if !report.is_good() {
