@@ -178,6 +178,10 @@ pub async fn close(
         for (id, sight) in ids.iter().zip(sights.map_err(|error| Failure::of(&error))?.seen) {
             lies = lies.saturating_add(sight.balance.get());
             found.claimed = found.claimed.saturating_add(sight.claimed.get());
+            // Final by now, and its payee ended before it saw that: its journal has it as unclaimed too.
+            let counted = sold.get(id).map_or(0, |sold| sold.claimed);
+            let unseen = sight.claimed.get().saturating_sub(counted);
+            found.unclaimed = found.unclaimed.saturating_sub(unseen);
             let charged = sold.get(id).map_or(0, |sold| sold.charged.saturating_sub(sold.lost));
             found.left = found.left.saturating_add(sight.balance.get().saturating_sub(charged));
             if let Some(sold) = sold.get(id).filter(|sold| sold.claimed > sight.claimed.get()) {
