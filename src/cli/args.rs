@@ -1,7 +1,9 @@
 //! Every word that the command line knows.
 
+mod bench;
 mod prove;
 
+pub use self::bench::{BenchArgs, BenchPart, Measurement};
 pub use self::prove::ProveArgs;
 
 use std::net::SocketAddr;
@@ -13,7 +15,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 use bursar::domain::id::{Name, PaymentId};
 use bursar::domain::ledger::agent::Scope;
 
-use super::bench::Mode;
 use super::channels::ChannelsCommand;
 use super::fetch::FetchArgs;
 use super::search::SearchArgs;
@@ -400,87 +401,6 @@ pub enum SandboxCommand {
         /// How much, in whole units: `25` or `0.5`.
         amount: String,
     },
-}
-
-/// A measurement of `bursar bench`.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Measurement {
-    /// Decide and evolve over a million wallets, and their memory.
-    Ledger,
-    /// A payee's check of a payment beside bare recovery.
-    Verify,
-    /// Durable holds beside raw appends to the same disk.
-    Durable,
-    /// One hot budget beside ten thousand.
-    Hot,
-    /// Grouping, with 2 ms added to each sync.
-    Slow,
-    /// Durable holds over a million wallets beside a thousand.
-    Many,
-    /// Payments settled on the sandbox beside the same unpaid.
-    Settled,
-    /// Ten thousand open channels on one payee: memory, a restart, and claiming them.
-    Channels,
-    /// A restart over ten million entries.
-    Restart,
-    /// A call that does nothing, unpaid and paid in each way, between processes; only where it is named.
-    Pay,
-    /// Facilitators and calls over HTTP beside the official programs; only where it is named, in a checkout.
-    Http,
-}
-
-/// One process of `bursar bench pay`.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchPart {
-    /// Sells.
-    Payee,
-    /// Buys, with a wallet of its own, and for nothing.
-    Payer,
-    /// Pays for agents.
-    Node,
-    /// Buys through the node.
-    Agent,
-}
-
-impl BenchPart {
-    /// Its word on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Payee => "payee",
-            Self::Payer => "payer",
-            Self::Node => "node",
-            Self::Agent => "agent",
-        }
-    }
-}
-
-/// What to measure.
-#[derive(Debug, clap::Args)]
-pub struct BenchArgs {
-    /// Only this one.
-    #[arg(value_enum)]
-    pub only: Option<Measurement>,
-    /// How long each side of a measurement runs, in seconds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub seconds: u64,
-    /// Where the files of the durable measurements go: on the disk that is to be measured.
-    #[arg(long, value_name = "FOLDER")]
-    pub dir: Option<PathBuf>,
-    /// `pay`: print one object of all runs and ratios.
-    #[arg(long)]
-    pub json: bool,
-    /// `pay`: only these ways to pay, beside unpaid.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub modes: Vec<Mode>,
-    /// `pay`: so many calls at once.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
-    pub at_once: Vec<u64>,
-    /// `http`: one facilitator more: `NAME=COMMAND`.
-    #[arg(long)]
-    pub beside: Option<String>,
-    /// `pay`: threads that serve calls, in each process.
-    #[arg(long, default_value_t = 1)]
-    pub workers: usize,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

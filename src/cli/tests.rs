@@ -44,6 +44,8 @@ fn every_command_of_the_tree_parses() {
         "sandbox fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 2.5",
         "wallet delegate till --service 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
         "bench durable --seconds 1 --dir .",
+        "bench overload --seconds 1 --json",
+        "bench soak --minutes 1 --seed 7 --dir . --json",
     ] {
         let words = ["bursar"].into_iter().chain(line.split(' '));
         assert!(Args::try_parse_from(words).is_ok(), "{line}");

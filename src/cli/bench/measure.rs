@@ -18,6 +18,11 @@ pub struct Round {
 }
 
 impl Round {
+    /// Operations that took so many nanoseconds each, in a round that took `elapsed`.
+    pub const fn of(taken: Vec<u64>, elapsed: Duration) -> Self {
+        Self { taken, elapsed }
+    }
+
     /// Adds another round of the same.
     pub fn add(&mut self, other: Self) {
         self.taken.extend(other.taken);

@@ -5,6 +5,7 @@ mod channels;
 mod durable;
 mod holds;
 mod http;
+mod load;
 mod measure;
 mod pay;
 mod restart;
@@ -127,6 +128,13 @@ impl Folder {
         std::fs::create_dir(&path).map_err(|problem| failed(&problem))?;
         Ok(Self(path))
     }
+
+    /// Leaves it where it is, for somebody to look into.
+    fn leave(mut self) -> PathBuf {
+        let path = std::mem::take(&mut self.0);
+        std::mem::forget(self);
+        path
+    }
 }
 
 impl Drop for Folder {
@@ -141,6 +149,8 @@ pub fn run(args: &BenchArgs, output: &Output) -> Result<Exit, Failure> {
     match args.only {
         Some(Measurement::Pay) => return pay::run(args, output),
         Some(Measurement::Http) => return http::run(args),
+        Some(Measurement::Overload) => return load::run_overload(args, output),
+        Some(Measurement::Soak) => return load::run_soak(args, output),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
