@@ -66,12 +66,12 @@ contract SandboxUsdc {
 
     // ---- ERC-20 ----
 
-    function transfer(address to, uint256 value) external returns (bool) {
+    function transfer(address to, uint256 value) external virtual returns (bool) {
         _move(msg.sender, to, value);
         return true;
     }
 
-    function transferFrom(address from, address to, uint256 value) external returns (bool) {
+    function transferFrom(address from, address to, uint256 value) external virtual returns (bool) {
         uint256 allowed = allowance[from][msg.sender];
         require(value <= allowed, "ERC20: transfer amount exceeds allowance");
         _move(from, to, value);
@@ -79,7 +79,7 @@ contract SandboxUsdc {
         return true;
     }
 
-    function approve(address spender, uint256 value) external returns (bool) {
+    function approve(address spender, uint256 value) external virtual returns (bool) {
         _approve(msg.sender, spender, value);
         return true;
     }
@@ -208,7 +208,7 @@ contract SandboxUsdc {
         uint256 validBefore,
         bytes32 nonce,
         bytes memory signature
-    ) private {
+    ) internal virtual {
         _checkAuthorization(from, nonce, validAfter, validBefore);
         bytes32 content = keccak256(
             abi.encode(
@@ -228,7 +228,7 @@ contract SandboxUsdc {
         uint256 validBefore,
         bytes32 nonce,
         bytes memory signature
-    ) private {
+    ) internal virtual {
         require(to == msg.sender, "FiatTokenV2: caller must be the payee");
         _checkAuthorization(from, nonce, validAfter, validBefore);
         bytes32 content = keccak256(
@@ -242,7 +242,7 @@ contract SandboxUsdc {
     }
 
     function _cancelAuthorization(address authorizer, bytes32 nonce, bytes memory signature)
-        private
+        internal virtual
     {
         _checkUnspent(authorizer, nonce);
         bytes32 content = keccak256(abi.encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce));
@@ -257,7 +257,7 @@ contract SandboxUsdc {
         uint256 value,
         uint256 deadline,
         bytes memory signature
-    ) private {
+    ) internal virtual {
         require(deadline >= block.timestamp, "FiatTokenV2: permit is expired");
         bytes32 content =
             keccak256(abi.encode(PERMIT_TYPEHASH, holder, spender, value, nonces[holder]++, deadline));
@@ -330,7 +330,7 @@ contract SandboxUsdc {
         emit AuthorizationUsed(authorizer, nonce);
     }
 
-    function _move(address from, address to, uint256 value) private {
+    function _move(address from, address to, uint256 value) internal {
         require(from != address(0), "ERC20: transfer from the zero address");
         require(to != address(0), "ERC20: transfer to the zero address");
         uint256 balance = balanceOf[from];
@@ -340,7 +340,7 @@ contract SandboxUsdc {
         emit Transfer(from, to, value);
     }
 
-    function _approve(address holder, address spender, uint256 value) private {
+    function _approve(address holder, address spender, uint256 value) internal {
         require(holder != address(0), "ERC20: approve from the zero address");
         require(spender != address(0), "ERC20: approve to the zero address");
         allowance[holder][spender] = value;

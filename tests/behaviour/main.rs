@@ -39,6 +39,7 @@ mod facilitator_first_payments;
 mod facilitator_rows;
 mod facilitator_wallets;
 mod fetch;
+mod frozen;
 mod gateway;
 mod hand;
 mod hostile;

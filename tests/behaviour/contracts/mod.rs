@@ -5,6 +5,7 @@ mod clients;
 mod deposits;
 mod gas;
 mod interface;
+mod issuer;
 mod model;
 mod permit2;
 pub(crate) mod scene;
