@@ -108,6 +108,7 @@ impl Ground {
             capability: "search.query",
             model: "bursar-embed-1",
             terms: TERMS.to_owned(),
+            by_facilitator: false,
         };
         let plan = Plan {
             final_after: FINAL_AFTER,
