@@ -35,7 +35,7 @@ impl Rules {
     /// # Errors
     /// [`Refused::Stopped`]. A ledger without a policy has one that allows nothing.
     pub async fn current(&self) -> Result<InForce, Refused> {
-        let version = self.treasury.read(|ledger| ledger.policy().version).await?;
+        let version = self.treasury.peek(|ledger| ledger.policy().version).await?;
         self.at(version).await
     }
 

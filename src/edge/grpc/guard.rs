@@ -108,7 +108,7 @@ impl Tokens for LedgerTokens {
         let find = move |ledger: &crate::domain::ledger::Ledger| {
             ledger.find_token(&token).map(|agent| Caller::Agent(agent.id()))
         };
-        self.treasury.read(find).await
+        self.treasury.peek(find).await
     }
 }
 

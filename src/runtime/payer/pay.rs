@@ -116,7 +116,8 @@ impl Payer {
     pub(super) async fn prepare(&self, wish: Wish) -> Result<Prepare, PayError> {
         let fingerprint = fingerprint(&wish);
         let (id, request) = (wish.agent, wish.request);
-        let looked = self.parts.treasury.read(move |ledger| {
+        // What is found here is decided again by the hold.
+        let looked = self.parts.treasury.peek(move |ledger| {
             let seen = ledger.requests().find(id, request).copied();
             (ledger.find_agent(id).cloned(), seen, ledger.policy().version)
         });

@@ -94,7 +94,7 @@ impl Payer {
         let payment = PaymentId::derive(id, RequestId::from_bytes([0; 16]), 0);
         let refuse = |refused| PayError::Refused { payment, refused: Box::new(refused) };
         let rules = self.rules.current().await.map_err(refuse)?;
-        let found = self.parts.treasury.read(move |ledger| ledger.find_agent(id).cloned());
+        let found = self.parts.treasury.peek(move |ledger| ledger.find_agent(id).cloned());
         let unknown = || refuse(rejected(Rejection::UnknownAgent(id)));
         let agent: Agent = found.await.map_err(refuse)?.ok_or_else(unknown)?;
         let role = find_role(&rules, &agent)?.clone();

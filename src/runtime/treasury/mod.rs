@@ -117,6 +117,9 @@ enum Request {
     },
 }
 
+/// A look that does not wait for anything to be durable.
+type Peek = Box<dyn FnOnce(&Ledger) + Send>;
+
 /// How a treasury is opened.
 #[derive(Copy, Clone, Debug)]
 pub struct Settings {
@@ -132,6 +135,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Treasury {
     requests: mpsc::Sender<Request>,
+    peeks: mpsc::Sender<Peek>,
     boot: u64,
     /// Read by whoever signs, written by whoever pauses. It guards a moment, not data.
     signing: Arc<RwLock<()>>,
@@ -150,7 +154,8 @@ impl Treasury {
         settings: Settings,
     ) -> Result<(Self, TreasuryTask), JournalError> {
         let recovered = recover::recover(journal.as_ref(), settings.bounds).await?;
-        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let (requests, receiver) = mpsc::channel(QUEUE_MAX);
+        let (peeks, to_peek) = mpsc::channel(QUEUE_MAX);
         let stopped = Arc::new(Mutex::new(None));
         let meters = Arc::<Meters>::default();
         let task = TreasuryTask {
@@ -161,12 +166,13 @@ impl Treasury {
             journal,
             clock,
             requests: receiver,
+            peeks: to_peek,
             released: HashSet::new(),
             stopped: Arc::clone(&stopped),
             meters: Arc::clone(&meters),
         };
-        let (requests, boot) = (sender, settings.boot);
-        Ok((Self { requests, boot, signing: Arc::default(), stopped, meters }, task))
+        let (boot, signing) = (settings.boot, Arc::default());
+        Ok((Self { requests, peeks, boot, signing, stopped, meters }, task))
     }
 
     /// This process's number.
@@ -209,6 +215,24 @@ impl Treasury {
             let _ = answer.send(look(ledger));
         });
         self.ask(Request::Read { look }).await?;
+        answered.await.map_err(|_| self.stopped())
+    }
+
+    /// Looks at the ledger at once, as it is decided: that may be ahead of what is durable. Only for what is
+    /// decided again, by a command behind it, before anything comes of it.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn peek<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Ledger) -> R + Send + 'static,
+    ) -> Result<R, Refused> {
+        let (answer, answered) = oneshot::channel();
+        let look = Box::new(move |ledger: &Ledger| {
+            // A caller that has gone away needs no answer.
+            let _ = answer.send(look(ledger));
+        });
+        self.peeks.send(look).await.map_err(|_| self.stopped())?;
         answered.await.map_err(|_| self.stopped())
     }
 

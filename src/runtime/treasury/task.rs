@@ -17,7 +17,7 @@ use crate::ports::clock::Clock;
 use crate::ports::holds::NotSignable;
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
 use crate::runtime::meters::{Meters, Phase};
-use crate::runtime::treasury::{BATCH_MAX, Done, Refused, Request, Settings};
+use crate::runtime::treasury::{BATCH_MAX, Done, Peek, Refused, Request, Settings};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
 /// crash, and loses nothing that was acknowledged.
@@ -29,6 +29,7 @@ pub struct TreasuryTask {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) peeks: mpsc::Receiver<Peek>,
     /// Payments that the signer was told of: they cannot be voided as never signed.
     pub(super) released: HashSet<PaymentId>,
     pub(super) stopped: Arc<Mutex<Option<String>>>,
@@ -84,8 +85,16 @@ impl TreasuryTask {
         loop {
             if next.waiting.is_empty() {
                 let mut asked = Vec::with_capacity(BATCH_MAX);
-                if self.requests.recv_many(&mut asked, BATCH_MAX).await == 0 {
-                    return;
+                // Both arms may be dropped and lose nothing.
+                tokio::select! {
+                    biased;
+                    Some(look) = self.peeks.recv() => {
+                        look(&self.ledger);
+                        continue;
+                    }
+                    taken = self.requests.recv_many(&mut asked, BATCH_MAX) => if taken == 0 {
+                        return;
+                    },
                 }
                 self.decide(&mut asked, &mut next);
             }
@@ -128,19 +137,21 @@ impl TreasuryTask {
         let mut append = std::pin::pin!(meters.time(Phase::Sync, clock.as_ref(), append));
         let mut asked = Vec::new();
         loop {
-            let Some(batch) = next.take_if(|batch| batch.waiting.len() < BATCH_MAX) else {
-                return append.await;
-            };
-            let room = BATCH_MAX.saturating_sub(batch.waiting.len());
-            // Both arms may be dropped and lose nothing: the append goes on, and nothing was taken.
+            let batch = next.take_if(|batch| batch.waiting.len() < BATCH_MAX);
+            let taken = batch.as_ref().map_or(BATCH_MAX, |batch| batch.waiting.len());
+            let room = BATCH_MAX.saturating_sub(taken);
+            // Each arm may be dropped and lose nothing: the append goes on, and nothing was taken.
             let taken = tokio::select! {
                 biased;
                 appended = &mut append => return appended,
-                taken = self.requests.recv_many(&mut asked, room) => taken,
+                Some(look) = self.peeks.recv() => {
+                    look(&self.ledger);
+                    next = batch;
+                    continue;
+                }
+                taken = self.requests.recv_many(&mut asked, room), if room > 0 => taken,
             };
-            if taken == 0 {
-                return append.await;
-            }
+            let Some(batch) = batch.filter(|_| taken > 0) else { return append.await };
             self.decide(&mut asked, batch);
             next = Some(batch);
         }

@@ -144,6 +144,36 @@ async fn s14_what_is_decided_during_a_write_waits_for_it_and_falls_with_it() {
 }
 
 #[tokio::test]
+async fn a_peek_waits_for_no_write_and_sees_what_was_decided() {
+    let journal = Arc::new(FailingJournal::default());
+    let treasury = start(journal.clone()).await;
+    let wallets = || treasury.peek(|ledger| ledger.wallets().len());
+    assert_eq!(wallets().await.unwrap(), 0);
+    journal.writes.forget_permits(1_000);
+    let first = treasury.execute(open_wallet(1));
+    let peeks = async {
+        while wallets().await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // A look that has to be of what is durable keeps everything behind it, but no peek.
+        let looking = treasury.clone();
+        let look = tokio::spawn(async move { looking.read(|ledger| ledger.wallets().len()).await });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(wallets().await.unwrap(), 1);
+        assert!(!look.is_finished() && journal.inner.entries().is_empty());
+        journal.writes.add_permits(10);
+        assert_eq!(look.await.unwrap().unwrap(), 1);
+    };
+    let (first, ()) = tokio::join!(first, peeks);
+    first.unwrap();
+    journal.failing.store(true, Ordering::SeqCst);
+    treasury.execute(open_wallet(2)).await.unwrap_err();
+    assert_eq!(wallets().await.unwrap_err().code(), "treasury.stopped");
+}
+
+#[tokio::test]
 async fn a_failed_write_poisons_the_treasury_for_good() {
     let journal = Arc::new(FailingJournal::default());
     let treasury = start(journal.clone()).await;
