@@ -65,7 +65,16 @@ struct Sold {
     terms: Option<ChannelTerms>,
     charged: u128,
     lost: u128,
+    /// Claimed after all of what had been written off, since a later deposit reached it.
+    regained: u128,
     claimed: u128,
+}
+
+impl Sold {
+    /// What was charged and came in, or still may.
+    const fn kept(&self) -> u128 {
+        self.charged.saturating_sub(self.lost.saturating_sub(self.regained))
+    }
 }
 
 /// Asks for what is left in channels, again and again, each at most once in a while.
@@ -182,8 +191,8 @@ pub async fn close(
             let counted = sold.get(id).map_or(0, |sold| sold.claimed);
             let unseen = sight.claimed.get().saturating_sub(counted);
             found.unclaimed = found.unclaimed.saturating_sub(unseen);
-            let charged = sold.get(id).map_or(0, |sold| sold.charged.saturating_sub(sold.lost));
-            found.left = found.left.saturating_add(sight.balance.get().saturating_sub(charged));
+            let kept = sold.get(id).map_or(0, Sold::kept);
+            found.left = found.left.saturating_add(sight.balance.get().saturating_sub(kept));
             if let Some(sold) = sold.get(id).filter(|sold| sold.claimed > sight.claimed.get()) {
                 let (said, is) = (sold.claimed, sight.claimed);
                 found.wrong.push(format!("{id}: its payee counts {said} as claimed, and {is} is"));
@@ -192,9 +201,10 @@ pub async fn close(
     }
     for (id, line) in lines {
         let sold = sold.get(id).cloned().unwrap_or_default();
-        found.lost_by_payees = found.lost_by_payees.saturating_add(sold.lost);
+        let lost = sold.lost.saturating_sub(sold.regained);
+        found.lost_by_payees = found.lost_by_payees.saturating_add(lost);
         found.distrusted = found.distrusted.saturating_add(u64::from(line.is_distrusted));
-        let (by_payee, by_payer) = (sold.charged.saturating_sub(sold.lost), line.charged);
+        let (by_payee, by_payer) = (sold.kept(), line.charged);
         if by_payee != by_payer {
             found.wrong.push(format!("{id}: charged {by_payee} by its payee, {by_payer} by us"));
         }
@@ -270,6 +280,7 @@ fn see_tab(
                 let sold = sold.entry(seen.channel).or_default();
                 sold.claimed = seen.counted.claimed.get();
                 sold.lost = sold.lost.saturating_add(seen.lost.amount.get());
+                sold.regained = sold.regained.saturating_add(seen.stray.amount.get());
                 sold.charged = sold.charged.max(sold.claimed);
             }
         }

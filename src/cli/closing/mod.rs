@@ -9,15 +9,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use bursar::domain::asset::{Asset, Network};
 use bursar::domain::ledger::Bounds;
 use bursar::domain::time::Timestamp;
 use bursar::edge::clock::SystemClock;
+use bursar::edge::evm::Evm;
 use bursar::edge::journal::{Page, PaymentFilter, Views, verify};
 use bursar::edge::sandbox::TOKEN;
 use bursar::node::{RailPlan, connect_rail};
 use bursar::ports::clock::Clock;
-use bursar::ports::rail::Evidence;
+use bursar::ports::rail::{Evidence, Transfer};
 
 pub use self::channels::read_all;
 use self::channels::{ChannelBooks, are_claimed, is_channels};
@@ -202,8 +204,7 @@ async fn against_the_chain(house: &House, fold: &Fold, books: &mut Books) -> Res
     let plan = RailPlan::sandbox(house.rpc.clone());
     let connected = connect_rail(&plan, None, Arc::new(SystemClock)).await;
     let (evm, _) = connected.map_err(|error| Failure::of(&error))?;
-    let asked = evm.transfers(usdc(), house.wallet, 0).await;
-    let moved = asked.map_err(|error| Failure::of(&error))?.moved;
+    let moved = moved_of(evm.as_ref(), house.wallet).await?;
     let balance = evm.balance(usdc(), house.wallet).await;
     let balance = balance.map_err(|error| Failure::of(&error))?.amount.get();
     let sum = |from_us: bool| -> u128 {
@@ -222,6 +223,20 @@ async fn against_the_chain(house: &House, fold: &Fold, books: &mut Books) -> Res
     let more = alone().count().saturating_sub(fold.paid_alone());
     books.paid_twice.insert("by_chain", count(more));
     Ok(())
+}
+
+/// Whatever entered and left `wallet`, page by page: a chain tells so much at a time and no more.
+async fn moved_of(evm: &Evm, wallet: Address) -> Result<Vec<Transfer>, Failure> {
+    let (mut moved, mut seen) = (Vec::new(), 0);
+    loop {
+        let page = evm.transfers(usdc(), wallet, seen).await;
+        let page = page.map_err(|error| Failure::of(&error))?;
+        if page.moved.is_empty() {
+            return Ok(moved);
+        }
+        moved.extend(page.moved);
+        seen = page.up_to;
+    }
 }
 
 /// The sandbox's USDC.
