@@ -130,6 +130,9 @@ pub async fn measure(span: Duration) {
     // By channel, and for so little that the default budget lasts.
     let shop = format!("{}withdraw_delay = \"15m\"\n", SHOP.replace("0.001", "0.0001"));
     let providers = house.open_shop(&shop);
+    // What is measured is a call, and not the default rate of them.
+    house.edit("calls_per_minute = 600", "calls_per_minute = 1000000");
+    house.answer(&["apply", "--reason", "a benchmark"]);
     let agent = Arc::new(Agent::open(&house, &node).await);
     let (web, own) = beside(&agent, SHORT, false, span).await;
     let added = web.saturating_sub(own);
