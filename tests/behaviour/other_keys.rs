@@ -77,6 +77,7 @@ async fn o07_what_an_old_key_signed_stays_held_and_is_ended_by_the_chain_and_the
     let started = start(&market, |plan| plan.wallets = vec![(name("next"), key("new"))]).await;
     market.node = Some(started.unwrap());
     market.chain.fund(key("new").address(), Amount::new(10_000_000)).await.unwrap();
+    market.node().reconciler.round().await.unwrap();
     assert_eq!(market.left("worker").await, left, "still held");
     // The old key is not there: its wallet's agents are served nothing, and nothing of theirs is signed.
     let error = market.client("worker").await.buy(echo("without a key")).await.unwrap_err();

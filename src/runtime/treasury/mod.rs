@@ -97,7 +97,7 @@ enum Request {
         answer: oneshot::Sender<Result<Done, Refused>>,
     },
     Read {
-        look: Box<dyn FnOnce(&Ledger) + Send>,
+        look: Look,
     },
     Release {
         payment: PaymentId,
@@ -117,8 +117,20 @@ enum Request {
     },
 }
 
-/// A look that does not wait for anything to be durable.
-type Peek = Box<dyn FnOnce(&Ledger) + Send>;
+/// A look at the ledger.
+type Look = Box<dyn FnOnce(&Ledger) + Send>;
+
+/// The look, and where what it sees comes out.
+fn looking<R: Send + 'static>(
+    look: impl FnOnce(&Ledger) -> R + Send + 'static,
+) -> (Look, oneshot::Receiver<R>) {
+    let (answer, answered) = oneshot::channel();
+    let look = Box::new(move |ledger: &Ledger| {
+        // A caller that has gone away needs no answer.
+        let _ = answer.send(look(ledger));
+    });
+    (look, answered)
+}
 
 /// How a treasury is opened.
 #[derive(Copy, Clone, Debug)]
@@ -135,7 +147,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Treasury {
     requests: mpsc::Sender<Request>,
-    peeks: mpsc::Sender<Peek>,
+    peeks: mpsc::Sender<Look>,
     boot: u64,
     /// Read by whoever signs, written by whoever pauses. It guards a moment, not data.
     signing: Arc<RwLock<()>>,
@@ -209,11 +221,7 @@ impl Treasury {
         &self,
         look: impl FnOnce(&Ledger) -> R + Send + 'static,
     ) -> Result<R, Refused> {
-        let (answer, answered) = oneshot::channel();
-        let look = Box::new(move |ledger: &Ledger| {
-            // A caller that has gone away needs no answer.
-            let _ = answer.send(look(ledger));
-        });
+        let (look, answered) = looking(look);
         self.ask(Request::Read { look }).await?;
         answered.await.map_err(|_| self.stopped())
     }
@@ -227,11 +235,7 @@ impl Treasury {
         &self,
         look: impl FnOnce(&Ledger) -> R + Send + 'static,
     ) -> Result<R, Refused> {
-        let (answer, answered) = oneshot::channel();
-        let look = Box::new(move |ledger: &Ledger| {
-            // A caller that has gone away needs no answer.
-            let _ = answer.send(look(ledger));
-        });
+        let (look, answered) = looking(look);
         self.peeks.send(look).await.map_err(|_| self.stopped())?;
         answered.await.map_err(|_| self.stopped())
     }

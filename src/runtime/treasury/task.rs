@@ -17,7 +17,7 @@ use crate::ports::clock::Clock;
 use crate::ports::holds::NotSignable;
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
 use crate::runtime::meters::{Meters, Phase};
-use crate::runtime::treasury::{BATCH_MAX, Done, Peek, Refused, Request, Settings};
+use crate::runtime::treasury::{BATCH_MAX, Done, Look, Refused, Request, Settings};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
 /// crash, and loses nothing that was acknowledged.
@@ -29,7 +29,7 @@ pub struct TreasuryTask {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) peeks: mpsc::Receiver<Peek>,
+    pub(super) peeks: mpsc::Receiver<Look>,
     /// Payments that the signer was told of: they cannot be voided as never signed.
     pub(super) released: HashSet<PaymentId>,
     pub(super) stopped: Arc<Mutex<Option<String>>>,
@@ -48,7 +48,7 @@ enum Waiting {
         answer: oneshot::Sender<Result<Done, Refused>>,
     },
     Looked {
-        look: Box<dyn FnOnce(&Ledger) + Send>,
+        look: Look,
     },
     Released {
         payment: PaymentId,
