@@ -104,12 +104,17 @@ async fn what_a_channel_has_paid_is_paid_at_once_the_next_time() {
         fetch(&payer, front.call()).await;
     }
     assert_eq!((front.asked(), served(&market)), (1, 4));
+    // What is not served says nothing of the price.
+    let failing = HttpCall { body: "fail".into(), ..front.call() };
+    assert!(payer.fetch(failing).await.unwrap().status.is_server_error());
+    fetch(&payer, front.call()).await;
+    assert_eq!((front.asked(), served(&market)), (1, 5));
     // Another path is another price.
     let other = HttpCall { url: format!("{}?output_max=7", front.call().url), ..front.call() };
     fetch(&payer, other).await;
     assert_eq!(front.asked(), 2);
     market.provider.as_ref().unwrap().payee.claim_round(true).await.unwrap();
-    assert_eq!(market.earned_on_chain().await, 5 * PRICE);
+    assert_eq!(market.earned_on_chain().await, 6 * PRICE);
     assert_eq!(market.audit().await.over_limit().get(), 0);
 }
 

@@ -195,10 +195,9 @@ impl HttpPayer {
             Err(error) => return Err(error.into()),
         };
         let fetched = self.pay(call, origin, signed, Version::Second).await?;
-        if fetched.is_settled() {
-            return Ok(Some(First::Answered(Box::new(fetched))));
+        if fetched.status == StatusCode::PAYMENT_REQUIRED {
+            self.kept.give_up(call, now);
         }
-        self.kept.give_up(call, now);
         read_first(fetched, origin).map(Some)
     }
 
