@@ -37,4 +37,4 @@ pub use rejection::Rejection;
 pub use state::{Bounds, Ledger};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -209,7 +209,8 @@ impl Desk {
         job: &ChannelJob,
     ) -> Result<Ready, ServiceError> {
         let channel = job.word.channel;
-        let mut tab = self.find_tab(channel).await?;
+        // What it owes is durable, for one call of a channel is served at a time; the charge decides again.
+        let mut tab = self.peek_tab(channel).await?;
         if let Some(found) = &tab
             && let Some(last) = found
                 .last
@@ -237,6 +238,7 @@ impl Desk {
             summed = check_sum(job.word.voucher.ceiling.amount, asked(&known), &known);
         }
         if let Err(error) = summed {
+            let tab = self.find_tab(channel).await?;
             self.cover(tab.as_ref(), &job.word.voucher).await?;
             return Err(self.correct(&error, &job.quote, &job.order, tab.as_ref()));
         }
@@ -261,8 +263,13 @@ impl Desk {
     }
 
     pub(super) async fn find_tab(&self, channel: ChannelId) -> Result<Option<Tab>, ServiceError> {
-        let look = move |ledger: &crate::domain::ledger::Ledger| ledger.find_tab(channel).cloned();
-        let found = self.parts.treasury.read(look).await;
+        let found = self.parts.treasury.read(move |ledger| ledger.find_tab(channel).cloned()).await;
+        found.map_err(|refused| ServiceError::Unavailable(refused.to_string()))
+    }
+
+    /// The same, ahead of what is durable of sights of the chain.
+    async fn peek_tab(&self, channel: ChannelId) -> Result<Option<Tab>, ServiceError> {
+        let found = self.parts.treasury.peek(move |ledger| ledger.find_tab(channel).cloned()).await;
         found.map_err(|refused| ServiceError::Unavailable(refused.to_string()))
     }
 

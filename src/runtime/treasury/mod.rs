@@ -6,6 +6,7 @@
 //! on. It will never sign, call a service or ask a rail.
 
 mod recover;
+mod releasing;
 mod task;
 
 use std::collections::HashSet;
@@ -14,13 +15,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::{RwLock, mpsc, oneshot};
 
-use crate::domain::asset::Asset;
-use crate::domain::channel::{Ceiling, ChannelId, Incoming};
-use crate::domain::commitment::Commitment;
+use crate::domain::channel::ChannelId;
 use crate::domain::fault::{Class, Fault};
-use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::id::PaymentId;
 use crate::domain::ledger::budget::BudgetCheck;
-use crate::domain::ledger::channel::Opened;
 use crate::domain::ledger::{self, Bounds, Command, Event, Ledger, Rejection};
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
@@ -29,6 +27,8 @@ use crate::ports::journal::{Journal, JournalError};
 use crate::runtime::meters::Meters;
 
 pub use task::TreasuryTask;
+
+use releasing::{Release, Unsynced};
 
 /// Commands in one durable batch at most.
 pub const BATCH_MAX: usize = 1024;
@@ -92,29 +92,9 @@ impl Fault for Refused {
 
 /// What is asked of the task.
 enum Request {
-    Execute {
-        command: Command,
-        answer: oneshot::Sender<Result<Done, Refused>>,
-    },
-    Read {
-        look: Look,
-    },
-    Release {
-        payment: PaymentId,
-        answer: oneshot::Sender<Result<(WalletId, Commitment), NotSignable>>,
-    },
-    ReleaseVoucher {
-        payment: PaymentId,
-        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
-    },
-    ReleaseCharged {
-        channel: ChannelId,
-        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
-    },
-    ReleaseDeposit {
-        channel: ChannelId,
-        answer: oneshot::Sender<Result<(Opened, Incoming), NotSignable>>,
-    },
+    Execute { command: Command, answer: oneshot::Sender<Result<Done, Refused>> },
+    Read { look: Look },
+    Release(Release),
 }
 
 /// A look at the ledger.
@@ -180,6 +160,7 @@ impl Treasury {
             requests: receiver,
             peeks: to_peek,
             released: HashSet::new(),
+            unsynced: Unsynced::default(),
             stopped: Arc::clone(&stopped),
             meters: Arc::clone(&meters),
         };
@@ -256,7 +237,7 @@ impl Holds for Treasury {
         // Taken before the ledger is asked: a pause that comes in between waits for this signature.
         let gate = Arc::clone(&self.signing).read_owned().await;
         let (answer, answered) = oneshot::channel();
-        let asked = self.ask(Request::Release { payment, answer }).await;
+        let asked = self.ask(Request::Release(Release::Hold { payment, answer })).await;
         asked.map_err(|_| NotSignable::Stopped)?;
         let (wallet, commitment) = answered.await.map_err(|_| NotSignable::Stopped)??;
         Ok(Released { wallet, commitment, permit: Permit::new(gate) })
@@ -265,7 +246,7 @@ impl Holds for Treasury {
     async fn release_voucher(&self, payment: PaymentId) -> Result<ReleasedVoucher, NotSignable> {
         let gate = Arc::clone(&self.signing).read_owned().await;
         let (answer, answered) = oneshot::channel();
-        let asked = self.ask(Request::ReleaseVoucher { payment, answer }).await;
+        let asked = self.ask(Request::Release(Release::Voucher { payment, answer })).await;
         asked.map_err(|_| NotSignable::Stopped)?;
         let (ceiling, asset) = answered.await.map_err(|_| NotSignable::Stopped)??;
         Ok(ReleasedVoucher { ceiling, asset, permit: Permit::new(gate) })
@@ -274,7 +255,7 @@ impl Holds for Treasury {
     async fn release_charged(&self, channel: ChannelId) -> Result<ReleasedVoucher, NotSignable> {
         let gate = Arc::clone(&self.signing).read_owned().await;
         let (answer, answered) = oneshot::channel();
-        let asked = self.ask(Request::ReleaseCharged { channel, answer }).await;
+        let asked = self.ask(Request::Release(Release::Charged { channel, answer })).await;
         asked.map_err(|_| NotSignable::Stopped)?;
         let (ceiling, asset) = answered.await.map_err(|_| NotSignable::Stopped)??;
         Ok(ReleasedVoucher { ceiling, asset, permit: Permit::new(gate) })
@@ -283,7 +264,7 @@ impl Holds for Treasury {
     async fn release_deposit(&self, channel: ChannelId) -> Result<ReleasedDeposit, NotSignable> {
         let gate = Arc::clone(&self.signing).read_owned().await;
         let (answer, answered) = oneshot::channel();
-        let asked = self.ask(Request::ReleaseDeposit { channel, answer }).await;
+        let asked = self.ask(Request::Release(Release::Deposit { channel, answer })).await;
         asked.map_err(|_| NotSignable::Stopped)?;
         let (opened, incoming) = answered.await.map_err(|_| NotSignable::Stopped)??;
         Ok(ReleasedDeposit { opened, incoming, permit: Permit::new(gate) })

@@ -5,18 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::domain::asset::Asset;
-use crate::domain::channel::{Ceiling, ChannelId, Incoming};
-use crate::domain::commitment::Commitment;
-use crate::domain::id::{Name, PaymentId, WalletId};
-use crate::domain::ledger::agent::Scope;
-use crate::domain::ledger::channel::{Channel, ChannelCommand, ChannelState, Opened};
-use crate::domain::ledger::hold::{HoldState, VoidProof};
+use crate::domain::id::{Name, PaymentId};
+use crate::domain::ledger::channel::ChannelCommand;
+use crate::domain::ledger::hold::VoidProof;
 use crate::domain::ledger::{Command, Event, Ledger, Refusal, Rejection};
 use crate::ports::clock::Clock;
-use crate::ports::holds::NotSignable;
 use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
 use crate::runtime::meters::{Meters, Phase};
+use crate::runtime::treasury::releasing::{Release, Unsynced};
 use crate::runtime::treasury::{BATCH_MAX, Done, Look, Refused, Request, Settings};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
@@ -32,6 +28,7 @@ pub struct TreasuryTask {
     pub(super) peeks: mpsc::Receiver<Look>,
     /// Payments that the signer was told of: they cannot be voided as never signed.
     pub(super) released: HashSet<PaymentId>,
+    pub(super) unsynced: Unsynced,
     pub(super) stopped: Arc<Mutex<Option<String>>>,
     pub(super) meters: Arc<Meters>,
 }
@@ -39,33 +36,10 @@ pub struct TreasuryTask {
 /// What waits for a batch to be durable.
 #[allow(clippy::large_enum_variant, reason = "moved once within a batch: a box each costs more")]
 enum Waiting {
-    Executed {
-        done: Done,
-        answer: oneshot::Sender<Result<Done, Refused>>,
-    },
-    Refused {
-        refused: Refused,
-        answer: oneshot::Sender<Result<Done, Refused>>,
-    },
-    Looked {
-        look: Look,
-    },
-    Released {
-        payment: PaymentId,
-        answer: oneshot::Sender<Result<(WalletId, Commitment), NotSignable>>,
-    },
-    ReleasedVoucher {
-        payment: PaymentId,
-        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
-    },
-    ReleasedCharged {
-        channel: ChannelId,
-        answer: oneshot::Sender<Result<(Ceiling, Asset), NotSignable>>,
-    },
-    ReleasedDeposit {
-        channel: ChannelId,
-        answer: oneshot::Sender<Result<(Opened, Incoming), NotSignable>>,
-    },
+    Executed { done: Done, answer: oneshot::Sender<Result<Done, Refused>> },
+    Refused { refused: Refused, answer: oneshot::Sender<Result<Done, Refused>> },
+    Looked { look: Look },
+    Released(Release),
 }
 
 /// Commands that were decided together, and become durable together.
@@ -73,8 +47,8 @@ enum Waiting {
 struct Batch {
     entries: Vec<Entry>,
     waiting: Vec<Waiting>,
-    /// Whether someone in it looks at the ledger once it is durable: then nothing may be decided before,
-    /// for what is looked at has to be durable.
+    /// Whether someone in it looks at the ledger once it is durable, or signs what is in it: then nothing may
+    /// be decided before, for what is looked at has to be durable.
     looks: bool,
 }
 
@@ -102,7 +76,7 @@ impl TreasuryTask {
             if planted!("answered_before_durable") {
                 self.answer(std::mem::take(&mut waiting));
             }
-            if !entries.is_empty() {
+            if let Some(last) = entries.last().map(|entry| entry.seq) {
                 // A snapshot is of what is durable, too.
                 let looks = looks && !planted!("released_before_durable");
                 let ahead = !looks && !self.snapshot_due();
@@ -116,6 +90,7 @@ impl TreasuryTask {
                     *self.stopped.lock().expect("no holder of the reason panics") = Some(problem);
                     return;
                 }
+                self.unsynced.synced(last);
             }
             self.answer(waiting);
             if next.waiting.is_empty() {
@@ -162,11 +137,7 @@ impl TreasuryTask {
     fn decide(&mut self, asked: &mut Vec<Request>, batch: &mut Batch) {
         self.ledger.look_ahead(asked.iter().filter_map(|request| match request {
             Request::Execute { command, .. } => Some(command),
-            Request::Read { .. }
-            | Request::Release { .. }
-            | Request::ReleaseVoucher { .. }
-            | Request::ReleaseCharged { .. }
-            | Request::ReleaseDeposit { .. } => None,
+            Request::Read { .. } | Request::Release(_) => None,
         }));
         for request in asked.drain(..) {
             batch.waiting.push(match request {
@@ -184,21 +155,13 @@ impl TreasuryTask {
                     batch.looks = true;
                     Waiting::Looked { look }
                 }
-                Request::Release { payment, answer } => {
-                    batch.looks = true;
-                    Waiting::Released { payment, answer }
+                Request::Release(release) if self.is_durable(&release) => {
+                    self.release(release);
+                    continue;
                 }
-                Request::ReleaseVoucher { payment, answer } => {
+                Request::Release(release) => {
                     batch.looks = true;
-                    Waiting::ReleasedVoucher { payment, answer }
-                }
-                Request::ReleaseCharged { channel, answer } => {
-                    batch.looks = true;
-                    Waiting::ReleasedCharged { channel, answer }
-                }
-                Request::ReleaseDeposit { channel, answer } => {
-                    batch.looks = true;
-                    Waiting::ReleasedDeposit { channel, answer }
+                    Waiting::Released(release)
                 }
             });
         }
@@ -223,6 +186,7 @@ impl TreasuryTask {
         self.ledger.evolve(at, &decided.event);
         self.forget_released(&decided.event);
         self.head = self.head.checked_add(1).expect("2^64 entries are never written");
+        self.unsynced.note(self.head, &decided.event);
         let entry = Entry { seq: self.head, at, event: decided.event.clone() };
         let done = Done { seq: self.head, at, event: decided.event, checks: decided.checks };
         Ok((entry, done))
@@ -239,78 +203,9 @@ impl TreasuryTask {
                     let _ = answer.send(Err(refused));
                 }
                 Waiting::Looked { look } => look(&self.ledger),
-                Waiting::Released { payment, answer } => {
-                    let released = self.release(payment);
-                    let _ = answer.send(released);
-                }
-                Waiting::ReleasedVoucher { payment, answer } => {
-                    let released = self.release_voucher(payment);
-                    let _ = answer.send(released);
-                }
-                Waiting::ReleasedCharged { channel, answer } => {
-                    let _ = answer.send(self.release_charged(channel));
-                }
-                Waiting::ReleasedDeposit { channel, answer } => {
-                    let _ = answer.send(self.release_deposit(channel));
-                }
+                Waiting::Released(release) => self.release(release),
             }
         }
-    }
-
-    /// Lets the signer know what a durable hold commits to, unless it is paused at this instant.
-    fn release(&mut self, payment: PaymentId) -> Result<(WalletId, Commitment), NotSignable> {
-        let hold = self.ledger.find_hold(payment).ok_or(NotSignable::NoHold(payment))?;
-        match hold.state {
-            HoldState::Signable | HoldState::Unknown => {}
-            HoldState::Captured { .. } => return Err(NotSignable::Ended(payment)),
-        }
-        let paused = self.ledger.check_signing(hold.held.agent).is_err();
-        if paused && !planted!("signed_while_paused") {
-            return Err(NotSignable::Paused(payment));
-        }
-        let released = (hold.held.wallet, hold.held.commitment);
-        self.released.insert(payment);
-        Ok(released)
-    }
-
-    /// The same of a voucher. Only the newest of a channel may be signed, again as often as asked.
-    fn release_voucher(&mut self, payment: PaymentId) -> Result<(Ceiling, Asset), NotSignable> {
-        let (channel, held) = self.ledger.find_draw(payment).ok_or(NotSignable::NoHold(payment))?;
-        let newest = channel.last == Some(payment) || planted!("old_voucher_signed");
-        if !newest || channel.state == ChannelState::Closed {
-            return Err(NotSignable::Ended(payment));
-        }
-        if self.ledger.check_signing(held.agent).is_err() {
-            return Err(NotSignable::Paused(payment));
-        }
-        let ceiling = Ceiling { channel: channel.opened.id, amount: channel.last_ceiling };
-        let asset = channel.opened.terms.asset;
-        self.released.insert(payment);
-        Ok((ceiling, asset))
-    }
-
-    /// What was charged of a channel: it can be signed for as long as something lies there.
-    fn release_charged(&self, id: ChannelId) -> Result<(Ceiling, Asset), NotSignable> {
-        let channel = self.ledger.find_channel(id).ok_or(NotSignable::NoChannel(id))?;
-        self.check_channel_signing(channel)?;
-        Ok((Ceiling { channel: id, amount: channel.charged }, channel.opened.terms.asset))
-    }
-
-    fn check_channel_signing(&self, channel: &Channel) -> Result<(), NotSignable> {
-        let role = Scope::Role(channel.opened.role.clone());
-        if self.ledger.pauses().any(|(scope, _)| *scope == Scope::All || *scope == role) {
-            return Err(NotSignable::ChannelPaused(channel.opened.id));
-        }
-        Ok(())
-    }
-
-    /// The same of a deposit.
-    fn release_deposit(&self, id: ChannelId) -> Result<(Opened, Incoming), NotSignable> {
-        let none = NotSignable::NoDeposit(id);
-        let channel = self.ledger.find_channel(id).ok_or(none)?;
-        self.check_channel_signing(channel)?;
-        let coming = channel.pending.filter(|_| channel.state == ChannelState::Open);
-        Ok((channel.opened.clone(), coming.ok_or(none)?))
     }
 
     /// Whose money an event spends, by role.
@@ -325,23 +220,6 @@ impl TreasuryTask {
         };
         let hold = self.ledger.find_hold(payment)?;
         Some(&self.ledger.find_agent(hold.held.agent)?.role)
-    }
-
-    fn forget_released(&mut self, event: &Event) {
-        if let Event::Captured { payment, .. }
-        | Event::Voided { payment, .. }
-        | Event::Expired { payment, .. } = event
-        {
-            self.released.remove(payment);
-        }
-        // Of a portion that is cut the rest is signed for all the same.
-        if let Event::Channel(event) = event {
-            for turn in event.turns() {
-                if turn.ended || planted!("cut_portion_is_unsigned") {
-                    self.released.remove(&turn.payment);
-                }
-            }
-        }
     }
 
     const fn snapshot_due(&self) -> bool {

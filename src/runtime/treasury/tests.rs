@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::domain::id::Name;
 use crate::domain::ledger::agent::{Principal, Scope};
+use crate::domain::ledger::tests::fixture::{Desk, pool};
 use crate::ports::clock::ManualClock;
 use crate::ports::journal::{Entry, MemoryJournal, Snapshot};
 
@@ -263,4 +264,47 @@ async fn whoever_looks_sees_what_is_durable_and_nothing_more() {
     for opened in [first, second, third] {
         opened.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_signature_waits_for_its_own_hold_to_be_durable_and_for_no_other_write() {
+    let mut desk = Desk::new(vec![pool(1_000)]);
+    let journal = Arc::new(FailingJournal::default());
+    let entry = |(seq, (at, event))| Entry { seq, at, event };
+    journal.append((1..).zip(desk.log.clone()).map(entry).collect()).await.unwrap();
+    let settings = Settings { snapshot_every: 1_000, ..settings(1) };
+    let clock = Arc::new(ManualClock::at(desk.now));
+    let (treasury, task) = Treasury::open(journal.clone(), clock, settings).await.unwrap();
+    tokio::spawn(task.run());
+    let settle = async || {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let execute = |command| {
+        let treasury = treasury.clone();
+        tokio::spawn(async move { treasury.execute(command).await.unwrap() })
+    };
+    let asks = [desk.ask("ann", 10), desk.ask("ann", 10)];
+    let [first, second] = [asks[0].payment, asks[1].payment];
+    let [known, new] = asks.map(|ask| Command::Hold(Box::new(ask)));
+    treasury.execute(known).await.unwrap();
+    journal.writes.forget_permits(1_000);
+    let held = execute(new);
+    settle().await;
+    let signing = treasury.clone();
+    let early = tokio::spawn(async move { signing.release(second).await.map(|_| ()) });
+    settle().await;
+    assert_eq!(treasury.release(first).await.unwrap().commitment.amount_max.get(), 10);
+    assert!(!early.is_finished(), "nothing of the second hold is durable");
+    // A pause counts before it is durable.
+    let (scope, reason, by) = (Scope::All, "loop".to_owned(), Principal::Operator);
+    let paused = execute(Command::Pause { scope, reason, by });
+    settle().await;
+    let refused = treasury.release(first).await.map(|_| ());
+    assert_eq!(refused, Err(NotSignable::Paused(first)));
+    journal.writes.add_permits(1_000);
+    assert_eq!(early.await.unwrap(), Err(NotSignable::Paused(second)));
+    held.await.unwrap();
+    paused.await.unwrap();
 }

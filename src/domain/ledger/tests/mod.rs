@@ -13,7 +13,7 @@ mod channels_drawn;
 mod channels_funded;
 mod claims;
 mod delegations;
-mod fixture;
+pub mod fixture;
 mod fleet;
 mod grants;
 mod holds;
