@@ -71,6 +71,10 @@ use crate::measure::{Round, drive, permille, shown};
 use crate::ours::Payer;
 use crate::shop::{By, Shop};
 
+/// The command's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns that each side takes.
 const TURNS: u64 = 4;
 
@@ -338,6 +342,11 @@ fn option(name: &str) -> Option<String> {
     std::env::args().skip_while(|word| word != name).nth(1)
 }
 
+/// Whether `--only` asks for this, or for nothing less than all.
+fn is_wanted(what: &str) -> bool {
+    option("--only").is_none_or(|only| only == what)
+}
+
 async fn facilitator(chain: &Chain, folder: &Path) -> FacilitatorNode {
     let (evm, any) = (chain.evm().await, Address::Tcp(([127, 0, 0, 1], 0).into()));
     let settler = Arc::new(chain.settler(&evm).await);
@@ -376,6 +385,9 @@ async fn measure(span: Duration) {
     }
     sides.extend(beside.iter().map(|(name, peer)| (name.clone(), peer.url.clone())));
     for (act, callers, least) in [("verify", MANY, 20), ("settle", 1, 2), ("settle", MANY, 2)] {
+        if !is_wanted(act) {
+            continue;
+        }
         // Who waits seconds for a receipt would hold up the others' turns.
         let sides = if act == "verify" { &sides[..] } else { &sides[..2] };
         let measured = facilitators(act, callers, span, sides).await;
@@ -388,7 +400,9 @@ async fn measure(span: Duration) {
             ratio(&what, measured[0].rate(), side.rate(), name, least);
         }
     }
-    vouchers(&chain, &ours.url, span).await;
+    if is_wanted("voucher") {
+        vouchers(&chain, &ours.url, span).await;
+    }
     ours.drain().await;
 }
 
@@ -401,6 +415,8 @@ fn main() {
     let span = Duration::from_millis(seconds * 1000 / TURNS);
     runtime.block_on(async {
         measure(span).await;
-        proxy::measure(span).await;
+        if is_wanted("proxy") {
+            proxy::measure(span).await;
+        }
     });
 }

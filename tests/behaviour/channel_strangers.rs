@@ -6,7 +6,7 @@ use bursar::domain::id::AgentId;
 use bursar::domain::ledger::channel::ChannelState;
 use bursar::edge::grpc::Purchase;
 use bursar::ports::paid_service::{PaidCall, PaidService, Piece, ServiceError};
-use bursar::runtime::payer::{OfferedCall, OfferedPayment};
+use bursar::runtime::payer::{OfferedCall, SignedOffer};
 use futures_util::StreamExt;
 
 use crate::channel_doubts::channels;
@@ -38,7 +38,7 @@ async fn pay_stranger(market: &Market, body: &str) -> bool {
         model: name("echo-1"),
         message: B256::repeat_byte(3),
         price_max: None,
-        offer: *offer,
+        offer: (*offer).into(),
     });
     let signed = signed.await.unwrap();
     let served = served(market, unpaid, signed).await;
@@ -46,9 +46,9 @@ async fn pay_stranger(market: &Market, body: &str) -> bool {
     served
 }
 
-async fn served(market: &Market, unpaid: PaidCall, signed: OfferedPayment) -> bool {
+async fn served(market: &Market, unpaid: PaidCall, (payload, signed): SignedOffer) -> bool {
     let payee = &market.provider.as_ref().unwrap().payee;
-    let paid = PaidCall { payment: Some(signed.payload.clone()), ..unpaid };
+    let paid = PaidCall { payment: Some(payload), ..unpaid };
     match payee.infer(paid).await {
         Ok(mut answer) => {
             while let Some(piece) = answer.pieces.next().await {

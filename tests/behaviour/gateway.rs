@@ -70,6 +70,7 @@ async fn pay(market: &Market, body: &'static str) -> PaymentPayload {
     let offer = header::find_offer(asked.headers()).unwrap().unwrap();
     let origin = Origin::of(&url, &Reach::Loopback).unwrap();
     let message = Default::default();
+    let offer = offer.into();
     let unpaid = Unpaid { request: None, origin, method: Method::POST, message, offer };
     purse(market).pay(unpaid).await.unwrap().payload
 }

@@ -1,12 +1,44 @@
 //! The payer's side of an offer: which of the ways to pay it names may be signed for.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
+use alloy::primitives::{B256, keccak256};
+
 use crate::domain::commitment::TransferMethod;
 use crate::domain::money::Amount;
 use crate::domain::x402::error::{Message, PaymentError};
+use crate::domain::x402::read::to_json;
 use crate::domain::x402::requirements::{Requirement, read_requirements};
 use crate::domain::x402::sponsoring;
 use crate::domain::x402::token::{TokenDomain, TokenDomains};
 use crate::domain::x402::wire::{PaymentRequired, PaymentRequirements, X402_VERSION};
+
+/// An offer as it was heard, and its digest. Many calls may be paid by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardOffer(Arc<(PaymentRequired, B256)>);
+
+impl From<PaymentRequired> for HeardOffer {
+    fn from(offer: PaymentRequired) -> Self {
+        let digest = keccak256(to_json(&offer));
+        Self(Arc::new((offer, digest)))
+    }
+}
+
+impl Deref for HeardOffer {
+    type Target = PaymentRequired;
+
+    fn deref(&self) -> &PaymentRequired {
+        &self.0.0
+    }
+}
+
+impl HeardOffer {
+    /// The digest of its JSON: what a hold names as its quote.
+    pub fn digest(&self) -> B256 {
+        self.0.1
+    }
+}
 
 /// What a payer asked for, and the bounds within which it signs.
 #[derive(Copy, Clone, Debug)]

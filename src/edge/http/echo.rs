@@ -21,15 +21,20 @@ pub enum Echo {
 ///
 /// Signed offers are new with every offer, and a permit has rules of its own; both are checked elsewhere.
 /// Source: x402 version 2, section 5.1.2.
-pub fn check(declared: &Map<String, Value>, echoed: Option<&Map<String, Value>>) -> Echo {
+pub fn check<'d>(
+    declared: impl Fn(&str) -> Option<&'d Value>,
+    echoed: Option<&Map<String, Value>>,
+) -> Echo {
     let Some(echoed) = echoed else { return Echo::Same };
     let kept = |(key, value): (&String, &Value)| {
         let own = key == offer_receipt::KEY || key == sponsoring::KEY;
-        let Some(ours) = declared.get(key).filter(|_| !own) else { return true };
-        let info = |value: &Value| value.get("info").cloned().unwrap_or(Value::Null);
+        let Some(ours) = declared(key).filter(|_| !own) else { return true };
+        fn info(value: &Value) -> &Value {
+            value.get("info").unwrap_or(&Value::Null)
+        }
         let same_schema =
             value.get("schema").is_none_or(|schema| ours.get("schema") == Some(schema));
-        same_schema && holds(&info(value), &info(ours))
+        same_schema && holds(info(value), info(ours))
     };
     if echoed.iter().all(kept) { Echo::Same } else { Echo::Changed }
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::body::read_whole;
-use super::client::{Fetched, HttpCall, HttpPayer, PayerPurse, Reach};
+use super::client::{Connector, Fetched, HttpCall, PayerPurse, Reach};
 use super::openai::{Refusal, identify, price};
 use super::tell;
 use crate::domain::id::Name;
@@ -57,7 +57,8 @@ pub struct FetchDoor {
 impl FetchDoor {
     /// Its route.
     pub fn router(self) -> Router {
-        let door = Arc::new(Door { own: self, room: Semaphore::new(AT_ONCE_MAX) });
+        let connector = Connector::new(self.reach.clone());
+        let door = Arc::new(Door { own: self, connector, room: Semaphore::new(AT_ONCE_MAX) });
         let fetch = |State(door): State<Arc<Door>>, request: Request| async move {
             door.answer(request).await.unwrap_or_else(IntoResponse::into_response)
         };
@@ -67,6 +68,7 @@ impl FetchDoor {
 
 struct Door {
     own: FetchDoor,
+    connector: Connector,
     room: Semaphore,
 }
 
@@ -116,7 +118,7 @@ impl Door {
             clock: Arc::clone(&self.own.clock),
             entropy: Arc::clone(&self.own.entropy),
         };
-        let client = HttpPayer::new(purse, self.own.reach.clone());
+        let client = self.connector.payer(purse);
         let dry_run = asked.dry_run;
         let call = asked.into_call()?;
         let _place = self.room.try_acquire().map_err(|_| Refusal::busy())?;

@@ -7,7 +7,7 @@
 //! nothing is taken. Who asks for a stream, as OpenAI's clients do or by `Accept: text/event-stream`, and
 //! pays by `exact`, gets the answer as it is made. `GET /` lists what is sold.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -154,16 +154,29 @@ impl Gateway {
 
     fn shown(&self, order: &Order, target: &str) -> Shown {
         let face = Face::ALL.into_iter().find(|face| face.name() == order.capability);
-        let discovery = Discovery { body: face.map(Face::example), ..Discovery::default() };
-        let declared = discovery.declared("POST", None);
         let by = order.model.as_ref().map(|model| format!(" by {model}")).unwrap_or_default();
         Shown {
             url: format!("{}{target}", self.base),
             description: Some(format!("{}{by}", order.capability)),
             mime_type: None,
-            declared: Map::from_iter([(bazaar::KEY.to_owned(), declared)]),
+            declared: declared(face),
         }
     }
+}
+
+/// How a ware is called, as offers declare it.
+fn declared(face: Option<Face>) -> Arc<Map<String, Value>> {
+    type Declared = (Option<Face>, Arc<Map<String, Value>>);
+    static DECLARED: LazyLock<Vec<Declared>> = LazyLock::new(|| {
+        let declare = |face: Option<Face>| {
+            let discovery = Discovery { body: face.map(Face::example), ..Discovery::default() };
+            let declared = discovery.declared("POST", None);
+            (face, Arc::new(Map::from_iter([(bazaar::KEY.to_owned(), declared)])))
+        };
+        Face::ALL.into_iter().map(Some).chain([None]).map(declare).collect()
+    });
+    let found = DECLARED.iter().find(|(of, _)| *of == face);
+    found.map(|(_, declared)| Arc::clone(declared)).unwrap_or_default()
 }
 
 /// What a request wants.

@@ -50,7 +50,7 @@ pub struct Shown {
     /// What the answer is.
     pub mime_type: Option<String>,
     /// What is declared beside the payee's own extensions: `bazaar`, for one.
-    pub declared: Map<String, Value>,
+    pub declared: Arc<Map<String, Value>>,
 }
 
 /// Turns an answer's bytes, which the payee's engine made, into a response.
@@ -63,12 +63,15 @@ pub struct PaidDoor {
     resource: Arc<str>,
     signer: Option<(Arc<dyn ServiceSigner>, Arc<dyn crate::ports::clock::Clock>)>,
     wants_name: bool,
+    /// What offers say of payers' names.
+    names: Value,
 }
 
 impl PaidDoor {
     /// A door at which `payee` sells, whose own name for what it sells is `resource`.
     pub fn new(payee: Arc<dyn PaidService>, resource: &str) -> Self {
-        Self { payee, resource: resource.into(), signer: None, wants_name: false }
+        let names = identifier::declared(false);
+        Self { payee, resource: resource.into(), signer: None, wants_name: false, names }
     }
 
     /// The same, that signs offers and receipts in the form that strangers verify.
@@ -82,8 +85,9 @@ impl PaidDoor {
     }
 
     /// The same, that takes no payment without a name of the payer's (`payment-identifier`).
-    pub const fn wanting_names(mut self) -> Self {
+    pub fn wanting_names(mut self) -> Self {
         self.wants_name = true;
+        self.names = identifier::declared(true);
         self
     }
 
@@ -162,8 +166,11 @@ impl PaidDoor {
                     .map_err(|error| Refused::Said(Box::new(offer.clone()), code(error)));
             }
         };
-        let declared = self.declared(shown);
-        match echo::check(&declared, payment.extensions.as_ref()) {
+        let declared = |key: &str| match key {
+            identifier::KEY => Some(&self.names),
+            key => shown.declared.get(key),
+        };
+        match echo::check(declared, payment.extensions.as_ref()) {
             Echo::Same => {}
             Echo::Changed => {
                 let offer = self.find_offer(call.clone()).await.map_err(Refused::Service)?;
@@ -196,7 +203,8 @@ impl PaidDoor {
         let description = description.or(offer.resource.description);
         let resource = Resource { url, description, mime_type, ..Resource::default() };
         let mut extensions = offer.extensions.unwrap_or_default();
-        extensions.extend(self.declared(shown));
+        extensions.extend(shown.declared.as_ref().clone());
+        extensions.insert(identifier::KEY.to_owned(), self.names.clone());
         if let Some((signer, clock)) = &self.signer {
             let valid_until = clock.now().as_secs().saturating_add(OFFER_LIFE_S);
             let sign = |(index, way)| {
@@ -208,14 +216,6 @@ impl PaidDoor {
             extensions.insert(key, offer_receipt::offers_extension(&signed));
         }
         PaymentRequired { resource, extensions: Some(extensions), ..offer }
-    }
-
-    /// What is declared here beside what the payee itself declares.
-    fn declared(&self, shown: &Shown) -> Map<String, Value> {
-        let mut declared = shown.declared.clone();
-        let name = identifier::declared(self.wants_name);
-        declared.insert(identifier::KEY.to_owned(), name);
-        declared
     }
 
     fn refuse(

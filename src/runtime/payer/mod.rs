@@ -55,7 +55,7 @@ use crate::runtime::treasury::Treasury;
 
 pub use closing::{GivenBack, NotClosed};
 pub use error::{PayError, QuoteProblem};
-pub use offered::{OfferedCall, OfferedPayment};
+pub use offered::{OfferedCall, OfferedPayment, SignedOffer};
 pub use offered_preview::OfferedPreview;
 pub use preview::Preview;
 pub use wares::ForSale;

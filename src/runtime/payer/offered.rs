@@ -3,7 +3,7 @@
 //! The same rules hold as for a quote: policy, budgets, a durable hold, then a signature. What a
 //! stranger says of the settlement is its word; the chain confirms it or takes it back.
 
-use alloy::primitives::{B256, keccak256};
+use alloy::primitives::B256;
 use tokio::sync::{oneshot, watch};
 
 use crate::domain::commitment::{Authorization, Commitment};
@@ -16,12 +16,11 @@ use crate::domain::negotiation::WorstCase;
 use crate::domain::order::{Maxima, Order, Units};
 use crate::domain::policy::{self, Offer, RuleCheck};
 use crate::domain::quote::{PayBy, PriceTerms};
-use crate::domain::x402::offer::{Asked, Payable, check_offer};
+use crate::domain::x402::offer::{Asked, HeardOffer, Payable, check_offer};
 use crate::domain::x402::payload;
-use crate::domain::x402::read::to_json;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::settlement::read_settlement;
-use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
+use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::runtime::channels::Lease;
 use crate::runtime::limits::Key;
 use crate::runtime::meters::Phase;
@@ -54,15 +53,13 @@ pub struct OfferedCall {
     /// Only up to this price, in the unit of account.
     pub price_max: Option<Nano>,
     /// The offer.
-    pub offer: PaymentRequired,
+    pub offer: HeardOffer,
 }
 
 /// A payment that is signed and not concluded. Dropped, it is in doubt until the chain speaks.
 pub struct OfferedPayment {
     /// The payment.
     pub payment: PaymentId,
-    /// What goes with the call.
-    pub payload: PaymentPayload,
     pub(super) commitment: Commitment,
     pub(super) payer: Payer,
     pub(super) flight: watch::Sender<bool>,
@@ -121,6 +118,9 @@ impl Drop for OfferedPayment {
     }
 }
 
+/// What goes with the call, and the payment that it is.
+pub type SignedOffer = (PaymentPayload, OfferedPayment);
+
 /// A way to pay that the policy allows.
 pub(super) struct Chosen {
     pub(super) pay_by: PayBy,
@@ -136,7 +136,7 @@ impl Payer {
     ///
     /// # Errors
     /// [`PayError`]; without a payment in it nothing was held.
-    pub async fn pay_offer(&self, call: OfferedCall) -> Result<OfferedPayment, PayError> {
+    pub async fn pay_offer(&self, call: OfferedCall) -> Result<SignedOffer, PayError> {
         let (answer, answered) = oneshot::channel();
         let payer = self.clone();
         // Owned, so that a caller that goes away between hold and signature leaves nothing half done.
@@ -153,7 +153,7 @@ impl Payer {
         answered.await.unwrap_or(Err(PayError::Draining))
     }
 
-    async fn hold_offered(&self, call: OfferedCall) -> Result<OfferedPayment, PayError> {
+    async fn hold_offered(&self, call: OfferedCall) -> Result<SignedOffer, PayError> {
         let prepared = match self.prepare(to_wish(&call)).await? {
             Prepare::Fresh(prepared) => *prepared,
             Prepare::Repeated(prepared) => return self.sign_again(&call, prepared.payment).await,
@@ -313,7 +313,7 @@ impl Payer {
             provider: call.provider.clone(),
             capability: call.capability.clone(),
             model: call.model.clone(),
-            quote: keccak256(to_json(&call.offer)),
+            quote: call.offer.digest(),
             policy_version: rules.version,
             boot: self.parts.treasury.boot(),
         }
@@ -324,7 +324,7 @@ impl Payer {
         &self,
         call: &OfferedCall,
         payment: PaymentId,
-    ) -> Result<OfferedPayment, PayError> {
+    ) -> Result<SignedOffer, PayError> {
         let looked = self.parts.treasury.read(move |ledger| ledger.find_hold(payment).cloned());
         let refuse = |refused| PayError::Refused { payment, refused: Box::new(refused) };
         let hold = looked.await.map_err(refuse)?;
@@ -356,7 +356,7 @@ impl Payer {
         payment: PaymentId,
         index: usize,
         flight: watch::Sender<bool>,
-    ) -> Result<OfferedPayment, PayError> {
+    ) -> Result<SignedOffer, PayError> {
         match self.time(Phase::Sign, self.parts.signer.authorize(payment)).await {
             Ok((commitment, signature)) => {
                 let accepted = call.offer.accepts.get(index).expect("the way was found there");
@@ -369,7 +369,8 @@ impl Payer {
                 );
                 let payer = self.clone();
                 let (word, drawn) = (Word::None, None);
-                Ok(OfferedPayment { payment, payload, commitment, payer, flight, word, drawn })
+                let paid = OfferedPayment { payment, commitment, payer, flight, word, drawn };
+                Ok((payload, paid))
             }
             Err(error) => {
                 self.void(payment).await;

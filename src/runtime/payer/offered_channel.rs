@@ -12,7 +12,7 @@ use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::voucher_payload;
 use crate::runtime::channels::{Doubtful, Lease, Lent, Need, NotLent, PoolKey};
 use crate::runtime::meters::Phase;
-use crate::runtime::payer::offered::{Chosen, OfferedCall, OfferedPayment, Word};
+use crate::runtime::payer::offered::{Chosen, OfferedCall, OfferedPayment, SignedOffer, Word};
 use crate::runtime::payer::pay::{Prepared, stopped};
 use crate::runtime::payer::voucher::said_charge;
 use crate::runtime::payer::{PayError, Payer};
@@ -107,7 +107,7 @@ impl Payer {
         (mut lease, commitment): (Lease, Commitment),
         payment: PaymentId,
         flight: watch::Sender<bool>,
-    ) -> Result<OfferedPayment, PayError> {
+    ) -> Result<SignedOffer, PayError> {
         let signed = self.time(Phase::Sign, lease.sign(payment)).await;
         let (ceiling, signature) = match signed {
             Ok(signed) => signed,
@@ -128,6 +128,7 @@ impl Payer {
         );
         let drawn = Some(Drawn { lease, ceiling, most: chosen.amount });
         let (payer, word) = (self.clone(), Word::None);
-        Ok(OfferedPayment { payment, payload, commitment, payer, flight, word, drawn })
+        let paid = OfferedPayment { payment, commitment, payer, flight, word, drawn };
+        Ok((payload, paid))
     }
 }

@@ -86,10 +86,10 @@ impl Purse for PayerPurse {
             model: name_of(&call.path),
             message: call.message,
             price_max: self.price_max,
-            offer: call.offer,
+            offer: call.offer.into(),
         };
-        let paid = self.payer.pay_offer(offered).await.map_err(|error| Status::from(&error))?;
-        let payload = paid.payload.clone();
+        let paid = self.payer.pay_offer(offered).await;
+        let (payload, paid) = paid.map_err(|error| Status::from(&error))?;
         Ok(Signed { payload, conclude: Box::new(move |word| paid.conclude(word)) })
     }
 }

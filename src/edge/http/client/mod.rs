@@ -37,8 +37,9 @@ use super::sell::Version;
 use crate::domain::id::{PaymentId, RequestId};
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::error::Message;
+use crate::domain::x402::offer::HeardOffer;
 use crate::domain::x402::read::{OBJECT_LEN_MAX, parse_settlement};
-use crate::domain::x402::wire::{PaymentRequired, SettlementResponse};
+use crate::domain::x402::wire::SettlementResponse;
 use crate::runtime::payer::{OfferedPreview, PayError};
 
 /// The scheme by which a channel pays.
@@ -103,7 +104,7 @@ pub struct Paid {
 
 /// An offer as it came.
 struct Offered {
-    offer: PaymentRequired,
+    offer: HeardOffer,
     version: Version,
 }
 
@@ -122,7 +123,7 @@ pub struct Plain {
 impl Plain {
     /// Connects to nothing beyond `reach`.
     pub fn new(reach: Reach) -> Self {
-        Self { http: connector(&reach), reach }
+        Self { http: http_within(&reach), reach }
     }
 
     /// Reads what is at `url`, at most `len_max` bytes of it.
@@ -136,13 +137,34 @@ impl Plain {
     }
 }
 
+/// What clients that pay have in common: their connections, and what was offered to them lately.
+#[derive(Clone)]
+pub struct Connector {
+    http: reqwest::Client,
+    reach: Reach,
+    kept: Arc<KeptOffers>,
+}
+
+impl Connector {
+    /// Connects to nothing beyond `reach`.
+    ///
+    /// # Panics
+    /// Where the system has no randomness to start a client with.
+    pub fn new(reach: Reach) -> Self {
+        Self { http: http_within(&reach), reach, kept: Arc::default() }
+    }
+
+    /// A client that pays from `purse`.
+    pub fn payer(&self, purse: PayerPurse) -> HttpPayer {
+        HttpPayer { by: self.clone(), purse }
+    }
+}
+
 /// A client that pays from one purse.
 #[derive(Clone)]
 pub struct HttpPayer {
-    http: reqwest::Client,
+    by: Connector,
     purse: PayerPurse,
-    reach: Reach,
-    kept: Arc<KeptOffers>,
 }
 
 impl HttpPayer {
@@ -151,7 +173,7 @@ impl HttpPayer {
     /// # Panics
     /// Where the system has no randomness to start a client with.
     pub fn new(purse: PayerPurse, reach: Reach) -> Self {
-        Self { http: connector(&reach), purse, reach, kept: Arc::default() }
+        Connector::new(reach).payer(purse)
     }
 
     /// Makes a request, and pays for it where it has to be paid and the policy allows it. What a channel has
@@ -174,7 +196,7 @@ impl HttpPayer {
         let by_channel = signed.payload.accepted.scheme == BY_CHANNEL;
         let fetched = self.pay(&call, &origin, signed, version).await?;
         if by_channel && fetched.is_settled() {
-            self.kept.keep(&call, offer, heard);
+            self.by.kept.keep(self.purse.agent, &call, offer, heard);
         }
         Ok(fetched)
     }
@@ -186,7 +208,7 @@ impl HttpPayer {
         origin: &Origin,
     ) -> Result<Option<First>, FetchError> {
         let now = self.purse.clock.now();
-        let known = self.kept.find(call, now);
+        let known = self.by.kept.find(self.purse.agent, call, now);
         let Some(offer) = known.filter(|_| call.request.is_none()) else { return Ok(None) };
         let signed = match self.purse.pay(unpaid(call, origin, offer)).await {
             Ok(signed) => signed,
@@ -196,7 +218,7 @@ impl HttpPayer {
         };
         let fetched = self.pay(call, origin, signed, Version::Second).await?;
         if fetched.status == StatusCode::PAYMENT_REQUIRED {
-            self.kept.give_up(call, now);
+            self.by.kept.give_up(self.purse.agent, call, now);
         }
         read_first(fetched, origin).map(Some)
     }
@@ -220,7 +242,7 @@ impl HttpPayer {
     /// Whom the call is for, where it may be made. Whom a role lets nothing be bought of is not even asked:
     /// an agent that has no way to a server gets none through whoever pays for it.
     async fn check(&self, call: &HttpCall) -> Result<Origin, FetchError> {
-        let origin = check_call(call, &self.reach)?;
+        let origin = check_call(call, &self.by.reach)?;
         match self.purse.find_denial(&origin, &call.method).await? {
             Some(denial) => Err(FetchError::Denied(denial)),
             None => Ok(origin),
@@ -271,11 +293,11 @@ impl HttpPayer {
         }
         let (method, body) = (call.method.clone(), call.body.clone());
         let asked = Asked { method, url: &call.url, headers, body };
-        exchange(&self.http, &self.reach, asked, READ_LEN_MAX).await
+        exchange(&self.by.http, &self.by.reach, asked, READ_LEN_MAX).await
     }
 }
 
-fn connector(reach: &Reach) -> reqwest::Client {
+fn http_within(reach: &Reach) -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -378,14 +400,14 @@ fn read_first(fetched: Fetched, origin: &Origin) -> Result<First, FetchError> {
 /// The offer in a 402: in its header, or else in its body, where version 1 has it.
 fn find_offer(fetched: &Fetched) -> Result<Option<Offered>, HeaderError> {
     if let Some(offer) = header::find_offer(&fetched.headers)? {
-        return Ok(Some(Offered { offer, version: Version::Second }));
+        return Ok(Some(Offered { offer: offer.into(), version: Version::Second }));
     }
     if fetched.body.len() > OBJECT_LEN_MAX {
         return Ok(None);
     }
     match first::parse_required(&fetched.body) {
         Ok(required) => {
-            let offer = required.to_second();
+            let offer = required.to_second().into();
             Ok(Some(Offered { offer, version: Version::First }))
         }
         // A 402 that says nothing of x402 is an answer like any other.
@@ -406,7 +428,7 @@ fn find_settlement(headers: &HeaderMap) -> Option<SettlementResponse> {
     said.map(first::settlement_to_second)
 }
 
-fn unpaid(call: &HttpCall, origin: &Origin, offer: PaymentRequired) -> Unpaid {
+fn unpaid(call: &HttpCall, origin: &Origin, offer: HeardOffer) -> Unpaid {
     let mut hash = Sha256::new();
     let content_type = call.headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     for part in [call.url.as_bytes(), content_type, &call.body] {

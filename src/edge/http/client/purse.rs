@@ -10,7 +10,8 @@ use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::money::Nano;
 use crate::domain::policy::{Denial, List};
 use crate::domain::x402::PaymentError;
-use crate::domain::x402::wire::{PaymentPayload, PaymentRequired, SettlementResponse};
+use crate::domain::x402::offer::HeardOffer;
+use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::runtime::payer::{
@@ -32,7 +33,7 @@ pub struct Unpaid {
     /// The digest of its URL, content type and body.
     pub message: B256,
     /// The offer.
-    pub offer: PaymentRequired,
+    pub offer: HeardOffer,
 }
 
 /// A payment that goes with the request. Dropped unconcluded, its outcome is open.
@@ -97,8 +98,8 @@ impl PayerPurse {
     /// # Errors
     /// [`PayError`]; without a payment in it nothing was held.
     pub async fn pay(&self, unpaid: Unpaid) -> Result<Signed, PayError> {
-        let paid = self.payer.pay_offer(self.offered(unpaid)?).await?;
-        Ok(Signed { payment: paid.payment, payload: paid.payload.clone(), paid })
+        let (payload, paid) = self.payer.pay_offer(self.offered(unpaid)?).await?;
+        Ok(Signed { payment: paid.payment, payload, paid })
     }
 
     /// What paying an offer would cost, and what would be decided.

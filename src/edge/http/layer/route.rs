@@ -1,12 +1,15 @@
 //! One paid route, and which requests are for it.
 
+use std::sync::Arc;
+
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
 
 use crate::domain::id::{Fingerprint, Name};
 use crate::domain::money::Amount;
 use crate::domain::quote::PriceTerms;
-use crate::edge::http::bazaar::Discovery;
+use crate::edge::http::bazaar::{self, Discovery};
 
 /// A route that is paid for.
 #[derive(Clone, Debug)]
@@ -19,7 +22,7 @@ pub struct PaidRoute {
     pub(super) units_max: u64,
     pub(super) description: Option<String>,
     pub(super) mime_type: Option<String>,
-    pub(super) discovery: Option<Discovery>,
+    pub(super) declared: Arc<Map<String, Value>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl PaidRoute {
             units_max: 0,
             description: None,
             mime_type: None,
-            discovery: None,
+            declared: Arc::default(),
             pattern: pattern.to_owned(),
             method,
         }
@@ -71,7 +74,8 @@ impl PaidRoute {
 
     /// How directories of others may list it.
     pub fn discoverable(mut self, discovery: Discovery) -> Self {
-        self.discovery = Some(discovery);
+        let declared = discovery.declared(self.method.as_str(), self.template().as_deref());
+        self.declared = Arc::new(Map::from_iter([(bazaar::KEY.to_owned(), declared)]));
         self
     }
 
@@ -90,7 +94,7 @@ impl PaidRoute {
     }
 
     /// The path as directories of others write it, where it has parameters: `/weather/:city`.
-    pub(super) fn template(&self) -> Option<String> {
+    fn template(&self) -> Option<String> {
         let is_plain = self.segments.iter().all(|segment| matches!(segment, Segment::Is(_)));
         (!is_plain).then(|| self.pattern.replace("{*", ":").replace('{', ":").replace('}', ""))
     }

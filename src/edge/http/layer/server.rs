@@ -13,7 +13,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
@@ -23,7 +23,7 @@ use crate::edge::http::body::read_whole;
 use crate::edge::http::caller::peer;
 use crate::edge::http::limits::{BODY_LEN_MAX, TARGET_LEN_MAX};
 use crate::edge::http::sell::{PaidDoor, Shown};
-use crate::edge::http::{bazaar, header, refuse, tell};
+use crate::edge::http::{header, refuse, tell};
 use crate::ports::paid_service::PaidCall;
 
 /// Makes routes of the service beneath cost something. One layer stands above one whole router.
@@ -147,16 +147,11 @@ impl X402Layer {
     }
 
     fn shown(&self, route: &PaidRoute, target: &str) -> Shown {
-        let declare = |discovery: &bazaar::Discovery| {
-            let template = route.template();
-            discovery.declared(route.method.as_str(), template.as_deref())
-        };
-        let declared = route.discovery.as_ref().map(declare);
         Shown {
             url: format!("{}{target}", self.routes.base()),
             description: route.description.clone(),
             mime_type: route.mime_type.clone(),
-            declared: Map::from_iter(declared.map(|declared| (bazaar::KEY.to_owned(), declared))),
+            declared: Arc::clone(&route.declared),
         }
     }
 

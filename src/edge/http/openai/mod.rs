@@ -155,7 +155,7 @@ pub(super) async fn identify(treasury: &Treasury, headers: &HeaderMap) -> Result
         .and_then(|text| text.strip_prefix("Bearer "))
         .ok_or_else(Refusal::unauthenticated)?;
     let hash = Token::shown(token).hash();
-    let found = treasury.read(move |ledger| ledger.find_token(&hash).map(|a| a.id())).await;
+    let found = treasury.peek(move |ledger| ledger.find_token(&hash).map(|a| a.id())).await;
     found.map_err(|refused| Refusal::of_ledger(&refused))?.ok_or_else(Refusal::unauthenticated)
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn sign(world: &World, url: &str) -> PaymentPayload {
         origin: Origin::of(url, &Reach::Loopback).unwrap(),
         method: Method::GET,
         message: Default::default(),
-        offer,
+        offer: offer.into(),
     };
     world.purse.pay(unpaid).await.unwrap().payload
 }
@@ -121,7 +121,7 @@ async fn the_price_is_told_before_a_body_is_looked_at_and_a_paid_body_is_bounded
         origin: Origin::of(&world.url, &Reach::Loopback).unwrap(),
         method: Method::POST,
         message: Default::default(),
-        offer,
+        offer: offer.into(),
     };
     let payment = encode_text(&world.purse.pay(unpaid).await.unwrap().payload);
     let post =
