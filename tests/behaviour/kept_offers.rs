@@ -13,7 +13,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bursar::domain::id::RequestId;
-use bursar::edge::http::client::{Fetched, HttpCall, HttpPayer, Reach};
+use bursar::edge::http::client::{Connector, Fetched, HttpCall, HttpPayer, Reach};
 use bursar::ports::clock::Clock;
 use reqwest::{Client, StatusCode};
 
@@ -116,6 +116,16 @@ async fn what_a_channel_has_paid_is_paid_at_once_the_next_time() {
     market.provider.as_ref().unwrap().payee.claim_round(true).await.unwrap();
     assert_eq!(market.earned_on_chain().await, 6 * PRICE);
     assert_eq!(market.audit().await.over_limit().get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_one_connector_know_what_was_offered_to_their_agent() {
+    let (market, front, _) = world(true).await;
+    let connector = Connector::new(Reach::Loopback);
+    for _ in 0..3 {
+        fetch(&connector.payer(purse(&market)), front.call()).await;
+    }
+    assert_eq!((front.asked(), served(&market)), (1, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
