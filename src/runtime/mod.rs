@@ -3,6 +3,7 @@
 pub mod channels;
 pub mod directory;
 pub mod facilitator;
+pub mod landing;
 pub mod limits;
 pub mod meters;
 pub mod operator;

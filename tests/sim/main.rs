@@ -124,6 +124,15 @@ fn a_seed_is_the_same_run_every_time() {
     }
 }
 
+/// Two calls with one payment wait for a third, and who of them is woken first decides how the run goes on.
+#[test]
+fn who_is_woken_first_is_the_same_every_time() {
+    let first = run(Plan::drawn(20_041));
+    for _ in 0..12 {
+        assert_eq!(run(Plan::drawn(20_041)), first);
+    }
+}
+
 #[test]
 fn a_settlement_that_never_answers_ends_all_the_same() {
     for seed in seeds(6) {

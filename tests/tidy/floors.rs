@@ -138,3 +138,19 @@ fn every_select_of_the_runtime_is_in_order() {
     }
     settle("every select! begins with `biased;`", &wrong);
 }
+
+/// A `watch` draws who of many waiters is woken first, by a random number of its own.
+#[test]
+fn who_waits_in_the_runtime_is_woken_in_order() {
+    let mut wrong = Vec::new();
+    for floor in ["ports", "runtime", "sim"] {
+        for source in floor_sources(floor) {
+            for (line, code) in source.code() {
+                if code.contains("watch::") || code.contains("watch}") || code.contains("watch,") {
+                    wrong.push(format!("{}: a watch", source.at(line)));
+                }
+            }
+        }
+    }
+    settle("what many wait for is a runtime::landing", &wrong);
+}

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::domain::commitment::AuthorizationKey;
 use crate::ports::paid_service::ServiceError;
+use crate::runtime::landing::{Landing, UnderWay};
 use crate::runtime::payee::Desk;
 use crate::runtime::payee::slots::within;
 
@@ -18,7 +17,7 @@ const LANDING_WAIT_MAX: Duration = Duration::from_secs(100);
 /// How many flights before its own a call waits for: those of others that repeat the same payment.
 const LANDINGS_MAX: u32 = 64;
 
-type InFlight = Arc<Mutex<BTreeMap<AuthorizationKey, watch::Receiver<()>>>>;
+type InFlight = Arc<Mutex<BTreeMap<AuthorizationKey, Landing>>>;
 
 /// Authorizations that are being worked on.
 #[derive(Default)]
@@ -29,19 +28,19 @@ pub(super) struct Flight {
     key: AuthorizationKey,
     in_flight: InFlight,
     // Dropped after the key was taken out: then everybody who waits hears of it.
-    _landing: watch::Sender<()>,
+    _under_way: UnderWay,
 }
 
 impl Flights {
     /// The right to work on `key`, or what tells that whoever has it is done.
-    pub(super) fn take(&self, key: AuthorizationKey) -> Result<Flight, watch::Receiver<()>> {
+    pub(super) fn take(&self, key: AuthorizationKey) -> Result<Flight, Landing> {
         let mut in_flight = self.0.lock().expect("no holder of the flights panics");
         if let Some(landing) = in_flight.get(&key) {
             return Err(landing.clone());
         }
-        let (sender, landing) = watch::channel(());
+        let (under_way, landing) = UnderWay::begin();
         in_flight.insert(key, landing);
-        Ok(Flight { key, in_flight: Arc::clone(&self.0), _landing: sender })
+        Ok(Flight { key, in_flight: Arc::clone(&self.0), _under_way: under_way })
     }
 }
 
@@ -61,8 +60,7 @@ impl Desk {
             for _ in 0..LANDINGS_MAX {
                 match self.flights.take(key) {
                     Ok(flight) => return Some(flight),
-                    // The sender is never used, only dropped.
-                    Err(mut landing) => while landing.changed().await.is_ok() {},
+                    Err(landing) => landing.wait().await,
                 }
             }
             None

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::domain::asset::Network;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
@@ -46,6 +46,7 @@ use crate::ports::rail::Evidence;
 use crate::ports::signer::Signer;
 use crate::runtime::channels::{Keeper, KeeperSettings};
 use crate::runtime::directory::Book;
+use crate::runtime::landing::Landing;
 use crate::runtime::limits::Limits;
 use crate::runtime::meters::Phase;
 use crate::runtime::rules::Rules;
@@ -224,7 +225,7 @@ pub struct Payer {
     rules: Rules,
     tasks: Tasks,
     /// Payments that this process carries right now; whoever repeats their request waits for them.
-    in_flight: Arc<Mutex<BTreeMap<PaymentId, watch::Receiver<bool>>>>,
+    in_flight: Arc<Mutex<BTreeMap<PaymentId, Landing>>>,
     /// Tell what Permit2 may move.
     rails: Arc<[Arc<dyn Evidence>]>,
     quotes: Arc<quoted::Quotes>,

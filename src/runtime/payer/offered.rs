@@ -4,7 +4,7 @@
 //! stranger says of the settlement is its word; the chain confirms it or takes it back.
 
 use alloy::primitives::B256;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
@@ -22,6 +22,7 @@ use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::settlement::read_settlement;
 use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::runtime::channels::Lease;
+use crate::runtime::landing::UnderWay;
 use crate::runtime::limits::Key;
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::error::QuoteProblem;
@@ -62,7 +63,7 @@ pub struct OfferedPayment {
     pub payment: PaymentId,
     pub(super) commitment: Commitment,
     pub(super) payer: Payer,
-    pub(super) flight: watch::Sender<bool>,
+    pub(super) flight: UnderWay,
     pub(super) word: Word,
     /// The channel that pays, where one does.
     pub(super) drawn: Option<Drawn>,
@@ -355,7 +356,7 @@ impl Payer {
         call: &OfferedCall,
         payment: PaymentId,
         index: usize,
-        flight: watch::Sender<bool>,
+        flight: UnderWay,
     ) -> Result<SignedOffer, PayError> {
         match self.time(Phase::Sign, self.parts.signer.authorize(payment)).await {
             Ok((commitment, signature)) => {

@@ -1,7 +1,5 @@
 //! A stranger's offer paid by channel: the same as any other, but for whose word ends it.
 
-use tokio::sync::watch;
-
 use crate::domain::channel::Ceiling;
 use crate::domain::commitment::{Commitment, Scheme};
 use crate::domain::id::PaymentId;
@@ -11,6 +9,7 @@ use crate::domain::x402::batch::permitted::extensions;
 use crate::domain::x402::batch::word;
 use crate::domain::x402::payload::voucher_payload;
 use crate::runtime::channels::{Doubtful, Lease, Lent, Need, NotLent, PoolKey};
+use crate::runtime::landing::UnderWay;
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::offered::{Chosen, OfferedCall, OfferedPayment, SignedOffer, Word};
 use crate::runtime::payer::pay::{Prepared, stopped};
@@ -106,7 +105,7 @@ impl Payer {
         chosen: &Chosen,
         (mut lease, commitment): (Lease, Commitment),
         payment: PaymentId,
-        flight: watch::Sender<bool>,
+        flight: UnderWay,
     ) -> Result<SignedOffer, PayError> {
         let signed = self.time(Phase::Sign, lease.sign(payment)).await;
         let (ceiling, signature) = match signed {

@@ -1,6 +1,6 @@
 //! From a wish to a durable hold.
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Span, field};
 
 use crate::domain::commitment::Commitment;
@@ -17,6 +17,7 @@ use crate::domain::quote::PayBy;
 use crate::ports::archive::Decision;
 use crate::ports::signer::SignerError;
 use crate::runtime::channels::{Lease, NotLent, is_unfit};
+use crate::runtime::landing::UnderWay;
 use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::flow::Plan;
@@ -205,19 +206,19 @@ impl Payer {
     }
 
     /// Marks a payment as carried by this process; `None` where it is already.
-    pub(super) fn take_off(&self, payment: PaymentId) -> Option<watch::Sender<bool>> {
+    pub(super) fn take_off(&self, payment: PaymentId) -> Option<UnderWay> {
         let mut in_flight = self.in_flight.lock().expect("no holder of the flights panics");
         if in_flight.contains_key(&payment) {
             return None;
         }
-        let (flight, landed) = watch::channel(false);
-        in_flight.insert(payment, landed);
+        let (flight, landing) = UnderWay::begin();
+        in_flight.insert(payment, landing);
         Some(flight)
     }
 
-    pub(super) fn land(&self, payment: PaymentId, flight: &watch::Sender<bool>) {
+    pub(super) fn land(&self, payment: PaymentId, flight: &UnderWay) {
         self.in_flight.lock().expect("no holder of the flights panics").remove(&payment);
-        flight.send_replace(true);
+        flight.land();
     }
 
     /// Decides and holds, again where the policy changed in between.

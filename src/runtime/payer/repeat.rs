@@ -49,11 +49,11 @@ impl Payer {
             let in_flight = self.in_flight.lock().expect("no holder of the flights panics");
             in_flight.get(&payment).cloned()
         };
-        let Some(mut landed) = flight else { return Ok(()) };
+        let Some(landing) = flight else { return Ok(()) };
         let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
         tokio::select! {
             biased;
-            _ = landed.wait_for(|landed| *landed) => Ok(()),
+            () = landing.wait() => Ok(()),
             () = self.parts.clock.sleep_until(until) => Err(PayError::InDoubt {
                 payment,
                 problem: "the same request is still being paid".to_owned(),
