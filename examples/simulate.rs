@@ -22,6 +22,10 @@ use bursar::sim::plan::Plan;
 use bursar::sim::world::{Report, World};
 use clap::Parser;
 
+/// As in `bursar`: a run allocates all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that broke something are named up to this many.
 const NAMED_MAX: usize = 20;
 

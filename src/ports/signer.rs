@@ -162,12 +162,14 @@ pub struct SeededSigner {
     seed: u64,
     /// Made once each: a key's address costs more than a signature.
     keys: Mutex<BTreeMap<WalletId, Secp256k1Signer>>,
+    session: Secp256k1Signer,
 }
 
 impl SeededSigner {
     /// The keys of `seed`: every wallet has one. Asks `holds` before each signature.
     pub fn new(holds: Arc<dyn Holds>, assets: &AssetRegistry, seed: u64) -> Self {
-        Self { holds, tokens: TokenDomains::new(assets), seed, keys: Mutex::default() }
+        let session = seeded_key(seed, b"session");
+        Self { holds, tokens: TokenDomains::new(assets), seed, keys: Mutex::default(), session }
     }
 
     /// The address that `wallet` has under `seed`, before there is a signer.
@@ -185,7 +187,7 @@ impl SeededSigner {
 #[async_trait]
 impl ChannelSigner for SeededSigner {
     fn authorizer(&self) -> Address {
-        seeded_key(self.seed, b"session").address()
+        self.session.address()
     }
 
     fn salt(&self, wallet: WalletId, payment: PaymentId) -> B256 {
@@ -197,7 +199,7 @@ impl ChannelSigner for SeededSigner {
         let channel = released.ceiling.channel;
         let token = self.tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
         let digest = voucher_digest(token.batch_separator(), &released.ceiling);
-        Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))
+        Ok((released.ceiling, sign(&self.session, digest)))
     }
 
     async fn let_charge(&self, payment: PaymentId) -> Result<Ceiling, SignerError> {
@@ -208,7 +210,7 @@ impl ChannelSigner for SeededSigner {
         let released = self.holds.release_charged(channel).await?;
         let token = self.tokens.find(released.asset).ok_or(SignerError::UnknownToken(channel))?;
         let digest = voucher_digest(token.batch_separator(), &released.ceiling);
-        Ok((released.ceiling, sign(&seeded_key(self.seed, b"session"), digest)))
+        Ok((released.ceiling, sign(&self.session, digest)))
     }
 
     async fn sign_deposit(&self, channel: ChannelId) -> Result<DepositWord, SignerError> {
@@ -348,5 +350,8 @@ fn seeded_key(seed: u64, whose: &[u8]) -> Secp256k1Signer {
 }
 
 fn sign(key: &Secp256k1Signer, digest: B256) -> Signature {
-    key.sign_hash_sync(&digest).expect("a valid key signs every digest")
+    let signature = key.sign_hash_sync(&digest).expect("a valid key signs every digest");
+    #[cfg(feature = "sim")]
+    crate::domain::x402::known::note(digest, &signature, key.address());
+    signature
 }

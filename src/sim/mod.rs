@@ -3,7 +3,8 @@
 //! One seed decides everything: who waits how long, which message is lost, which sync fails, where a
 //! process dies. Time is the world's own and moves only when nobody can do anything more, so a run is
 //! the same run every time, and an hour of it takes a moment. Nothing here touches a clock, a file or a
-//! socket, and nothing in the library knows that it is here.
+//! socket, and nothing in the library knows that it is here but [`crate::domain::x402::known`], which
+//! spares it the curve.
 
 pub mod acting;
 pub mod asking;

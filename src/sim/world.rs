@@ -7,6 +7,7 @@ use std::time::Duration;
 use alloy::primitives::B256;
 
 use crate::domain::time::Timestamp;
+use crate::domain::x402::known::Remembering;
 use crate::ports::archive::MemoryArchive;
 use crate::ports::clock::Clock;
 use crate::ports::memory_rail::MemoryRail;
@@ -113,6 +114,8 @@ pub struct World {
     ends: Ends,
     healed_at: Option<Timestamp>,
     steps: u64,
+    /// Nothing that was signed in here is recovered again and again.
+    _signers: Remembering,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
     }
 
     fn under(plan: Plan, fate: Fate) -> Self {
+        let signers = Remembering::begin();
         let (wallet, seed) = (wallet_address(plan.seed), plan.seed);
         let keys = std::sync::Arc::new(Keys::new(seed));
         let clock = SimClock::at(Timestamp::from_secs(START_S));
@@ -159,6 +163,7 @@ impl World {
             ends: Ends::default(),
             healed_at: None,
             steps: 0,
+            _signers: signers,
             plan,
         }
     }

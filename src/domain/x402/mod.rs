@@ -12,6 +12,8 @@ pub mod error;
 mod extended;
 pub mod facilitate;
 pub mod identifier;
+#[cfg(feature = "sim")]
+pub mod known;
 pub mod listing;
 pub mod offer;
 pub mod offer_receipt;
