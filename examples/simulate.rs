@@ -13,8 +13,12 @@ use std::collections::BTreeMap;
 use std::num::ParseIntError;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use alloy::primitives::B256;
+use bursar::domain::time::Timestamp;
 use bursar::edge::clock::SystemClock;
 use bursar::ports::clock::Clock;
 use bursar::sim::fate::Fault;
@@ -53,6 +57,9 @@ struct Args {
     /// Print all that happens, step by step.
     #[arg(long)]
     tell: bool,
+    /// So many runs side by side. What they come to is the same; only its order may be another.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), conflicts_with = "tell")]
+    jobs: u16,
 }
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, ParseIntError> {
@@ -67,7 +74,8 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, ParseIntError> {
 struct Total {
     seeds: u64,
     steps: u64,
-    starts: u64,
+    restarts: u64,
+    images: u64,
     syncs: u64,
     payments: u64,
     calls: u64,
@@ -77,20 +85,24 @@ struct Total {
     struck: BTreeMap<Fault, u64>,
     ends: BTreeMap<String, u64>,
     broken: Vec<u64>,
+    trace: B256,
     again: &'static str,
+    said: Timestamp,
 }
 
 impl Total {
     fn add(&mut self, report: Report) {
         self.seeds += 1;
         self.steps += report.steps;
-        self.starts += report.starts.0 + report.starts.1 - 2;
+        self.restarts += report.starts.0 + report.starts.1 - 2;
+        self.images += report.images;
         self.syncs += report.syncs.0 + report.syncs.1;
         self.payments += u64::try_from(report.settled).unwrap_or(u64::MAX);
         self.calls += u64::try_from(report.calls).unwrap_or(u64::MAX);
         self.lent += u64::try_from(report.lent).unwrap_or(u64::MAX);
         self.extended += u64::try_from(report.extended).unwrap_or(u64::MAX);
         self.world += report.took;
+        self.trace ^= report.trace;
         for (fault, times) in report.struck {
             *self.struck.entry(fault).or_default() += times;
         }
@@ -111,6 +123,14 @@ impl Total {
         self.broken.push(report.seed);
     }
 
+    fn say_progress(&mut self) {
+        let now = SystemClock.now();
+        if now.since(self.said) >= PROGRESS {
+            self.said = now;
+            eprintln!("{} seeds, {} steps, {} broken", self.seeds, self.steps, self.broken.len());
+        }
+    }
+
     fn print(&self, took: Duration) {
         let millis = took.as_millis().max(1);
         let rate = u128::from(self.steps) * 1000 / millis;
@@ -118,20 +138,75 @@ impl Total {
         println!("steps       {} ({rate} a second)", self.steps);
         println!("world time  {} hours", self.world.as_secs() / 3600);
         println!("syncs       {}", self.syncs);
-        println!("restarts    {}", self.starts);
+        // Nothing of a process ever ends in order: each restart is after a crash.
+        let times = |fault| self.struck.get(&fault).copied().unwrap_or(0);
+        let (syncs, failed) = (times(Fault::Crash), times(Fault::SyncFailed));
+        println!(
+            "restarts    {}, each after a crash: {syncs} in a sync, {failed} at a failed one",
+            self.restarts
+        );
+        println!("images      {} of crashes in syncs, each started from twice", self.images);
         println!("settled     {} payments", self.payments);
         let (calls, lent, extended) = (self.calls, self.lent, self.extended);
         println!("by channel  {calls} calls, {lent} on credit, {extended} portions as they flowed");
         println!("faults and deeds");
         for fault in Fault::ALL {
-            let times = self.struck.get(&fault).copied().unwrap_or(0);
-            println!("  {:<18} {times}", format!("{fault:?}"));
+            println!("  {:<18} {}", format!("{fault:?}"), times(fault));
         }
         println!("ends of requests");
         for (end, times) in &self.ends {
             println!("  {end:<26} {times}");
         }
+        println!("traces      {}, all of them in whatever order", self.trace);
         println!("violations  {}", self.broken.len());
+    }
+}
+
+impl Args {
+    fn plan(&self, seed: u64) -> Plan {
+        match (self.streams, self.credit, self.channels) {
+            (true, ..) => Plan::drawn_flowing(seed),
+            (false, true, _) => Plan::drawn_on_credit(seed),
+            (false, false, true) => Plan::drawn_by_channel(seed),
+            (false, false, false) => Plan::drawn(seed),
+        }
+    }
+
+    const fn again(&self) -> &'static str {
+        match (self.streams, self.credit, self.channels) {
+            (true, ..) => " --streams",
+            (false, true, _) => " --credit",
+            (false, false, true) => " --channels",
+            (false, false, false) => "",
+        }
+    }
+}
+
+/// All runs, shared by whoever does them.
+struct Runs {
+    args: Args,
+    began: Timestamp,
+    next: AtomicU64,
+    total: Mutex<Total>,
+}
+
+impl Runs {
+    /// Runs one seed after the other, until none is left or the time is up. A world and all its tasks stay
+    /// on the thread that made it.
+    fn work(&self) {
+        let time = Duration::from_secs(self.args.minutes.saturating_mul(60));
+        while SystemClock.now().since(self.began) < time {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if seed >= self.args.seeds.end {
+                return;
+            }
+            let plan = self.args.plan(seed);
+            let world = if self.args.tell { World::telling(plan) } else { World::new(plan) };
+            let report = world.run();
+            let mut total = self.total.lock().expect("nobody panics while counting");
+            total.add(report);
+            total.say_progress();
+        }
     }
 }
 
@@ -140,34 +215,16 @@ fn main() -> ExitCode {
     if args.tell {
         tracing_subscriber::fmt().with_target(false).without_time().init();
     }
-    let again = match (args.streams, args.credit, args.channels) {
-        (true, ..) => " --streams",
-        (false, true, _) => " --credit",
-        (false, false, true) => " --channels",
-        (false, false, false) => "",
-    };
-    let (clock, mut total) = (SystemClock, Total { again, ..Total::default() });
-    let began = clock.now();
-    let mut said = began;
-    for seed in args.seeds {
-        let now = clock.now();
-        if now.since(began) >= Duration::from_secs(args.minutes.saturating_mul(60)) {
-            break;
+    let (began, jobs) = (SystemClock.now(), args.jobs);
+    let total = Total { again: args.again(), said: began, ..Total::default() };
+    let next = AtomicU64::new(args.seeds.start);
+    let runs = Runs { args, began, next, total: Mutex::new(total) };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| runs.work());
         }
-        if now.since(said) >= PROGRESS {
-            said = now;
-            let (done, broken) = (total.seeds, total.broken.len());
-            eprintln!("{done} seeds, {} steps, {broken} broken", total.steps);
-        }
-        let plan = match (args.streams, args.credit, args.channels) {
-            (true, ..) => Plan::drawn_flowing(seed),
-            (false, true, _) => Plan::drawn_on_credit(seed),
-            (false, false, true) => Plan::drawn_by_channel(seed),
-            (false, false, false) => Plan::drawn(seed),
-        };
-        let world = if args.tell { World::telling(plan) } else { World::new(plan) };
-        total.add(world.run());
-    }
-    total.print(clock.now().since(began));
+    });
+    let total = runs.total.lock().expect("nobody panics while counting");
+    total.print(SystemClock.now().since(began));
     if total.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -31,6 +31,7 @@ struct Image {
     snapshot: Option<Snapshot>,
     written: Vec<Entry>,
     syncs: u64,
+    images: u64,
     crash_at: Option<CrashAt>,
     crashed: bool,
     poisoned: bool,
@@ -58,6 +59,11 @@ impl Disk {
     /// Syncs that began.
     pub fn syncs(&self) -> u64 {
         self.with(|image| image.syncs)
+    }
+
+    /// Images of a crash that a start was tried on.
+    pub fn images(&self) -> u64 {
+        self.with(|image| image.images)
     }
 
     /// Whether the process died, or stopped because a write failed.
@@ -96,6 +102,7 @@ impl Disk {
         let now = self.with(|image| image.clone());
         let written = now.written.clone();
         for more in [&[][..], &written] {
+            self.with(|image| image.images = image.images.saturating_add(1));
             let mut image = Image { written: Vec::new(), ..now.clone() };
             image.durable.extend(more.iter().cloned());
             let copy = Self { side: self.side, image: Arc::new(Mutex::new(image)) };

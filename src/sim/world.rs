@@ -64,8 +64,13 @@ pub struct Report {
     pub spent_nano: u128,
     /// Syncs of the payer and of the payee.
     pub syncs: (u64, u64),
-    /// Starts of the payer's and of the payee's process.
+    /// Starts of the payer's and of the payee's process. Each but the first is after a crash: what was
+    /// running is dropped as it stands, in a sync, after a failed one, or at any other moment, and nothing
+    /// of a process ever ends in order.
     pub starts: (u64, u64),
+    /// Images of what a crash would have left, in a sync, with its batch or without, that a start was tried
+    /// on while the process went on.
+    pub images: u64,
     /// How long it took, by the world's own time.
     pub took: Duration,
 }
@@ -279,6 +284,7 @@ impl World {
             spent_nano: spent.saturating_add(taken),
             syncs: (self.payer.own.disk.syncs(), self.payee.own.disk.syncs()),
             starts: (self.payer.own.boot, self.payee.own.boot),
+            images: [&self.payer, &self.payee].map(|it| it.own.disk.images()).iter().sum(),
             took: clock.now().since(Timestamp::from_secs(START_S)),
         }
     }
