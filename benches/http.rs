@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench http -- --seconds 4`, after `npm ci` in contracts/ and tests/interop/x402/; so does
 //! `bursar bench http`. `--beside NAME=COMMAND` measures one facilitator more: the command finds the chain in
-//! `RPC_URL` and a key with gas in `GAS_KEY`, and prints `listening URL` once it answers.
+//! `RPC_URL` and a key with gas in `GAS_KEY`, and prints `listening URL` once it answers. `--only NAME` measures
+//! one thing: `verify`, `settle`, `voucher` or `proxy`.
 
 #![allow(
     clippy::unwrap_used,
@@ -342,6 +343,9 @@ fn option(name: &str) -> Option<String> {
     std::env::args().skip_while(|word| word != name).nth(1)
 }
 
+/// What is measured, by what `--only` calls it.
+const MEASURED: [&str; 4] = ["verify", "settle", "voucher", "proxy"];
+
 /// Whether `--only` asks for this, or for nothing less than all.
 fn is_wanted(what: &str) -> bool {
     option("--only").is_none_or(|only| only == what)
@@ -408,6 +412,9 @@ async fn measure(span: Duration) {
 
 fn main() {
     let seconds: u64 = option("--seconds").map_or(4, |text| text.parse().unwrap());
+    if let Some(only) = option("--only") {
+        assert!(MEASURED.contains(&only.as_str()), "--only: expected one of {MEASURED:?}");
+    }
     for folder in [chain::anvil(), scripts().join("node_modules/@x402/evm")] {
         assert!(folder.exists(), "{} is not there: npm ci first", folder.display());
     }
