@@ -33,7 +33,7 @@ pub struct Snapshot {
 
 /// What a snapshot's body begins with: the shape of the ledger that it holds, which another ledger's bytes
 /// could be read as by chance. It changes whenever a field does.
-const SHAPE: &[u8] = b"ledger/4";
+const SHAPE: &[u8] = b"ledger/5";
 
 /// What a snapshot's body is.
 #[derive(Clone, Debug)]

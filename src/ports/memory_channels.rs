@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use crate::domain::asset::{Asset, Network};
 use crate::domain::channel::{ChannelId, ChannelTerms};
-use crate::domain::commitment::Authorization;
+use crate::domain::commitment::{Authorization, Commitment};
 use crate::domain::money::Amount;
 use crate::domain::x402::batch::authorized::{claim_digest, refund_digest};
 use crate::domain::x402::batch::permitted::movement;
@@ -24,7 +24,9 @@ use crate::ports::channel_rail::{
 };
 use crate::ports::clock::Clock;
 use crate::ports::memory_rail::{MemoryRail, RailFault};
-use crate::ports::rail::{RailError, RefusedBy, Settlement};
+use crate::ports::rail::{
+    Allowance, Evidence, Holding, RailError, RefusedBy, Settlement, Sighting, Transfers,
+};
 
 /// A channel as the contract keeps it.
 #[derive(Clone, Copy)]
@@ -433,6 +435,43 @@ impl ChannelEvidence for MemoryChannels {
         let height = self.rail.height();
         let block_time_s = self.clock.now().as_secs();
         Ok(ChannelSights { seen, block: keccak256(height.to_be_bytes()), height, block_time_s })
+    }
+
+    fn network(&self) -> Network {
+        self.rail.network
+    }
+}
+
+/// The rail beneath, with its channels.
+#[async_trait]
+impl Evidence for MemoryChannels {
+    async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
+        self.rail.find_nonce(commitment).await
+    }
+
+    async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
+        self.rail.balance(asset, holder).await
+    }
+
+    async fn transfers(
+        &self,
+        asset: Asset,
+        holder: Address,
+        after: u64,
+    ) -> Result<Transfers, RailError> {
+        self.rail.transfers(asset, holder, after).await
+    }
+
+    fn channels(&self) -> Option<&dyn ChannelEvidence> {
+        Some(self)
+    }
+
+    async fn allowance(
+        &self,
+        asset: Asset,
+        owner: Address,
+    ) -> Result<Option<Allowance>, RailError> {
+        self.rail.allowance(asset, owner).await
     }
 
     fn network(&self) -> Network {

@@ -293,6 +293,14 @@ fn while_it_flows_what_is_held_for_a_call_that_only_comes_again_ends() {
     run(Plan::drawn_flowing(1900));
 }
 
+/// A payee dies between a refund that it sent and the block that shows it; a call of that channel comes late.
+#[test]
+fn by_channel_nothing_is_served_on_what_went_back_before_a_crash() {
+    for plan in [Plan::drawn_by_channel(40_805), Plan::drawn_on_credit(40_805)] {
+        run(plan);
+    }
+}
+
 /// A process that carries channels dies during each of its syncs in turn.
 #[test]
 fn by_channel_a_crash_at_any_sync_loses_nothing_and_doubles_nothing() {

@@ -270,7 +270,7 @@ fn see_tab(
             let allowed = lines.get(&call.channel).map_or(0, |line| line.ceiling.get());
             found.beyond_signed = found.beyond_signed.max(sum.saturating_sub(allowed));
         }
-        TabEvent::Covered { .. } => {}
+        TabEvent::Covered { .. } | TabEvent::GivingBack { .. } | TabEvent::GivenBack { .. } => {}
         TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
             if let Some(looked) = event.looked() {
                 let sold = sold.entry(looked.channel).or_default();

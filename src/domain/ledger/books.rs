@@ -190,7 +190,10 @@ fn channel_pairs(event: &ChannelEvent) -> [Option<Posting>; 3] {
 fn tab_pairs(event: &TabEvent) -> [Option<Posting>; 3] {
     use BookAccount::{Claimable, Earned, External, Loss};
     match event {
-        TabEvent::Opened { .. } | TabEvent::Covered { .. } => [None, None, None],
+        TabEvent::Opened { .. }
+        | TabEvent::Covered { .. }
+        | TabEvent::GivingBack { .. }
+        | TabEvent::GivenBack { .. } => [None, None, None],
         TabEvent::Charged(charged) | TabEvent::ChargedOnCredit(charged) => {
             [token(External, Claimable, charged.asset, charged.amount), None, None]
         }

@@ -279,7 +279,7 @@ pub enum Rejection {
     /// No channel of ours has this name.
     #[error("no channel is called {0}")]
     UnknownChannel(ChannelId),
-    /// The channel's last call, or a deposit for it, is not concluded.
+    /// The channel's last call, a deposit for it, or a refund of it is not concluded.
     #[error("the channel {channel} is busy: one thing at a time")]
     ChannelBusy {
         /// Which channel.

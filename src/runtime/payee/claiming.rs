@@ -138,15 +138,9 @@ impl Payee {
                 continue;
             }
             // While the chain is silent it stays where it is.
-            if !tab.rest().is_zero() && desk.begin_giving(tab.id).await.is_err() {
-                continue;
-            }
-            let giving = channels.settler.give_back(&tab.terms, row.as_ref(), tab.rest());
-            let given = desk.in_time(channels, giving).await;
-            match given {
-                Ok(Settlement::Settled { .. }) => given_back = given_back.saturating_add(1),
-                Ok(Settlement::Refused(_)) => desk.giving.end(tab.id),
-                Ok(Settlement::Unknown { .. }) | Err(_) => {}
+            let given = desk.give_back(channels, &tab, row.as_ref(), tab.rest()).await;
+            if let Ok(Settlement::Settled { .. }) = given {
+                given_back = given_back.saturating_add(1);
             }
             desk.see_all(&[(tab.id, tab.terms.withdraw_delay_s)]).await?;
             if row.is_some() {

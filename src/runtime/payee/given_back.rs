@@ -2,8 +2,6 @@
 //!
 //! Source: x402 scheme `batch-settlement` on EVM, cooperative refund; threats.md E19.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -23,12 +21,8 @@ use crate::domain::x402::wire::PaymentPayload;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
 use crate::ports::rail::{RefusedBy, Settlement};
 use crate::runtime::payee::Desk;
-use crate::runtime::payee::slots::within;
 use crate::runtime::payee::stands::{state_of, unavailable};
 use crate::runtime::payee::tabs::Channels;
-
-/// How long the chain may take to pay it.
-const REFUND_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What a refund that was made says.
 struct Given {
@@ -71,28 +65,19 @@ impl Desk {
             return Err(refuse(BatchCode::RefundNoBalance));
         }
         let row = self.row_to_claim(&tab);
-        self.begin_giving(tab.id).await?;
-        let clock = self.parts.clock.as_ref();
-        let giving = channels.settler.give_back(&tab.terms, row.as_ref(), amount);
-        let given = match within(clock, REFUND_WAIT_MAX, giving).await {
-            Some(Ok(Settlement::Settled { transaction, amount, .. })) => {
-                (transaction.to_string(), amount)
-            }
-            Some(Ok(Settlement::Refused(by))) => {
-                self.giving.end(tab.id);
+        let given = match self.give_back(channels, &tab, row.as_ref(), amount).await? {
+            Settlement::Settled { transaction, amount, .. } => (transaction.to_string(), amount),
+            Settlement::Refused(by) => {
                 return Err(refuse(match by {
                     RefusedBy::InsufficientFunds => BatchCode::RefundNoBalance,
                     _ => BatchCode::RefundSimulation,
                 }));
             }
-            Some(Err(problem)) => return Err(ServiceError::Unavailable(problem.to_string())),
-            Some(Ok(Settlement::Unknown { .. })) | None => {
+            Settlement::Unknown { .. } => {
                 return Err(unavailable("the refund is on its way, and was not seen yet"));
             }
         };
         let refund_nonce = self.look_for_nonce(tab.id).await?;
-        self.look_at(&tab.terms, tab.id).await?;
-        self.giving.end(tab.id);
         if row.is_some() {
             self.sweep(channels, tab.terms.asset).await;
         }

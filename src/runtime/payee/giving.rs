@@ -1,71 +1,97 @@
 //! Channels whose rest is on its way back. What lies in one is not known until the chain shows it, and a
 //! call that came late, or was held back on purpose, would be served on money that is gone: so no call is
-//! served on it until then.
+//! served on it until then, by this process or the one after it.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::time::Duration;
 
-use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::channel::ChannelId;
+use crate::domain::ledger::tab::{Tab, TabCommand};
+use crate::domain::ledger::{Command, Rejection};
+use crate::domain::money::Amount;
 use crate::domain::x402::PaymentError;
 use crate::domain::x402::batch::code::BatchCode;
-use crate::ports::channel_rail::Depth;
+use crate::ports::channel_rail::{ClaimRow, Depth};
 use crate::ports::paid_service::ServiceError;
+use crate::ports::rail::Settlement;
 use crate::runtime::payee::Desk;
-use crate::runtime::payee::stands::unavailable;
+use crate::runtime::payee::slots::within;
+use crate::runtime::payee::tabs::{ChannelJob, Channels};
 
-/// Channels that may be on their way back at once.
-const GIVING_MAX: usize = 4_096;
-
-/// Channels on their way back, with how many refunds the chain had seen of each before.
-#[derive(Default)]
-pub(super) struct Giving(Mutex<BTreeMap<ChannelId, u64>>);
-
-impl Giving {
-    fn find(&self, channel: ChannelId) -> Option<u64> {
-        self.0.lock().expect("no holder of the names panics").get(&channel).copied()
-    }
-
-    /// Nothing of it is on its way, by the chain's word.
-    pub(super) fn end(&self, channel: ChannelId) {
-        self.0.lock().expect("no holder of the names panics").remove(&channel);
-    }
-}
+/// How long the chain may take to pay something back.
+const REFUND_WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Desk {
-    /// Remembers that some of a channel is about to go back.
+    /// Gives `amount` of a channel back, after claiming `row` where there is one; what became of it is not
+    /// known where nobody says so in time. That it is about to go is durable before anything is sent.
     ///
     /// # Errors
-    /// [`ServiceError::Unavailable`] while the chain is silent or too many are on their way: then nothing
-    /// may be sent.
-    pub(super) async fn begin_giving(&self, channel: ChannelId) -> Result<(), ServiceError> {
-        let before = self.look_for_nonce(channel).await?;
-        let mut giving = self.giving.0.lock().expect("no holder of the names panics");
-        if giving.len() >= GIVING_MAX {
-            return Err(unavailable("too many channels are on their way back"));
+    /// [`ServiceError::Unavailable`] where nothing was sent, and while the chain is silent.
+    pub(super) async fn give_back(
+        &self,
+        channels: &Channels,
+        tab: &Tab,
+        row: Option<&ClaimRow>,
+        amount: Amount,
+    ) -> Result<Settlement, ServiceError> {
+        let is_first = self.begin_giving(tab).await?;
+        let giving = channels.settler.give_back(&tab.terms, row, amount);
+        let given = within(self.parts.clock.as_ref(), REFUND_WAIT_MAX, giving).await;
+        match &given {
+            Some(Ok(Settlement::Settled { .. })) => {
+                self.look_at(&tab.terms, tab.id).await?;
+                self.end_giving(tab.id).await?;
+            }
+            // What was sent before may arrive yet, whatever becomes of what is sent after it.
+            Some(Ok(Settlement::Refused(_)) | Err(_))
+                if is_first || planted!("given_back_once_refused") =>
+            {
+                self.end_giving(tab.id).await?;
+            }
+            Some(Ok(Settlement::Refused(_) | Settlement::Unknown { .. }) | Err(_)) | None => {}
         }
-        giving.entry(channel).or_insert(before);
-        Ok(())
+        let given = given.unwrap_or(Ok(Settlement::Unknown { transaction: None }));
+        given.map_err(|problem| ServiceError::Unavailable(problem.to_string()))
     }
 
-    /// What lies in a channel once all that was to go back has gone.
+    /// Whether nothing of the channel was on its way before.
+    async fn begin_giving(&self, tab: &Tab) -> Result<bool, ServiceError> {
+        let (channel, refunds) = (tab.id, self.look_for_nonce(tab.id).await?);
+        if tab.giving_back.is_some_and(|before| refunds > before) {
+            self.look_at(&tab.terms, channel).await?;
+            self.end_giving(channel).await?;
+        }
+        if planted!("given_back_untold") {
+            return Ok(true);
+        }
+        let begin = Command::Tab(TabCommand::GiveBack { channel, refunds });
+        match self.parts.treasury.execute(begin).await {
+            Ok(_) => Ok(true),
+            Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => Ok(false),
+            Err(refused) => Err(ServiceError::Unavailable(refused.to_string())),
+        }
+    }
+
+    async fn end_giving(&self, channel: ChannelId) -> Result<(), ServiceError> {
+        self.tell_tab(TabCommand::GivenBack { channel }).await
+    }
+
+    /// The tab of a call once all of its channel that was to go back has gone.
     ///
     /// # Errors
     /// [`BatchCode::ChannelBusy`] while it has not, [`ServiceError::Unavailable`] while the chain is silent.
-    pub(super) async fn check_given(
+    pub(super) async fn wait_for_given(
         &self,
-        terms: &ChannelTerms,
-        channel: ChannelId,
-    ) -> Result<Result<(), PaymentError>, ServiceError> {
-        let Some(before) = self.giving.find(channel) else { return Ok(Ok(())) };
-        if planted!("served_while_it_goes_back") {
-            return Ok(Ok(()));
+        job: &ChannelJob,
+        tab: Tab,
+    ) -> Result<Tab, ServiceError> {
+        let Some(before) = tab.giving_back.filter(|_| tab.is_going_back()) else { return Ok(tab) };
+        if self.look_for_nonce(tab.id).await? <= before {
+            let error = PaymentError::Batch(BatchCode::ChannelBusy);
+            return Err(self.refuse(&error, &job.quote, &job.order));
         }
-        if self.look_for_nonce(channel).await? <= before {
-            return Ok(Err(PaymentError::Batch(BatchCode::ChannelBusy)));
-        }
-        self.look_at(terms, channel).await?;
-        self.giving.end(channel);
-        Ok(Ok(()))
+        self.look_at(&tab.terms, tab.id).await?;
+        self.end_giving(tab.id).await?;
+        Ok(self.find_tab(tab.id).await?.unwrap_or(tab))
     }
 
     /// How many refunds of a channel the chain's newest block has seen.

@@ -71,7 +71,6 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::caller::Caller;
 use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
-use crate::runtime::payee::giving::Giving;
 use crate::runtime::payee::known::KnownTerms;
 use crate::runtime::payee::maximum::Streaming;
 use crate::runtime::payee::names::Names;
@@ -184,7 +183,6 @@ struct Desk {
     /// The last of the channels at rest that were looked at: the next round goes on behind it.
     rested: Mutex<ChannelId>,
     fresh: Fresh,
-    giving: Giving,
     streaming: Streaming,
     names: Names,
 }
@@ -215,7 +213,6 @@ impl Payee {
             refunds: None,
             channels: None,
             fresh: Fresh::default(),
-            giving: Giving::default(),
             rested: Mutex::new(ChannelId(B256::ZERO)),
             streaming: Streaming::default(),
             names: Names::default(),

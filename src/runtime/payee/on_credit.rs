@@ -77,6 +77,36 @@ impl Desk {
         job: &ChannelJob,
         charged: Amount,
     ) -> Result<Ready, ServiceError> {
+        let refused = PaymentError::Batch(BatchCode::Cumulative);
+        let Some((tab, mut fits)) = self.fits_on_credit(job, charged).await? else {
+            return Err(self.refuse(&refused, &job.quote, &job.order));
+        };
+        let again = tab.last.filter(|last| {
+            last.fingerprint == job.fingerprint && last.base == charged && !last.flows
+        });
+        if let Some(last) = again
+            && let Some(answer) = self.answer_last(job, &tab, &last).await
+        {
+            return Ok(Ready::Answered(Box::new(answer)));
+        }
+        let was_going_back = tab.is_going_back();
+        let tab = self.wait_for_given(job, tab).await?;
+        if was_going_back {
+            fits = self.fits_on_credit(job, charged).await?.is_some_and(|(_, fits)| fits);
+        }
+        if fits {
+            Ok(Ready::Owed(Box::new(Owed { tab, deposit: None })))
+        } else {
+            Err(self.correct(&refused, &job.quote, &job.order, Some(&tab)))
+        }
+    }
+
+    /// The channel's tab, and whether a call on credit fits at its worst.
+    async fn fits_on_credit(
+        &self,
+        job: &ChannelJob,
+        charged: Amount,
+    ) -> Result<Option<(Tab, bool)>, ServiceError> {
         let channel = job.word.channel;
         // Whoever reads a claim on its way to the chain reads its voucher.
         let credit = self.offering.credit;
@@ -93,24 +123,7 @@ impl Desk {
             Some((tab, fits))
         };
         let looked = self.parts.treasury.read(look).await;
-        let looked = looked.map_err(|refused| ServiceError::Unavailable(refused.to_string()))?;
-        let refused = PaymentError::Batch(BatchCode::Cumulative);
-        let Some((tab, fits)) = looked else {
-            return Err(self.refuse(&refused, &job.quote, &job.order));
-        };
-        let again = tab.last.filter(|last| {
-            last.fingerprint == job.fingerprint && last.base == charged && !last.flows
-        });
-        if let Some(last) = again
-            && let Some(answer) = self.answer_last(job, &tab, &last).await
-        {
-            return Ok(Ready::Answered(Box::new(answer)));
-        }
-        if fits {
-            Ok(Ready::Owed(Box::new(Owed { tab, deposit: None })))
-        } else {
-            Err(self.correct(&refused, &job.quote, &job.order, Some(&tab)))
-        }
+        looked.map_err(|refused| ServiceError::Unavailable(refused.to_string()))
     }
 
     /// A call as the ledger charges it: so much above what had been charged before.

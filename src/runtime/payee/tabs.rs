@@ -145,8 +145,6 @@ impl Desk {
         let busy = PaymentError::Batch(BatchCode::ChannelBusy);
         let flight = self.flights.take(Self::channel_key(&word));
         let flight = flight.map_err(|_| self.refuse(&busy, &quote, &call.order))?;
-        let given = self.check_given(&word.terms, word.channel).await?;
-        given.map_err(|error| self.refuse(&error, &quote, &call.order))?;
         let payer = Some(self.admit_payer(word.terms.payer)?);
         let payment = call.payment.as_ref().map(identifier::find_payment).transpose();
         let payment = payment.map_err(|error| self.refuse(&error, &quote, &call.order))?.flatten();
@@ -221,7 +219,9 @@ impl Desk {
                 return Ok(Ready::Answered(Box::new(answer)));
             }
         }
-        if tab.is_none() {
+        if let Some(found) = tab {
+            tab = Some(self.wait_for_given(job, found).await?);
+        } else {
             // Nothing is known of it: it may have a history on the chain all the same.
             let terms = job.word.terms;
             self.tell_tab(TabCommand::Open { channel, terms }).await?;

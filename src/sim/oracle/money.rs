@@ -271,7 +271,10 @@ impl Till {
     pub fn read_tab(&mut self, event: &TabEvent) {
         use BookAccount::{Claimable, Earned, External, Loss};
         match event {
-            TabEvent::Opened { .. } | TabEvent::Covered { .. } => {}
+            TabEvent::Opened { .. }
+            | TabEvent::Covered { .. }
+            | TabEvent::GivingBack { .. }
+            | TabEvent::GivenBack { .. } => {}
             TabEvent::Charged(charged) | TabEvent::ChargedOnCredit(charged) => {
                 self.sheet.post(External, Claimable, charged.amount)
             }

@@ -57,6 +57,7 @@ impl Channels {
                 let tab = self.tabs.entry(*channel).or_default();
                 tab.voucher = tab.voucher.max(voucher.ceiling);
             }
+            TabEvent::GivingBack { .. } | TabEvent::GivenBack { .. } => {}
             TabEvent::Seen(_) => look.check(false, || "no such event is written".to_owned()),
             TabEvent::Looked(looked) => {
                 let tab = self.tabs.entry(looked.channel).or_default();

@@ -59,4 +59,16 @@ pub enum TabCommand {
         /// epoch.
         deposits_over_s: u64,
     },
+    /// Some of what lies in a channel is about to go back: nothing is charged on it until that is gone.
+    GiveBack {
+        /// Which.
+        channel: ChannelId,
+        /// How many refunds of it the newest block shows before.
+        refunds: u64,
+    },
+    /// Nothing of a channel is on its way back any more, and what is left was looked at.
+    GivenBack {
+        /// Which.
+        channel: ChannelId,
+    },
 }

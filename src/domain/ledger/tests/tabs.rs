@@ -11,9 +11,9 @@ use crate::domain::ledger::tab::{Charged, Sight, Standing, Tab, TabCommand, TabE
 use crate::domain::ledger::{Command, Event, Rejection};
 use crate::domain::money::Amount;
 
-const ID: ChannelId = ChannelId(alloy::primitives::B256::repeat_byte(0xc1));
+pub(super) const ID: ChannelId = ChannelId(alloy::primitives::B256::repeat_byte(0xc1));
 
-fn units(n: u64) -> Amount {
+pub(super) fn units(n: u64) -> Amount {
     Amount::new(n.into())
 }
 
@@ -25,11 +25,11 @@ fn sight(balance: u64, claimed: u64) -> Sight {
     Sight { newest: standing(balance, claimed), withdrawable_at_s: None }
 }
 
-struct Shop(Desk);
+pub(super) struct Shop(pub(super) Desk);
 
 impl Shop {
     /// A shop with one channel, in which `balance` lies.
-    fn new(balance: u64) -> Self {
+    pub(super) fn new(balance: u64) -> Self {
         let mut shop = Self(Desk::new(vec![pool(1)]));
         let terms = ChannelTerms {
             asset: asset(),
@@ -47,19 +47,24 @@ impl Shop {
         shop
     }
 
-    fn ask(&mut self, command: TabCommand) -> Result<TabEvent, Rejection> {
+    pub(super) fn ask(&mut self, command: TabCommand) -> Result<TabEvent, Rejection> {
         match self.0.execute(Command::Tab(command))? {
             Event::Tab(event) => Ok(event),
             other => panic!("a tab's command becomes its event, not {other:?}"),
         }
     }
 
-    fn charge(&mut self, base: u64, amount: u64, ceiling: u64) -> Result<TabEvent, Rejection> {
+    pub(super) fn charge(
+        &mut self,
+        base: u64,
+        amount: u64,
+        ceiling: u64,
+    ) -> Result<TabEvent, Rejection> {
         self.ask(TabCommand::Charge(Box::new(call(base, amount, ceiling))))
     }
 
     /// A call on credit, which names the newest voucher.
-    fn lend(&mut self, base: u64, amount: u64) -> Result<TabEvent, Rejection> {
+    pub(super) fn lend(&mut self, base: u64, amount: u64) -> Result<TabEvent, Rejection> {
         let ceiling = self.tab().voucher.map_or(0, |voucher| voucher.ceiling.get());
         self.lend_by(call(base, amount, u64::try_from(ceiling).unwrap()))
     }
@@ -70,7 +75,7 @@ impl Shop {
         self.ask(TabCommand::ChargeOnCredit { call: Box::new(call), limits })
     }
 
-    fn cover(&mut self, ceiling: u64) -> Result<TabEvent, Rejection> {
+    pub(super) fn cover(&mut self, ceiling: u64) -> Result<TabEvent, Rejection> {
         let voucher = Voucher { ceiling: units(ceiling), signature: call(0, 0, 0).signature };
         self.ask(TabCommand::Cover { channel: ID, voucher })
     }
@@ -82,7 +87,12 @@ impl Shop {
         (owed.outstanding.get(), owed.lost.get())
     }
 
-    fn step(&mut self, base: u64, amount: u64, ceiling: u64) -> Result<TabEvent, Rejection> {
+    pub(super) fn step(
+        &mut self,
+        base: u64,
+        amount: u64,
+        ceiling: u64,
+    ) -> Result<TabEvent, Rejection> {
         let call = Box::new(call(base, amount, ceiling));
         self.ask(TabCommand::Step { call, ended: false })
     }
@@ -98,7 +108,7 @@ impl Shop {
         self.count(balance, claimed, u64::MAX)
     }
 
-    fn look(&mut self, balance: u64, claimed: u64) -> Result<TabEvent, Rejection> {
+    pub(super) fn look(&mut self, balance: u64, claimed: u64) -> Result<TabEvent, Rejection> {
         let sight = sight(balance, claimed);
         self.ask(TabCommand::Look { channel: ID, before: self.tab().sight(), sight })
     }
@@ -108,7 +118,7 @@ impl Shop {
         self.ask(TabCommand::Count { channel: ID, counted, deposits_over_s: over_s })
     }
 
-    fn tab(&self) -> &Tab {
+    pub(super) fn tab(&self) -> &Tab {
         self.0.ledger.find_tab(ID).unwrap()
     }
 

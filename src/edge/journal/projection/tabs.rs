@@ -73,6 +73,8 @@ pub(super) fn apply(
             sheet.tabs.charge(tx, place, &stepped.call, (state, stepped.first))
         }
         TabEvent::Seen(_) | TabEvent::Looked(_) | TabEvent::Counted(_) => see(tx, event),
+        // The balance says it, once it is gone.
+        TabEvent::GivingBack { .. } | TabEvent::GivenBack { .. } => Ok(()),
     }
 }
 

@@ -171,6 +171,8 @@ pub(super) fn later_kinds() -> Vec<Event> {
     events.extend([
         Event::Tab(TabEvent::ChargedOnCredit(Box::new(charged()))),
         Event::Tab(TabEvent::Covered { channel, voucher: Box::new(voucher) }),
+        Event::Tab(TabEvent::GivingBack { channel, refunds: 3 }),
+        Event::Tab(TabEvent::GivenBack { channel }),
     ]);
     events
 }

@@ -9,6 +9,7 @@
 
 mod doubted;
 mod given;
+mod given_back;
 mod lent;
 mod maximum;
 mod metered;

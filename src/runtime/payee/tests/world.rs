@@ -28,6 +28,7 @@ use crate::ports::archive::MemoryArchive;
 use crate::ports::clock::ManualClock;
 use crate::ports::engine::{EngineError, Step, Work};
 use crate::ports::journal::MemoryJournal;
+use crate::ports::memory_channels::MemoryChannels;
 use crate::ports::memory_rail::MemoryRail;
 use crate::ports::paid_service::{Closing, Piece};
 use crate::ports::signer::{SeededServiceSigner, UnsignedRefunds};
@@ -39,6 +40,9 @@ pub(super) const USDC: Asset =
     Asset { network: Network::SANDBOX, contract: Address::repeat_byte(0xc0) };
 /// How long a paid call may wait to be served here.
 pub(super) const REFUND_AFTER: Duration = Duration::from_secs(1800);
+
+/// Who claims and gives back by channel.
+pub(super) const AUTHORIZER: Address = Address::repeat_byte(0xa8);
 
 pub(super) const PAY_TO: Address = Address::repeat_byte(0xee);
 
@@ -111,6 +115,7 @@ impl Engine for Echo {
 pub(super) struct World {
     pub clock: ManualClock,
     pub rail: MemoryRail,
+    pub channels: MemoryChannels,
     pub journal: MemoryJournal,
     pub archive: MemoryArchive,
     pub engine: Arc<Echo>,
@@ -132,20 +137,39 @@ impl World {
         // A key from seeded bytes; nobody's money.
         let payer = PrivateKeySigner::from_bytes(&keccak256("a payer of the tests")).unwrap();
         rail.fund(USDC, payer.address(), Amount::new(1_000_000));
+        let channels = MemoryChannels::new(rail.clone(), Arc::new(clock.clone()));
         let (journal, archive) = (MemoryJournal::default(), MemoryArchive::default());
         let engine = Arc::new(Echo::default());
         let mut offering = offering();
         change(&mut offering);
-        let parts = Started { clock: &clock, rail: &rail, archive: &archive, engine: &engine };
+        let parts = Started {
+            clock: &clock,
+            rail: &rail,
+            channels: &channels,
+            archive: &archive,
+            engine: &engine,
+        };
         let (payee, treasury, task) = parts.start(&journal, &offering, 1).await;
-        Self { clock, rail, journal, archive, engine, payer, offering, payee, treasury, task }
+        Self {
+            clock,
+            rail,
+            channels,
+            journal,
+            archive,
+            engine,
+            payer,
+            offering,
+            payee,
+            treasury,
+            task,
+        }
     }
 
     /// A crash and a restart: only what was made durable is there again.
     pub(super) async fn restart(&mut self) {
         self.task.abort();
-        let Self { clock, rail, archive, engine, .. } = self;
-        let parts = Started { clock, rail, archive, engine };
+        let Self { clock, rail, channels, archive, engine, .. } = self;
+        let parts = Started { clock, rail, channels, archive, engine };
         let (payee, treasury, task) = parts.start(&self.journal, &self.offering, 2).await;
         self.payee = payee;
         self.treasury = treasury;
@@ -224,6 +248,7 @@ impl World {
 struct Started<'w> {
     clock: &'w ManualClock,
     rail: &'w MemoryRail,
+    channels: &'w MemoryChannels,
     archive: &'w MemoryArchive,
     engine: &'w Arc<Echo>,
 }
@@ -244,14 +269,21 @@ impl Started<'_> {
             treasury: treasury.clone(),
             engine: self.engine.clone(),
             settler: Arc::new(self.rail.clone()),
-            evidence: Some(Arc::new(self.rail.clone())),
+            evidence: Some(Arc::new(self.channels.clone())),
             signer: Arc::new(service_signer()),
             archive: Arc::new(self.archive.clone()),
             clock,
         };
         let signer = Arc::new(UnsignedRefunds(PAY_TO));
         let refunds = Refunds { signer, after: REFUND_AFTER };
-        (Payee::new(offering.clone(), &assets(), parts).refunding(refunds), treasury, task)
+        let mut payee = Payee::new(offering.clone(), &assets(), parts).refunding(refunds);
+        let schemes = offering.pay_by.iter().map(|way| way.scheme);
+        if schemes.into_iter().any(|scheme| matches!(scheme, Scheme::BatchSettlement(_))) {
+            let settler = Arc::new(self.channels.by(AUTHORIZER));
+            let claims = ClaimPolicy::default();
+            payee = payee.taking_channels(Channels { settler, claims, flowing: None });
+        }
+        (payee, treasury, task)
     }
 }
 

@@ -1,61 +1,16 @@
 //! Deposits, where the process dies between what it writes.
 
 use alloy::primitives::U256;
-use async_trait::async_trait;
 
 use super::*;
 use crate::domain::channel::{ChannelId, ChannelTerms, Deposit};
 use crate::domain::ledger::channel::{ChannelCaps, ChannelCommand, Opened};
 use crate::domain::x402::batch::funding::deposit_nonce;
 use crate::domain::x402::batch::typed::id_of;
-use crate::ports::channel_rail::{ChannelEvidence, ChannelSettler, SignedDeposit};
+use crate::ports::channel_rail::{ChannelSettler, SignedDeposit};
 use crate::ports::memory_channels::MemoryChannels;
-use crate::ports::rail::{Allowance, Holding, Sighting, Transfers};
 
 const AUTHORIZER: Address = Address::repeat_byte(8);
-
-/// A rail that watches channels too.
-#[derive(Clone)]
-struct Watching {
-    rail: MemoryRail,
-    channels: MemoryChannels,
-}
-
-#[async_trait]
-impl Evidence for Watching {
-    async fn find_nonce(&self, commitment: &Commitment) -> Result<Sighting, RailError> {
-        self.rail.find_nonce(commitment).await
-    }
-
-    async fn balance(&self, asset: Asset, holder: Address) -> Result<Holding, RailError> {
-        self.rail.balance(asset, holder).await
-    }
-
-    async fn transfers(
-        &self,
-        asset: Asset,
-        holder: Address,
-        after: u64,
-    ) -> Result<Transfers, RailError> {
-        self.rail.transfers(asset, holder, after).await
-    }
-
-    fn channels(&self) -> Option<&dyn ChannelEvidence> {
-        Some(&self.channels)
-    }
-
-    async fn allowance(
-        &self,
-        asset: Asset,
-        owner: Address,
-    ) -> Result<Option<Allowance>, RailError> {
-        self.rail.allowance(asset, owner).await
-    }
-
-    fn network(&self) -> Network {
-        Evidence::network(&self.rail)
-    }
-}
 
 pub(super) fn terms() -> ChannelTerms {
     ChannelTerms {
@@ -97,10 +52,9 @@ async fn deposit(world: &World, channels: &MemoryChannels) -> ChannelId {
 async fn a_deposit_that_arrived_while_the_process_died_is_counted_all_the_same() {
     let mut world = world().await;
     let channels = MemoryChannels::new(world.rail.clone(), Arc::new(world.clock.clone()));
-    let rail = Watching { rail: world.rail.clone(), channels: channels.clone() };
     let clock = Arc::new(world.clock.clone());
     let every = Duration::from_secs(1);
-    let rails: Vec<Arc<dyn Evidence>> = vec![Arc::new(rail)];
+    let rails: Vec<Arc<dyn Evidence>> = vec![Arc::new(channels.clone())];
     world.reconciler = Reconciler::new(world.treasury.clone(), rails, clock, every);
     let channel = deposit(&world, &channels).await;
 
