@@ -293,11 +293,22 @@ fn while_it_flows_what_is_held_for_a_call_that_only_comes_again_ends() {
     run(Plan::drawn_flowing(1900));
 }
 
-/// A payee dies between a refund that it sent and the block that shows it; a call of that channel comes late.
+/// The same, and the payee dies between what it sent and the block that shows it.
 #[test]
-fn by_channel_nothing_is_served_on_what_went_back_before_a_crash() {
-    for plan in [Plan::drawn_by_channel(40_805), Plan::drawn_on_credit(40_805)] {
-        run(plan);
+fn on_credit_no_call_is_served_on_what_went_back_before_a_crash() {
+    let odds = [
+        (Fault::RailSilent, 3),
+        (Fault::SettlementUnknown, 3),
+        (Fault::DoubledRequest, 2),
+        (Fault::LateReply, 3),
+        (Fault::LostReply, 4),
+        (Fault::Killed, 15),
+    ];
+    for seed in seeds(30) {
+        let odds = odds.into_iter().collect();
+        let plan =
+            Plan { seed, odds, wishes: 30, calls_max: 20, by_channel: true, ..Plan::default() };
+        run(Plan { on_credit: true, ..plan });
     }
 }
 
