@@ -15,7 +15,7 @@ pub struct SeededEntropy {
 
 impl SeededEntropy {
     /// The bytes of `seed`.
-    pub fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self { state: Mutex::new(seed) }
     }
 

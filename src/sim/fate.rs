@@ -8,7 +8,8 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use sha2::{Digest, Sha256};
 
-use crate::ports::entropy::SeededEntropy;
+use crate::sim::draws::Draws;
+use crate::sim::plan::Plan;
 
 /// What may go wrong, and what people may do meanwhile.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,18 +127,22 @@ struct State {
     healed: bool,
 }
 
-/// The seed's draws, in the one order in which the world asks for them.
+/// A run's draws, in the one order in which the world asks for them.
 #[derive(Clone)]
 pub struct Fate {
-    draws: Arc<SeededEntropy>,
+    draws: Arc<Draws>,
     state: Arc<Mutex<State>>,
 }
 
 impl Fate {
-    /// The fate of `seed`, with these odds.
-    pub fn new(seed: u64, odds: Odds) -> Self {
+    /// The fate of `plan`: what its script says, or else its seed.
+    pub fn new(plan: &Plan) -> Self {
+        let draws = match &plan.script {
+            Some(script) => Draws::of_script(script.clone()),
+            None => Draws::of_seed(plan.seed),
+        };
         let state = State {
-            odds,
+            odds: plan.odds.clone(),
             struck: BTreeMap::new(),
             trace: Sha256::new(),
             line: String::new(),
@@ -145,7 +150,7 @@ impl Fate {
             broken: Vec::new(),
             healed: false,
         };
-        Self { draws: Arc::new(SeededEntropy::new(seed)), state: Arc::new(Mutex::new(state)) }
+        Self { draws: Arc::new(draws), state: Arc::new(Mutex::new(state)) }
     }
 
     /// The same, and every line of the trace is printed as it comes.
@@ -156,18 +161,18 @@ impl Fate {
 
     /// A number below `bound`; 0 for a bound of 0.
     pub fn below(&self, bound: u64) -> u64 {
-        self.draws.next_u64().checked_rem(bound).unwrap_or(0)
+        self.draws.below(bound)
     }
 
     /// A span of up to `most` milliseconds, at least one.
     pub fn millis(&self, most: u64) -> Duration {
-        Duration::from_millis(self.below(most).saturating_add(1))
+        Duration::from_millis(self.draws.up_to(most))
     }
 
     /// Whether `fault` is due now; it is counted where it comes about.
     pub fn draws(&self, fault: Fault) -> bool {
         let odds = self.with(|state| state.odds.get(&fault).copied());
-        odds.is_some_and(|odds| self.below(odds) == 0)
+        odds.is_some_and(|odds| self.draws.comes_about(odds))
     }
 
     /// Whether `fault` strikes now.

@@ -11,6 +11,7 @@ pub mod asking;
 pub mod channels;
 pub mod clock;
 pub mod disk;
+mod draws;
 pub mod echo;
 pub mod fate;
 pub mod flowing;

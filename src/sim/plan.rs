@@ -1,7 +1,7 @@
 //! What a run is made of: written out by a test, or drawn from a seed.
 
-use crate::ports::entropy::SeededEntropy;
 use crate::sim::disk::CrashAt;
+use crate::sim::draws::Draws;
 use crate::sim::fate::{Fault, Odds};
 use crate::sim::roles::PRICE;
 
@@ -13,6 +13,8 @@ const SALT: u64 = 0x0070_6c61_6e00_0001;
 pub struct Plan {
     /// Decides everything else.
     pub seed: u64,
+    /// Decides it in the seed's place, where there is one: but for keys and ids.
+    pub script: Option<Vec<u8>>,
     /// What goes wrong, what people do meanwhile, and how often.
     pub odds: Odds,
     /// Where the payers' process dies.
@@ -42,16 +44,14 @@ impl Plan {
     /// The plan of `seed`. Swarm testing: it draws which of all faults there are at all, and how often
     /// each strikes, because a run with every fault at once hides what a few would show.
     pub fn drawn(seed: u64) -> Self {
-        let draws = SeededEntropy::new(seed ^ SALT);
-        let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
-        Self::drawn_alone(seed, &below)
+        let draws = Draws::of_seed(seed ^ SALT);
+        Self::drawn_alone(seed, &draws)
     }
 
     /// The same, and the payee takes channels whatever is drawn.
     pub fn drawn_by_channel(seed: u64) -> Self {
-        let draws = SeededEntropy::new(seed ^ SALT);
-        let below = |bound: u64| draws.next_u64().checked_rem(bound).unwrap_or(0);
-        Self::drawn_alone(seed, &below).with_channels(&below)
+        let draws = Draws::of_seed(seed ^ SALT);
+        Self::drawn_alone(seed, &draws).with_channels(&draws)
     }
 
     /// The same, and calls of channels go on credit where there is any.
@@ -65,7 +65,19 @@ impl Plan {
         Self { flows: true, on_credit, ..Self::drawn_by_channel(seed) }
     }
 
-    fn with_channels(mut self, below: &impl Fn(u64) -> u64) -> Self {
+    /// The plan that a script of bytes says, and whatever happens in it: each byte is one thing drawn, what
+    /// people do and what goes wrong.
+    pub fn scripted(script: &[u8]) -> Self {
+        let draws = Draws::of_script(script.to_vec());
+        let kind = draws.below(4);
+        let plan = Self::drawn_alone(0, &draws);
+        let plan = if kind == 0 { plan } else { plan.with_channels(&draws) };
+        let (on_credit, flows) = (kind == 2, kind == 3);
+        Self { on_credit, flows, script: draws.into_rest(), ..plan }
+    }
+
+    fn with_channels(mut self, draws: &Draws) -> Self {
+        let below = |bound| draws.below(bound);
         self.by_channel = true;
         for fault in Fault::ALL.into_iter().filter(|fault| fault.is_of_channels()) {
             let (there, often) = (below(2) == 0, below(8).saturating_add(1));
@@ -76,7 +88,8 @@ impl Plan {
         self
     }
 
-    fn drawn_alone(seed: u64, below: &impl Fn(u64) -> u64) -> Self {
+    fn drawn_alone(seed: u64, draws: &Draws) -> Self {
+        let below = |bound| draws.below(bound);
         let share = below(4).saturating_add(1);
         let mut odds = Odds::new();
         // What concerns channels is drawn apart, so that the seeds without them stay what they are.
@@ -94,6 +107,7 @@ impl Plan {
         };
         Self {
             seed,
+            script: None,
             odds,
             payer_dies: None,
             payee_dies: None,

@@ -126,13 +126,13 @@ pub struct World {
 impl World {
     /// The world of `plan`, before anything happened.
     pub fn new(plan: Plan) -> Self {
-        let fate = Fate::new(plan.seed, plan.odds.clone());
+        let fate = Fate::new(&plan);
         Self::under(plan, fate)
     }
 
     /// The same, and it says what happens as it happens.
     pub fn telling(plan: Plan) -> Self {
-        let fate = Fate::new(plan.seed, plan.odds.clone()).telling();
+        let fate = Fate::new(&plan).telling();
         Self::under(plan, fate)
     }
 

@@ -9,6 +9,7 @@
 )]
 
 mod rollback;
+mod scripted;
 
 use std::collections::BTreeMap;
 

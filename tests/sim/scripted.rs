@@ -1,0 +1,76 @@
+//! The seeded world by scripts of bytes, which a failing run is shortened by. What was found worth keeping is
+//! in `tests/fuzz/corpus`.
+
+use std::path::Path;
+
+use bursar::sim::fate::Fault;
+use bursar::sim::plan::Plan;
+use bursar::sim::world::World;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+/// What is kept for a target, with its name.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut kept: Vec<_> = files
+        .map(|file| {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            (name, std::fs::read(file.path()).unwrap())
+        })
+        .collect();
+    kept.sort();
+    assert!(!kept.is_empty(), "nothing is kept for {target}");
+    kept
+}
+
+#[test]
+fn what_was_kept_of_fuzzing_holds() {
+    for (name, script) in corpus("consistency") {
+        println!("consistency/{name}");
+        targets::consistency(&script);
+    }
+    for (name, bytes) in corpus("wire") {
+        println!("wire/{name}");
+        targets::wire(&bytes);
+    }
+}
+
+#[test]
+fn a_script_of_nothing_but_zeros_is_a_day_without_faults() {
+    for kind in 0..4 {
+        let mut script = vec![0; 500];
+        script[0] = kind;
+        let report = World::new(Plan::scripted(&script)).run();
+        let mut struck = report.struck.keys();
+        let harmless = struck.all(|what| matches!(what, Fault::Delegated | Fault::InSession));
+        assert!(harmless && report.broken.is_empty(), "{report:#?}");
+        assert_eq!(report.starts, (1, 1));
+    }
+}
+
+#[test]
+fn a_script_is_the_same_run_every_time() {
+    for kind in 0..4 {
+        let script: Vec<u8> = (0..2_000).map(|n: u32| (n * n / 7 + 13 * n) as u8).collect();
+        let script = [&[kind], &script[..]].concat();
+        let run = || World::new(Plan::scripted(&script)).run();
+        let first = run();
+        assert!(!first.struck.is_empty(), "{first:#?}");
+        assert_eq!(first, run());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    // threats.md FZ8. What breaks is shown as the shortest script that breaks it.
+    #[test]
+    fn whatever_a_script_says_no_invariant_breaks(script in vec(any::<u8>(), 0..3_000)) {
+        targets::consistency(&script);
+    }
+}
