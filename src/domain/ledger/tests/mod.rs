@@ -25,4 +25,5 @@ mod properties;
 mod requests;
 mod tabs;
 mod tabs_given;
+mod tabs_kept;
 mod windows;
