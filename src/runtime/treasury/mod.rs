@@ -7,6 +7,7 @@
 
 mod recover;
 mod releasing;
+mod snapshots;
 mod task;
 
 use std::collections::HashSet;
@@ -119,7 +120,7 @@ pub struct Settings {
     pub bounds: Bounds,
     /// This process's number: higher at each start, so that a hold knows whose it is.
     pub boot: u64,
-    /// A snapshot is kept each time that many entries were appended since the last.
+    /// A snapshot is kept once that many entries were appended since the last, or more after a long one.
     pub snapshot_every: u64,
 }
 
@@ -145,7 +146,7 @@ impl Treasury {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<(Self, TreasuryTask), JournalError> {
-        let recovered = recover::recover(journal.as_ref(), settings.bounds).await?;
+        let recovered = recover::recover(journal.as_ref(), &settings).await?;
         let (requests, receiver) = mpsc::channel(QUEUE_MAX);
         let (peeks, to_peek) = mpsc::channel(QUEUE_MAX);
         let stopped = Arc::new(Mutex::new(None));
@@ -153,8 +154,7 @@ impl Treasury {
         let task = TreasuryTask {
             ledger: recovered.ledger,
             head: recovered.head,
-            snapshot_head: recovered.snapshot_head,
-            settings,
+            snapshots: recovered.snapshots,
             journal,
             clock,
             requests: receiver,

@@ -10,18 +10,18 @@ use crate::domain::ledger::channel::ChannelCommand;
 use crate::domain::ledger::hold::VoidProof;
 use crate::domain::ledger::{Command, Event, Ledger, Refusal, Rejection};
 use crate::ports::clock::Clock;
-use crate::ports::journal::{Entry, Journal, JournalError, Snapshot};
+use crate::ports::journal::{Entry, Journal, JournalError};
 use crate::runtime::meters::{Meters, Phase};
 use crate::runtime::treasury::releasing::{Release, Unsynced};
-use crate::runtime::treasury::{BATCH_MAX, Done, Look, Refused, Request, Settings};
+use crate::runtime::treasury::snapshots::Snapshots;
+use crate::runtime::treasury::{BATCH_MAX, Done, Look, Refused, Request};
 
 /// Owns the ledger. [`TreasuryTask::run`] has to be awaited for anything to happen; dropping it is a
 /// crash, and loses nothing that was acknowledged.
 pub struct TreasuryTask {
     pub(super) ledger: Ledger,
     pub(super) head: u64,
-    pub(super) snapshot_head: u64,
-    pub(super) settings: Settings,
+    pub(super) snapshots: Snapshots,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests: mpsc::Receiver<Request>,
@@ -59,15 +59,16 @@ impl TreasuryTask {
         loop {
             if next.waiting.is_empty() {
                 let mut asked = Vec::with_capacity(BATCH_MAX);
-                // Both arms may be dropped and lose nothing.
+                // Each arm may be dropped and lose nothing.
                 tokio::select! {
                     biased;
+                    () = self.snapshots.kept() => continue,
                     Some(look) = self.peeks.recv() => {
                         look(&self.ledger);
                         continue;
                     }
                     taken = self.requests.recv_many(&mut asked, BATCH_MAX) => if taken == 0 {
-                        return;
+                        return self.snapshots.finish().await;
                     },
                 }
                 self.decide(&mut asked, &mut next);
@@ -79,7 +80,7 @@ impl TreasuryTask {
             if let Some(last) = entries.last().map(|entry| entry.seq) {
                 // A snapshot is of what is durable, too.
                 let looks = looks && !planted!("released_before_durable");
-                let ahead = !looks && !self.snapshot_due();
+                let ahead = !looks && !self.snapshots.is_due(self.head);
                 if let Err(problem) = self.append(entries, ahead.then_some(&mut next)).await
                     && !planted!("goes_on_after_a_failed_sync")
                 {
@@ -94,7 +95,7 @@ impl TreasuryTask {
             }
             self.answer(waiting);
             if next.waiting.is_empty() {
-                self.keep_snapshot().await;
+                self.snapshots.begin(self.head, &self.ledger, &self.journal);
             }
         }
     }
@@ -220,28 +221,5 @@ impl TreasuryTask {
         };
         let hold = self.ledger.find_hold(payment)?;
         Some(&self.ledger.find_agent(hold.held.agent)?.role)
-    }
-
-    const fn snapshot_due(&self) -> bool {
-        self.head.saturating_sub(self.snapshot_head) >= self.settings.snapshot_every
-    }
-
-    /// Keeps a snapshot when enough was appended. A snapshot that cannot be kept costs only time at
-    /// the next start.
-    async fn keep_snapshot(&mut self) {
-        if !self.snapshot_due() {
-            return;
-        }
-        self.snapshot_head = self.head;
-        let snapshot = match Snapshot::of(self.head, &self.ledger) {
-            Ok(snapshot) => snapshot,
-            Err(problem) => {
-                tracing::warn!(%problem, "snapshot not encoded");
-                return;
-            }
-        };
-        if let Err(problem) = self.journal.keep_snapshot(snapshot).await {
-            tracing::warn!(%problem, "snapshot not kept");
-        }
     }
 }

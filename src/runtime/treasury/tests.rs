@@ -15,6 +15,7 @@ use crate::domain::ledger::agent::{Principal, Scope};
 use crate::domain::ledger::tests::fixture::{Desk, pool};
 use crate::ports::clock::ManualClock;
 use crate::ports::journal::{Entry, MemoryJournal, Snapshot};
+use crate::runtime::treasury::snapshots::Snapshots;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -68,14 +69,15 @@ async fn a_snapshot_of_another_version_is_passed_over_and_the_events_tell() {
 struct FailingJournal {
     inner: MemoryJournal,
     failing: AtomicBool,
-    /// A write takes a permit, as long as it needs.
+    /// A write takes a permit, as long as it needs; and so does a snapshot.
     writes: tokio::sync::Semaphore,
+    snapshots: tokio::sync::Semaphore,
 }
 
 impl Default for FailingJournal {
     fn default() -> Self {
-        let writes = tokio::sync::Semaphore::new(1_000);
-        Self { inner: MemoryJournal::default(), failing: AtomicBool::default(), writes }
+        let [writes, snapshots] = [1_000; 2].map(tokio::sync::Semaphore::new);
+        Self { inner: MemoryJournal::default(), failing: AtomicBool::default(), writes, snapshots }
     }
 }
 
@@ -102,8 +104,41 @@ impl Journal for FailingJournal {
     }
 
     async fn keep_snapshot(&self, snapshot: Snapshot) -> Result<(), JournalError> {
+        self.snapshots.acquire().await.unwrap().forget();
         self.inner.keep_snapshot(snapshot).await
     }
+}
+
+/// A long one takes seconds: nobody paid, and no pause was taken, until it was written.
+#[tokio::test]
+async fn what_is_asked_while_a_snapshot_is_written_is_decided() {
+    let journal = Arc::new(FailingJournal::default());
+    journal.snapshots.forget_permits(1_000);
+    let treasury = start(journal.clone()).await;
+    for byte in 1..=9 {
+        treasury.execute(open_wallet(byte)).await.unwrap();
+    }
+    assert_eq!(treasury.read(|ledger| ledger.wallets().len()).await.unwrap(), 9);
+    assert!(journal.load_snapshot().await.unwrap().is_none());
+    journal.snapshots.add_permits(1);
+    while journal.load_snapshot().await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let kept = journal.load_snapshot().await.unwrap().unwrap();
+    assert_eq!(kept.seq, 2, "the one that was begun");
+    treasury.execute(open_wallet(10)).await.unwrap();
+    journal.snapshots.add_permits(1);
+    while journal.load_snapshot().await.unwrap().unwrap().seq == 2 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn the_next_snapshot_waits_for_as_many_entries_as_the_last_ones_bytes_come_to() {
+    let short = Snapshots::after(100, 640, 1_000);
+    assert_eq!([1_099, 1_100].map(|head| short.is_due(head)), [false, true]);
+    let long = Snapshots::after(100, 128_000, 1_000);
+    assert_eq!([2_099, 2_100].map(|head| long.is_due(head)), [false, true]);
 }
 
 #[tokio::test]
