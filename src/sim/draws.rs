@@ -29,7 +29,7 @@ impl Draws {
             Self::Script(script) => {
                 let mut script = script.lock().expect("no reader of the script panics");
                 let most = bound.saturating_sub(1);
-                let len = most.checked_ilog2().map_or(0, |bits| bits / 8 + 1);
+                let len = most.checked_ilog2().map_or(0, |bits| (bits / 8).saturating_add(1));
                 (0..len).fold(0, |sum, _| sum << 8 | u64::from(script.next().unwrap_or(0)))
             }
         };

@@ -1,5 +1,5 @@
 //! What is fuzzed: bytes in, and a panic where something is so that must not be. The fuzzer's programs run
-//! these, and so do the tests, on what is kept in `corpus`.
+//! these, and so do the tests, on what is in `kept`.
 
 use std::str::FromStr;
 

@@ -55,10 +55,9 @@ struct Batch {
 impl TreasuryTask {
     /// Serves until every handle is dropped, or a write fails.
     pub async fn run(mut self) {
-        let mut next = Batch::default();
+        let (mut next, mut asked) = (Batch::default(), Vec::new());
         loop {
             if next.waiting.is_empty() {
-                let mut asked = Vec::with_capacity(BATCH_MAX);
                 // Each arm may be dropped and lose nothing.
                 tokio::select! {
                     biased;

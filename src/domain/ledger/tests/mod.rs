@@ -24,6 +24,7 @@ mod policies;
 mod properties;
 mod requests;
 mod tabs;
+mod tabs_flowing;
 mod tabs_given;
 mod tabs_kept;
 mod windows;

@@ -15,13 +15,13 @@ async fn reopening_gives_the_same() {
     assert_eq!(store.read(0, 1_000).await.unwrap(), *written);
     drop(store);
     let store = open(&path);
-    assert_eq!(store.end(), 51);
+    assert_eq!(store.end(), 53);
     assert_eq!(store.read(0, 1_000).await.unwrap(), *written);
     assert_eq!(store.read(5, 3).await.unwrap(), written[5..8]);
-    assert_eq!(store.read(51, 3).await.unwrap(), []);
-    let more = holds(52, 2);
+    assert_eq!(store.read(53, 3).await.unwrap(), []);
+    let more = holds(54, 2);
     store.append(more.clone()).await.unwrap();
-    assert_eq!(store.read(51, 10).await.unwrap(), *more);
+    assert_eq!(store.read(53, 10).await.unwrap(), *more);
 }
 
 #[tokio::test]
