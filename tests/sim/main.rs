@@ -291,7 +291,7 @@ fn by_channel_a_rest_goes_back_as_it_is_then_and_not_as_it_was_found() {
 /// for ever that it is busy, comes again and again: what is held for it ends all the same.
 #[test]
 fn while_it_flows_what_is_held_for_a_call_that_only_comes_again_ends() {
-    run(Plan::drawn_flowing(1900));
+    run(Plan::drawn_flowing(3836));
 }
 
 /// The same, and the payee dies between what it sent and the block that shows it.
