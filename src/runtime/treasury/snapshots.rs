@@ -11,6 +11,9 @@ use crate::ports::journal::{Journal, JournalError, Snapshot};
 /// bytes come to, so that a ledger that remembers much is not written again and again.
 const BYTES_PER_ENTRY: u64 = 64;
 
+/// Entries that it waits for at most, for a restart reads them all: about a second's.
+const ENTRIES_MAX: u64 = 500_000;
+
 /// When a snapshot is kept, and the one that is being written.
 pub(super) struct Snapshots {
     every: u64,
@@ -29,7 +32,7 @@ impl Snapshots {
 
     /// Whether the next one is due, where the ledger's last entry is `head`.
     pub(super) fn is_due(&self, head: u64) -> bool {
-        let every = self.every.max(self.len / BYTES_PER_ENTRY);
+        let every = self.every.max((self.len / BYTES_PER_ENTRY).min(ENTRIES_MAX));
         self.writing.is_none() && head.saturating_sub(self.head) >= every
     }
 

@@ -139,6 +139,9 @@ fn the_next_snapshot_waits_for_as_many_entries_as_the_last_ones_bytes_come_to() 
     assert_eq!([1_099, 1_100].map(|head| short.is_due(head)), [false, true]);
     let long = Snapshots::after(100, 128_000, 1_000);
     assert_eq!([2_099, 2_100].map(|head| long.is_due(head)), [false, true]);
+    // A restart reads them all.
+    let longest = Snapshots::after(100, usize::MAX, 1_000);
+    assert_eq!([500_099, 500_100].map(|head| longest.is_due(head)), [false, true]);
 }
 
 #[tokio::test]
