@@ -234,6 +234,16 @@ fn on_credit_what_is_owed_is_bounded_and_paid_and_nothing_is_served_on_money_tha
     }
 }
 
+/// Calls on credit of as many seeds as said, with these odds.
+fn run_on_credit(most: u64, odds: &[(Fault, u64)]) {
+    for seed in seeds(most) {
+        let odds = odds.iter().copied().collect();
+        let plan =
+            Plan { seed, odds, wishes: 30, calls_max: 20, by_channel: true, ..Plan::default() };
+        run(Plan { on_credit: true, ..plan });
+    }
+}
+
 /// A channel's rest goes back while the chain does not say so, and a call of it comes late.
 #[test]
 fn on_credit_no_call_is_served_on_money_that_is_on_its_way_back() {
@@ -244,12 +254,21 @@ fn on_credit_no_call_is_served_on_money_that_is_on_its_way_back() {
         (Fault::LateReply, 3),
         (Fault::LostReply, 4),
     ];
-    for seed in seeds(60) {
-        let odds = odds.into_iter().collect();
-        let plan =
-            Plan { seed, odds, wishes: 30, calls_max: 20, by_channel: true, ..Plan::default() };
-        run(Plan { on_credit: true, ..plan });
-    }
+    run_on_credit(60, &odds);
+}
+
+/// The same, and the payee dies between what it sent and the block that shows it.
+#[test]
+fn on_credit_no_call_is_served_on_what_went_back_before_a_crash() {
+    let odds = [
+        (Fault::RailSilent, 3),
+        (Fault::SettlementUnknown, 3),
+        (Fault::DoubledRequest, 2),
+        (Fault::LateReply, 3),
+        (Fault::LostReply, 4),
+        (Fault::Killed, 15),
+    ];
+    run_on_credit(30, &odds);
 }
 
 /// Streams: each portion is held before it is signed, what is signed stays near what has arrived, and what is
@@ -292,25 +311,6 @@ fn by_channel_a_rest_goes_back_as_it_is_then_and_not_as_it_was_found() {
 #[test]
 fn while_it_flows_what_is_held_for_a_call_that_only_comes_again_ends() {
     run(Plan::drawn_flowing(3836));
-}
-
-/// The same, and the payee dies between what it sent and the block that shows it.
-#[test]
-fn on_credit_no_call_is_served_on_what_went_back_before_a_crash() {
-    let odds = [
-        (Fault::RailSilent, 3),
-        (Fault::SettlementUnknown, 3),
-        (Fault::DoubledRequest, 2),
-        (Fault::LateReply, 3),
-        (Fault::LostReply, 4),
-        (Fault::Killed, 15),
-    ];
-    for seed in seeds(30) {
-        let odds = odds.into_iter().collect();
-        let plan =
-            Plan { seed, odds, wishes: 30, calls_max: 20, by_channel: true, ..Plan::default() };
-        run(Plan { on_credit: true, ..plan });
-    }
 }
 
 /// A process that carries channels dies during each of its syncs in turn.

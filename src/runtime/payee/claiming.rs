@@ -29,7 +29,7 @@ const RESTED_MAX: usize = 100;
 /// Idle channels that one round gives back at most.
 const GIVEN_BACK_MAX: usize = 16;
 
-/// How long the rail may take for a claim, a refund or a sweep.
+/// How long the rail may take for a claim or a sweep.
 const RAIL_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// How long before a payer may take its money out an unclaimed channel wakes somebody.
@@ -132,11 +132,11 @@ impl Payee {
             let still = desk.parts.treasury.read(again).await?;
             let still = still.or_else(|| planted!("given_back_as_it_was").then_some(tab));
             let Some(tab) = still else { continue };
-            let row = desk.row_to_claim(&tab);
-            // What is left is owed, and nobody signed for it.
-            if row.is_none() && tab.rest().is_zero() {
+            // What is left is owed: a claim takes it, as far as it is signed for.
+            if tab.rest().is_zero() {
                 continue;
             }
+            let row = desk.row_to_claim(&tab);
             // While the chain is silent it stays where it is.
             let given = desk.give_back(channels, &tab, row.as_ref(), tab.rest()).await;
             if let Ok(Settlement::Settled { .. }) = given {

@@ -37,17 +37,14 @@ impl Desk {
         let giving = channels.settler.give_back(&tab.terms, row, amount);
         let given = within(self.parts.clock.as_ref(), REFUND_WAIT_MAX, giving).await;
         match &given {
-            Some(Ok(Settlement::Settled { .. })) => {
-                self.look_at(&tab.terms, tab.id).await?;
-                self.end_giving(tab.id).await?;
-            }
+            Some(Ok(Settlement::Settled { .. })) => self.end_giving(tab).await?,
             // What was sent before may arrive yet, whatever becomes of what is sent after it.
             Some(Ok(Settlement::Refused(_)) | Err(_))
-                if is_first || planted!("given_back_once_refused") =>
-            {
-                self.end_giving(tab.id).await?;
-            }
-            Some(Ok(Settlement::Refused(_) | Settlement::Unknown { .. }) | Err(_)) | None => {}
+                if !is_first && !planted!("given_back_once_refused") => {}
+            Some(Ok(Settlement::Refused(_))) => self.end_giving(tab).await?,
+            // Nothing was sent.
+            Some(Err(_)) => self.tell_tab(TabCommand::GivenBack { channel: tab.id }).await?,
+            Some(Ok(Settlement::Unknown { .. })) | None => {}
         }
         let given = given.unwrap_or(Ok(Settlement::Unknown { transaction: None }));
         given.map_err(|problem| ServiceError::Unavailable(problem.to_string()))
@@ -57,8 +54,7 @@ impl Desk {
     async fn begin_giving(&self, tab: &Tab) -> Result<bool, ServiceError> {
         let (channel, refunds) = (tab.id, self.look_for_nonce(tab.id).await?);
         if tab.giving_back.is_some_and(|before| refunds > before) {
-            self.look_at(&tab.terms, channel).await?;
-            self.end_giving(channel).await?;
+            self.end_giving(tab).await?;
         }
         if planted!("given_back_untold") {
             return Ok(true);
@@ -71,15 +67,17 @@ impl Desk {
         }
     }
 
-    async fn end_giving(&self, channel: ChannelId) -> Result<(), ServiceError> {
-        self.tell_tab(TabCommand::GivenBack { channel }).await
+    /// Goes by what is left.
+    async fn end_giving(&self, tab: &Tab) -> Result<(), ServiceError> {
+        self.look_at(&tab.terms, tab.id).await?;
+        self.tell_tab(TabCommand::GivenBack { channel: tab.id }).await
     }
 
     /// The tab of a call once all of its channel that was to go back has gone.
     ///
     /// # Errors
     /// [`BatchCode::ChannelBusy`] while it has not, [`ServiceError::Unavailable`] while the chain is silent.
-    pub(super) async fn wait_for_given(
+    pub(super) async fn check_given(
         &self,
         job: &ChannelJob,
         tab: Tab,
@@ -89,8 +87,7 @@ impl Desk {
             let error = PaymentError::Batch(BatchCode::ChannelBusy);
             return Err(self.refuse(&error, &job.quote, &job.order));
         }
-        self.look_at(&tab.terms, tab.id).await?;
-        self.end_giving(tab.id).await?;
+        self.end_giving(&tab).await?;
         Ok(self.find_tab(tab.id).await?.unwrap_or(tab))
     }
 

@@ -90,7 +90,7 @@ impl Desk {
             return Ok(Ready::Answered(Box::new(answer)));
         }
         let was_going_back = tab.is_going_back();
-        let tab = self.wait_for_given(job, tab).await?;
+        let tab = self.check_given(job, tab).await?;
         if was_going_back {
             fits = self.fits_on_credit(job, charged).await?.is_some_and(|(_, fits)| fits);
         }

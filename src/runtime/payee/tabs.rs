@@ -220,7 +220,7 @@ impl Desk {
             }
         }
         if let Some(found) = tab {
-            tab = Some(self.wait_for_given(job, found).await?);
+            tab = Some(self.check_given(job, found).await?);
         } else {
             // Nothing is known of it: it may have a history on the chain all the same.
             let terms = job.word.terms;
