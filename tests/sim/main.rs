@@ -306,13 +306,6 @@ fn by_channel_a_rest_goes_back_as_it_is_then_and_not_as_it_was_found() {
     }
 }
 
-/// A call whose channel lies empty, because a payee's hand claimed more than was charged, and whose payee says
-/// for ever that it is busy, comes again and again: what is held for it ends all the same.
-#[test]
-fn while_it_flows_what_is_held_for_a_call_that_only_comes_again_ends() {
-    run(Plan::drawn_flowing(3836));
-}
-
 /// A process that carries channels dies during each of its syncs in turn.
 #[test]
 fn by_channel_a_crash_at_any_sync_loses_nothing_and_doubles_nothing() {

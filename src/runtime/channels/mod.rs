@@ -208,3 +208,6 @@ fn key_of(channel: &Channel) -> PoolKey {
         withdraw_delay_s: opened.terms.withdraw_delay_s,
     }
 }
+
+#[cfg(test)]
+mod tests;
