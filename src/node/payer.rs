@@ -30,7 +30,7 @@ use crate::ports::paid_service::Connector;
 use crate::ports::rail::Evidence;
 use crate::runtime::channels::{Keeper, KeeperSettings};
 use crate::runtime::directory::{Book, Registry};
-use crate::runtime::limits::Limits;
+use crate::runtime::limits::{Limits, Tarpit};
 use crate::runtime::operator::Operator;
 use crate::runtime::payer::{Payer, PayerParts, PayerSettings};
 use crate::runtime::reconcile::Reconciler;
@@ -164,9 +164,11 @@ impl PayerNode {
         })
         .asking(rails);
         let entropy = Arc::clone(&plan.entropy);
+        let tarpit = Arc::new(Tarpit::new(Arc::clone(&plan.clock)));
         let node = Node {
             treasury: treasury.clone(),
             payer: payer.clone(),
+            tarpit: Arc::clone(&tarpit),
             operator: operator.clone(),
             journal: archive.clone(),
             history: archive.clone(),
@@ -179,7 +181,7 @@ impl PayerNode {
             verify: verifier(plan.ledger.clone(), plan.bounds),
             fund: plan.fund,
         };
-        let web = web(plan.web, &payer, &treasury, &plan.clock, &entropy);
+        let web = web(plan.web, (&payer, tarpit), &treasury, &plan.clock, &entropy);
         let mut doors = node.open(Doors::default()).with_web(web);
         if let Some(registry) = plan.registry {
             let listed: Arc<dyn Catalogue> = registry.clone();
@@ -259,7 +261,7 @@ impl PayerNode {
 /// The HTTP doors for agents.
 fn web(
     reach: Reach,
-    payer: &Payer,
+    (payer, tarpit): (&Payer, Arc<Tarpit>),
     treasury: &Treasury,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
@@ -267,12 +269,13 @@ fn web(
     let (payer, treasury, clock) = (payer.clone(), treasury.clone(), Arc::clone(clock));
     let fetch = FetchDoor {
         payer: payer.clone(),
+        tarpit: Arc::clone(&tarpit),
         treasury: treasury.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(entropy),
         reach,
     };
-    OpenAi { payer, treasury, clock }.router().merge(fetch.router())
+    OpenAi { payer, tarpit, treasury, clock }.router().merge(fetch.router())
 }
 
 /// Ends unused channels, for as long as the node runs.

@@ -21,13 +21,14 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::body::read_whole;
-use super::client::{Connector, Fetched, HttpCall, PayerPurse, Reach};
+use super::client::{Connector, FetchError, Fetched, HttpCall, PayerPurse, Reach};
 use super::openai::{Refusal, identify, price};
 use super::tell;
 use crate::domain::id::Name;
 use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
+use crate::runtime::limits::Tarpit;
 use crate::runtime::payer::{OfferedPreview, Payer};
 use crate::runtime::treasury::Treasury;
 
@@ -44,6 +45,8 @@ const HEADERS_MAX: usize = 64;
 pub struct FetchDoor {
     /// Pays.
     pub payer: Payer,
+    /// Where refused agents wait.
+    pub tarpit: Arc<Tarpit>,
     /// Knows whose a token is.
     pub treasury: Treasury,
     /// The time.
@@ -128,7 +131,11 @@ impl Door {
         }
         // A task of its own: an agent that hangs up changes nothing of what became of the payment.
         let fetching = tokio::spawn(async move { client.fetch(call).await });
-        let fetched = fetching.await.expect("no fetch panics, and nobody ends one")?;
+        let fetched = fetching.await.expect("no fetch panics, and nobody ends one");
+        if matches!(fetched, Err(FetchError::Pay(_) | FetchError::Denied(_))) {
+            self.own.tarpit.hold_up(agent).await;
+        }
+        let fetched = fetched?;
         Ok(say(&shown(&fetched)))
     }
 }

@@ -3,6 +3,8 @@
 //! The narrow key is looked at first, so that who is over its own limit spends nobody else's. Memory
 //! only: a restart forgets it. It knows no prices; money per minute is a budget of the ledger.
 
+pub mod tarpit;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -21,6 +23,8 @@ use crate::domain::id::{AgentId, ProviderId, RoleId};
 use crate::domain::policy::Rates;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
+
+pub use tarpit::Tarpit;
 
 /// Keys that are remembered at most; beyond that the one idle for longest is forgotten.
 pub const KEYS_MAX: usize = 65_536;

@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::ports::clock::ManualClock;
 
@@ -83,4 +85,54 @@ fn memory_is_bounded_and_what_runs_is_not_forgotten() {
     assert!(limits.kept.lock().unwrap().len() <= KEYS_MAX);
     assert!(limits.admit(&bound).is_err());
     drop(running);
+}
+
+/// Whether a refusal of `agent`'s is answered now; it is waited for no longer.
+fn is_answered(tarpit: &Tarpit, agent: AgentId) -> bool {
+    tarpit.hold_up(agent).now_or_never().is_some()
+}
+
+const AGENT: AgentId = AgentId::from_bytes([1; 16]);
+
+/// A tarpit whose patience with [`AGENT`] has just ended.
+fn tarpit() -> (Tarpit, ManualClock) {
+    let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
+    let tarpit = Tarpit::new(Arc::new(clock.clone()));
+    for _ in 0..tarpit::AT_ONCE.calls_per_minute.unwrap() {
+        assert!(is_answered(&tarpit, AGENT));
+    }
+    (tarpit, clock)
+}
+
+#[test]
+fn who_is_refused_again_and_again_is_answered_late_and_nobody_else_is() {
+    let (tarpit, clock) = tarpit();
+    let mut held_up = Box::pin(tarpit.hold_up(AGENT));
+    assert!(held_up.as_mut().now_or_never().is_none());
+    assert!(is_answered(&tarpit, AgentId::from_bytes([2; 16])));
+    clock.advance(tarpit::LATE - Duration::from_nanos(1));
+    assert!(held_up.as_mut().now_or_never().is_none());
+    clock.advance(Duration::from_nanos(1));
+    assert!(held_up.now_or_never().is_some());
+}
+
+#[test]
+fn who_has_been_quiet_is_answered_at_once_again() {
+    let (tarpit, clock) = tarpit();
+    assert!(!is_answered(&tarpit, AGENT));
+    clock.advance(Duration::from_millis(500));
+    assert!(is_answered(&tarpit, AGENT));
+    assert!(!is_answered(&tarpit, AGENT));
+}
+
+#[test]
+fn beyond_so_many_that_wait_a_refusal_is_answered_at_once() {
+    let (tarpit, _clock) = tarpit();
+    let mut held_up: Vec<_> =
+        (0..tarpit::WAITING_MAX).map(|_| Box::pin(tarpit.hold_up(AGENT))).collect();
+    assert!(held_up.iter_mut().all(|waits| waits.as_mut().now_or_never().is_none()));
+    assert!(is_answered(&tarpit, AGENT));
+    // Who hung up waits no more.
+    drop(held_up.pop());
+    assert!(!is_answered(&tarpit, AGENT));
 }

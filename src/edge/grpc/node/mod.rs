@@ -32,6 +32,7 @@ use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::history::History;
 use crate::ports::journal::{Journal, JournalError};
+use crate::runtime::limits::Tarpit;
 use crate::runtime::operator::Operator;
 use crate::runtime::payer::Payer;
 use crate::runtime::treasury::Treasury;
@@ -57,6 +58,8 @@ pub struct Node {
     pub treasury: Treasury,
     /// Who pays for its agents.
     pub payer: Payer,
+    /// Where refused agents wait.
+    pub tarpit: Arc<Tarpit>,
     /// Its operator's desk.
     pub operator: Operator,
     /// What happened.

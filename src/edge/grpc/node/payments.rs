@@ -36,7 +36,13 @@ impl PaymentService for Node {
         let agent = paying(caller(&request)?)?;
         let wish = read_wish(agent, request.into_inner()).map_err(malformed)?;
         let session = wish.session.clone();
-        let purchase = self.payer.pay(wish).await.map_err(refuse)?;
+        let purchase = match self.payer.pay(wish).await {
+            Ok(purchase) => purchase,
+            Err(error) => {
+                self.tarpit.hold_up(agent).await;
+                return Err(refuse(error));
+            }
+        };
         let (node, payment) = (self.clone(), purchase.payment);
         let pieces = ReceiverStream::new(purchase.pieces).then(move |piece| {
             let (node, session) = (node.clone(), session.clone());

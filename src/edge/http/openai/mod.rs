@@ -28,6 +28,7 @@ use crate::domain::id::{AgentId, Name};
 use crate::domain::ledger::agent::Token;
 use crate::domain::money::Nano;
 use crate::ports::clock::Clock;
+use crate::runtime::limits::Tarpit;
 use crate::runtime::payer::{BODY_LEN_MAX, Payer, Wish};
 use crate::runtime::treasury::Treasury;
 
@@ -51,6 +52,8 @@ const HEADER_LEN_MAX: usize = 256;
 pub struct OpenAi {
     /// Pays.
     pub payer: Payer,
+    /// Where refused agents wait.
+    pub tarpit: Arc<Tarpit>,
     /// Knows whose a token is, and what is left.
     pub treasury: Treasury,
     /// The time.
@@ -60,8 +63,8 @@ pub struct OpenAi {
 impl OpenAi {
     /// Its routes, all beneath `/v1`.
     pub fn router(self) -> Router {
-        let Self { payer, treasury, clock } = self;
-        let door = Arc::new(Door { payer, treasury, clock, repeats: Arc::default() });
+        let Self { payer, tarpit, treasury, clock } = self;
+        let door = Arc::new(Door { payer, tarpit, treasury, clock, repeats: Arc::default() });
         Face::ALL
             .into_iter()
             .fold(Router::new(), |router, face| {
@@ -78,6 +81,7 @@ impl OpenAi {
 
 struct Door {
     payer: Payer,
+    tarpit: Arc<Tarpit>,
     treasury: Treasury,
     clock: Arc<dyn Clock>,
     repeats: Arc<Repeats>,
@@ -112,6 +116,7 @@ impl Door {
             Ok(purchase) => purchase,
             Err(error) => {
                 named.refused(&error);
+                self.tarpit.hold_up(agent).await;
                 return Err(error.into());
             }
         };

@@ -19,6 +19,7 @@ use crate::domain::money::Nano;
 use crate::edge::grpc::permissions::{May, find_permission, methods};
 use crate::edge::grpc::tests::world::{self, World};
 use crate::edge::grpc::{Address, Listener, Reach, ServeError, connect_one, pb};
+use crate::ports::clock::ManualClock;
 use crate::ports::entropy::SeededEntropy;
 use crate::ports::history::MemoryHistory;
 use crate::ports::memory_rail::MemoryRail;
@@ -28,6 +29,7 @@ use pb::operator_service_client::OperatorServiceClient;
 use pb::wallet_service_client::WalletServiceClient;
 
 struct House {
+    clock: Arc<ManualClock>,
     channel: Channel,
     operator: Token,
     stop: oneshot::Sender<()>,
@@ -46,10 +48,11 @@ async fn open() -> House {
         operator: Operator::new(treasury.clone()),
         treasury,
         payer,
+        tarpit: Arc::new(Tarpit::new(clock.clone())),
         journal: Arc::new(journal),
         history: Arc::new(MemoryHistory::default()),
         archive: Arc::new(archive),
-        clock,
+        clock: clock.clone(),
         entropy: Arc::new(SeededEntropy::new(1)),
         operator_token: operator.hash(),
         read_policy: Arc::new(|text, name| {
@@ -75,7 +78,7 @@ async fn open() -> House {
     let served = tokio::spawn(doors.serve(vec![tcp, unix], stopped, Duration::from_secs(5)));
     let channel = connect_one(&endpoint, Reach::Loopback).await.unwrap();
     let local = connect_one(&socket.to_string(), Reach::Loopback).await.unwrap();
-    House { channel, operator, stop, served, _dir: dir, local, rail, pay_to }
+    House { clock, channel, operator, stop, served, _dir: dir, local, rail, pay_to }
 }
 
 fn with<T>(token: &Token, message: T) -> Request<T> {

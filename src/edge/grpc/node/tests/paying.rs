@@ -1,11 +1,13 @@
 //! An agent pays through its node: two gRPC hops, two ledgers, one rail.
 
+use futures_util::FutureExt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::*;
 use crate::domain::id::RequestId;
 use crate::edge::grpc::tests::world::{BODY, PRICE};
+use crate::runtime::limits::tarpit;
 use pb::pay_response::Piece;
 use pb::payment_service_client::PaymentServiceClient;
 
@@ -162,4 +164,27 @@ async fn payments_are_listed_to_who_may_see_them() {
         let status = client.list_payments(with(token, other.clone())).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound);
     }
+}
+
+#[tokio::test]
+async fn who_is_refused_again_and_again_waits_for_its_answers() {
+    let house = open().await;
+    apply(&house).await;
+    let (runaway, scout) = (
+        add_agent(&house, "runaway-1", "runaway").await,
+        add_agent(&house, "scout-1", "scout").await,
+    );
+    let nothing = || pb::PayRequest { price_max_nano: Some("0".into()), ..ask(1) };
+    for _ in 0..tarpit::AT_ONCE.calls_per_minute.unwrap() {
+        pay(&house, &runaway, nothing()).await.unwrap_err();
+    }
+    let mut late = Box::pin(pay(&house, &runaway, nothing()));
+    assert!(late.as_mut().now_or_never().is_none());
+    // Others are answered meanwhile, though the clock stands still.
+    for _ in 0..16 {
+        pay(&house, &scout, nothing()).await.unwrap_err();
+        assert!(late.as_mut().now_or_never().is_none());
+    }
+    house.clock.advance(tarpit::LATE);
+    assert_eq!(late.await.unwrap_err().code(), Code::FailedPrecondition);
 }
