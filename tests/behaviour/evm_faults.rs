@@ -96,7 +96,8 @@ async fn pass_one(proxy: &Proxy, asked: &Value) -> (StatusCode, String) {
         return (StatusCode::OK, answer.to_string());
     }
     let client = reqwest::Client::new();
-    let sent = client.post(&proxy.upstream).body(asked.to_string()).send().await.unwrap();
+    let sent = client.post(&proxy.upstream).header("content-type", "application/json");
+    let sent = sent.body(asked.to_string()).send().await.unwrap();
     let answer = sent.text().await.unwrap();
     match fault {
         Fault::Pass | Fault::Refuse(..) => (StatusCode::OK, answer),

@@ -61,6 +61,7 @@ mod streams;
 mod tender;
 mod terms;
 mod tls;
+mod trials;
 mod two_facilitators;
 mod upto;
 mod watching;

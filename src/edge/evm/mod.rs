@@ -15,6 +15,7 @@
 mod abi;
 mod channels;
 mod config;
+mod constructors;
 pub mod contracts;
 mod evidence;
 mod fees;

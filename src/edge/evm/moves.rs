@@ -25,6 +25,7 @@ use super::node::{Node, Trouble};
 use super::permit2;
 use super::read::{self, Sought, Trace};
 use super::sender::{Call, Outcome, SETTLEMENT_GAS, Sender, is_revert};
+use super::trials::Trial;
 use super::wallets::{CONTRACT_GAS_MAX, ContractWord, first_payment};
 
 /// One move of money.
@@ -124,6 +125,12 @@ impl Move {
             Word::Key(_) => CONTRACT_GAS_MAX,
             Word::Contract(word) => word.gas_max(),
         }
+    }
+
+    /// How it is tried out with so much gas. A token moves by a key's word whoever calls it.
+    pub(super) fn trial(&self, gas_max: u64) -> Trial {
+        let by_anybody = self.is_plain() && !self.sought.by_permit2;
+        Trial { call: self.call.clone(), gas_max, by_anybody }
     }
 
     /// Whether it is known what it uses at most, so that nobody has to be asked for an estimate: a node runs
@@ -280,7 +287,7 @@ impl Sender {
     /// What it would use at most, in gas.
     async fn gas_of(&self, wanted: &Move) -> Result<u64, Trouble> {
         if wanted.is_plain() {
-            match self.trials.run(&wanted.call, Some(SETTLEMENT_GAS)).await {
+            match self.trials.run(wanted.trial(SETTLEMENT_GAS)).await {
                 Ok(()) => return Ok(SETTLEMENT_GAS),
                 // It reverts, or needs more: the estimate tells which.
                 Err(Trouble::Refused(_)) => {}

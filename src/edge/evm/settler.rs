@@ -195,7 +195,7 @@ impl EvmSettler {
     async fn try_out(&self, wanted: &Move) -> Result<Option<Verdict>, RailError> {
         self.check_network(wanted.sought.key.asset)?;
         let network = self.node.network();
-        let refused = match self.trials.run(&wanted.call, Some(wanted.gas_max())).await {
+        let refused = match self.trials.run(wanted.trial(wanted.gas_max())).await {
             Ok(()) => return Ok(None),
             Err(refused @ Trouble::Refused(_)) => refused,
             Err(other) => return Err(other.on(network)),

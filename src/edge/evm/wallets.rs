@@ -5,14 +5,13 @@
 //! leaves nothing: neither the factory nor what it calls sees the gas account as its caller.
 
 use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::{SolCall, SolValue};
-use serde::Deserialize;
 
 use crate::domain::commitment::{ContractAuthorization, PayerWord, WalletMaking};
 use crate::domain::time::Timestamp;
@@ -20,6 +19,7 @@ use crate::domain::x402::signature::is_signed_by;
 use crate::ports::rail::{RailError, RefusedBy};
 
 use super::abi;
+use super::constructors::{FIRST_PAYMENT, FIRST_WORD, with_code};
 use super::node::{Node, Trouble};
 use super::settler::EvmSettler;
 
@@ -103,31 +103,6 @@ pub(super) fn first_payment(
 ) -> Bytes {
     let about = (wallet, making.factory, making.call.clone(), token, payment);
     with_code(&FIRST_PAYMENT, &about.abi_encode_params())
-}
-
-fn with_code(code: &Bytes, arguments: &[u8]) -> Bytes {
-    [code.as_ref(), arguments].concat().into()
-}
-
-macro_rules! code {
-    ($name:literal) => {
-        LazyLock::new(|| {
-            read(include_str!(concat!("../../../contracts/artifacts/", $name, ".json")))
-        })
-    };
-}
-
-static FIRST_PAYMENT: LazyLock<Bytes> = code!("FirstPayment");
-static FIRST_WORD: LazyLock<Bytes> = code!("FirstWord");
-
-fn read(artifact: &str) -> Bytes {
-    /// What `contracts/build.js` wrote.
-    #[derive(Deserialize)]
-    struct Artifact {
-        bytecode: Bytes,
-    }
-    let read: Result<Artifact, _> = serde_json::from_str(artifact);
-    read.expect("the committed artifact is what the build script writes").bytecode
 }
 
 impl EvmSettler {
