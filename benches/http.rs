@@ -26,6 +26,8 @@ mod node_commands;
 #[path = "../tests/interop/x402/ours.rs"]
 #[allow(dead_code, reason = "the interop tests use the rest")]
 mod ours;
+#[path = "http/post.rs"]
+mod post;
 #[path = "http/proxy.rs"]
 mod proxy;
 #[path = "../tests/interop/x402/shop.rs"]
@@ -66,10 +68,12 @@ use bursar::ports::clock::Clock as _;
 use bursar::runtime::channels::KeeperSettings;
 use bursar::runtime::facilitator::Rail;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::chain::{Chain, PAYER, USDC, assets, payee, payer, usdc};
 use crate::measure::{Round, drive, permille, shown};
 use crate::ours::Payer;
+use crate::post::Client;
 use crate::shop::{By, Shop};
 
 /// The command's own allocator.
@@ -204,25 +208,21 @@ impl Purse {
 
 /// What is posted, and which member of the answer has to be true.
 struct Load {
-    client: reqwest::Client,
-    url: String,
+    client: Client,
+    path: String,
     good: &'static str,
     refused: Arc<AtomicU64>,
 }
 
 impl Load {
     fn new(url: &str, act: &str, good: &'static str) -> Arc<Self> {
-        let client = reqwest::Client::builder().timeout(ANSWER_MAX).build().unwrap();
-        let refused = Arc::default();
-        Arc::new(Self { client, url: format!("{url}/{act}"), good, refused })
+        let client = Client::of(url);
+        Arc::new(Self { client, path: format!("/{act}"), good, refused: Arc::default() })
     }
 
-    async fn post(&self, body: Vec<u8>) {
-        let asked = self.client.post(&self.url).header("content-type", "application/json");
-        let answer = match asked.body(body).send().await {
-            Ok(answer) => answer.bytes().await.unwrap_or_default(),
-            Err(_) => Default::default(),
-        };
+    async fn post(&self, body: &[u8]) {
+        let answer = timeout(ANSWER_MAX, self.client.post(&self.path, body)).await;
+        let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
         let said: Value = serde_json::from_slice(&answer).unwrap_or_default();
         if said[self.good] != Value::Bool(true) {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -277,7 +277,7 @@ async fn facilitators(
                 let place = usize::try_from(nth % PAYMENTS).unwrap();
                 let body = if act == "verify" { known[place].clone() } else { purse.ask() };
                 let posting = Arc::clone(&posting);
-                async move { posting.post(body).await }
+                async move { posting.post(&body).await }
             });
             let round = round.await;
             // The first turn is for warming up.
