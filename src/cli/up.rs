@@ -16,7 +16,7 @@ use bursar::domain::policy::PolicyDocument;
 use bursar::domain::quote::Stride;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{
-    ChannelSettings, Config, Finality, Listen, NetworkSettings, default_sandbox_file,
+    ChannelSettings, Config, Finality, LedgerFile, Listen, NetworkSettings, default_sandbox_file,
 };
 use bursar::edge::evm;
 use bursar::edge::grpc::node::{Fund, ReadPolicy};
@@ -135,7 +135,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
     let plan = NodePlan {
         ledger: config.ledger.path.clone(),
         journal: journal_options(&config, fail_after),
-        bounds: Bounds { request_memory: config.ledger.request_memory, ..Bounds::default() },
+        bounds: bounds(&config.ledger),
         snapshot_every: config.ledger.snapshot_every,
         wallets,
         secret: secrets.nonce,
@@ -175,6 +175,11 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
             .help("the next start asks the chain what became of them"));
     }
     Ok(Exit::Done)
+}
+
+fn bounds(ledger: &LedgerFile) -> Bounds {
+    let LedgerFile { request_memory, requests_max, .. } = *ledger;
+    Bounds { request_memory, requests_max, ..Bounds::default() }
 }
 
 fn journal_options(config: &Config, fail_after: Option<u64>) -> Options {

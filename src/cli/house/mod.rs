@@ -29,8 +29,8 @@ pub struct Plan {
     pub final_after: u64,
     /// What the payers' wallet is given.
     pub gift: Amount,
-    /// Entries between two snapshots of the node's journal.
-    pub snapshot_every: u64,
+    /// What the node's file says of its ledger, beside where it is.
+    pub ledger: &'static str,
     /// What the node and the providers log.
     pub log: &'static str,
     /// What the node's file says of channels, budgets and roles.
@@ -224,7 +224,7 @@ payer_rates = {{ calls_per_minute = 100000, concurrency = 256 }}
 }
 
 fn node_file(plan: &Plan, directory: SocketAddr, node: SocketAddr, chain: &str) -> String {
-    let Plan { snapshot_every, log, rules, .. } = plan;
+    let Plan { ledger, log, rules, .. } = plan;
     format!(
         r#"version = 1
 [server]
@@ -235,7 +235,7 @@ operator_socket = "operator.sock"
 log = "{log}"
 [ledger]
 path = "node.db"
-snapshot_every = {snapshot_every}
+{ledger}
 [directory]
 connect = ["http://{directory}"]
 [network.sandbox]

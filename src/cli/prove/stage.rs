@@ -31,7 +31,7 @@ pub fn plan(budget: &str, channels: bool) -> Plan {
     Plan {
         final_after: FINAL_AFTER,
         gift: GIFT,
-        snapshot_every: 500,
+        ledger: "snapshot_every = 500",
         log: "info",
         rules: rules(budget),
         sales: vec![

@@ -144,6 +144,8 @@ pub struct LedgerFile {
     pub snapshot_every: u64,
     /// How long requests are remembered; older ones are refused.
     pub request_memory: Duration,
+    /// How many are remembered; beyond that the oldest are refused before their time.
+    pub requests_max: usize,
 }
 
 /// Where keys and secrets live.

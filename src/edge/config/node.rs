@@ -9,6 +9,7 @@ use alloy::primitives::Address;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::id::Name;
+use crate::domain::ledger::Bounds;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
@@ -33,6 +34,9 @@ const DIRECTORY_PORT: u16 = 8404;
 const FACILITATOR_PORT: u16 = 8405;
 /// The port of `/metrics`.
 const METRICS_PORT: u16 = 9402;
+
+/// How few and how many requests may be remembered.
+const REQUESTS_MAX: (u64, u64) = (1_000, 4_000_000);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -91,6 +95,10 @@ pub(super) fn read_ledger(source: &Source<'_>, section: &Section<'_>) -> Option<
     let path = path_or(source, section, "path", "bursar.db");
     let snapshot_every =
         section.find("snapshot_every").map(|item| item.integer_within(1, 1_000_000));
+    let requests_max = section.find("requests_max").map(|item| {
+        let found = item.integer_within(REQUESTS_MAX.0, REQUESTS_MAX.1)?;
+        Some(usize::try_from(found).expect("a usize has 32 bits at least"))
+    });
     let bounds = (DAY, DAY.saturating_mul(366));
     let request_memory = span_within(section, "request_memory", DAY.saturating_mul(30), bounds);
     section.end();
@@ -98,6 +106,7 @@ pub(super) fn read_ledger(source: &Source<'_>, section: &Section<'_>) -> Option<
         path: path?,
         snapshot_every: snapshot_every.unwrap_or(Some(100_000))?,
         request_memory,
+        requests_max: requests_max.unwrap_or(Some(Bounds::default().requests_max))?,
     })
 }
 

@@ -52,6 +52,9 @@ const GIFT: Amount = Amount::new(1_000_000_000_000);
 /// So many of the chain's newest blocks are not final.
 const FINAL_AFTER: u64 = 2;
 
+/// So few requests that they are full in minutes: what memory gains from then on, it gains for ever.
+const REMEMBERS: &str = "requests_max = 200_000";
+
 /// Calls cost ten atomic units each, and the one who is pressed may spend sixty calls' worth a minute.
 const RULES: &str = r#"[channels]
 per_provider = "10000 USD"
@@ -113,7 +116,7 @@ impl Ground {
         let plan = Plan {
             final_after: FINAL_AFTER,
             gift: GIFT,
-            snapshot_every: 100_000,
+            ledger: REMEMBERS,
             log: "warn",
             rules: RULES.to_owned(),
             sales: providers.iter().map(sale).collect(),

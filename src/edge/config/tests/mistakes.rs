@@ -41,6 +41,7 @@ const FILES: &[(&str, &[(usize, Kind)])] = &[
     ("[ledger]\npath = \"~/x.db\"", &[(8, Kind::BadValue)]),
     ("[ledger]\nrequest_memory = \"30\"", &[(8, Kind::BadValue)]),
     ("[ledger]\nrequest_memory = \"0d\"", &[(8, Kind::BadValue)]),
+    ("[ledger]\nrequests_max = 999", &[(8, Kind::BadValue)]),
     ("[ledger]\nsnapshot_every = 0", &[(8, Kind::BadValue)]),
     ("[network.base]\nkind = \"evm\"\nrpc = \"http://127.0.0.1:1\"", &[(7, Kind::Mainnet)]),
     (

@@ -43,6 +43,7 @@ metrics = "off"
 path = "data/ledger.db"
 snapshot_every = 50_000
 request_memory = "7d"
+requests_max = 100_000
 
 [keys]
 folder = "./secrets"
@@ -185,6 +186,7 @@ fn every_key_of_a_whole_file_arrives() {
     assert_eq!(config.ledger.path, Path::new("etc/data/ledger.db"));
     assert_eq!(config.ledger.snapshot_every, 50_000);
     assert_eq!(config.ledger.request_memory, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.ledger.requests_max, 100_000);
     assert_eq!(config.keys.folder, Path::new("etc/secrets"));
     assert_eq!(config.wallets[&name("gas")].key, KeySource::Env("GAS_KEY".to_owned()));
     let NetworkSettings::Evm(base) = &config.networks[&name("base")] else { panic!("not EVM") };
