@@ -34,9 +34,14 @@ fn what_was_kept_of_fuzzing_holds() {
         println!("consistency/{name}");
         targets::consistency(&script);
     }
-    for (name, bytes) in kept_of("wire") {
-        println!("wire/{name}");
-        targets::wire(&bytes);
+    type Target = fn(&[u8]);
+    let others: [(_, Target); 3] =
+        [("wire", targets::wire), ("settings", targets::settings), ("journal", targets::journal)];
+    for (target, run) in others {
+        for (name, bytes) in kept_of(target) {
+            println!("{target}/{name}");
+            run(&bytes);
+        }
     }
 }
 
@@ -79,5 +84,42 @@ proptest! {
         (len, script) in (0..3_000_usize, vec(any::<u8>(), 3_000))
     ) {
         targets::consistency(&script[..len]);
+    }
+}
+
+/// A file that is right, with pieces of itself in the place of others.
+fn patched(file: &[u8], patches: &[(usize, usize, usize)]) -> Vec<u8> {
+    let mut file = file.to_vec();
+    for (from, to, len) in patches {
+        let (from, to) = (from % file.len(), to % file.len());
+        let piece = file[from..(from + len).min(file.len())].to_vec();
+        file.splice(to..(to + len).min(file.len()), piece);
+    }
+    file
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    // threats.md FZ12.
+    #[test]
+    fn whatever_a_node_s_file_says_it_is_taken_or_each_problem_is_named(
+        patches in vec((any::<usize>(), any::<usize>(), 1..24_usize), 0..6)
+    ) {
+        for (_, file) in kept_of("settings") {
+            targets::settings(&patched(&file, &patches));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    // threats.md FZ9.
+    #[test]
+    fn whatever_becomes_of_a_journal_s_file_nothing_is_read_that_was_not_written(
+        bytes in vec(any::<u8>(), 0..120)
+    ) {
+        targets::journal(&bytes);
     }
 }
