@@ -1,6 +1,7 @@
 //! The node's doors over real sockets: who is let in, and what they see.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod fuzzed;
 mod paying;
 
 use std::time::Duration;
