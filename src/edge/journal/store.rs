@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::checkpoints::Checkpointer;
 use super::chores::Chores;
 use super::feed::{Ask, Feed};
-use super::inbox::{Append, Done, Inbox, Job};
+use super::inbox::{Append, Done, Inbox, Job, permit};
 use super::projection::Projection;
 use super::tables::Tables;
 use super::views::Views;
@@ -99,6 +99,8 @@ pub(super) struct Inner {
     pub(super) inbox: Arc<Inbox>,
     pub(super) feed: Arc<Feed>,
     reader: Option<Arc<Mutex<Connection>>>,
+    /// Whose turn it is to read.
+    reads: Arc<Semaphore>,
     /// While it is there the checkpointer goes on.
     open: Option<mpsc::Sender<()>>,
     checkpointer: Option<JoinHandle<()>>,
@@ -140,6 +142,7 @@ impl Store {
             inbox,
             feed,
             reader: Some(reader),
+            reads: Arc::new(Semaphore::new(1)),
             open: Some(open),
             checkpointer: Some(spawn("journal-checkpoints", move || checkpointer.run(&closed))?),
             writer: Some(spawn("journal-writer", move || writer.run())?),
@@ -193,8 +196,11 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
+        // Whoever waits for the connection waits here: a thread for each of them would be one for each call.
+        let turn = permit(&self.inner.reads).await;
         let reader = self.inner.reader();
         tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             work(&reader.lock().expect("no holder of the reader panics"))
         })
         .await

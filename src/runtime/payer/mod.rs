@@ -33,10 +33,13 @@ use tokio::sync::mpsc;
 
 use crate::domain::asset::Network;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
+use crate::domain::ledger::Event;
+use crate::domain::ledger::hold::Held;
 use crate::domain::money::{Money, Nano};
 use crate::domain::negotiation::{PayerStrategy, Reckoning};
 use crate::domain::order::{Order, Usage};
 use crate::domain::quote::Stride;
+use crate::domain::time::Timestamp;
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::ports::archive::Archive;
 use crate::ports::channel_rail::Withdrawals;
@@ -52,7 +55,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::rules::Rules;
 use crate::runtime::shelf::Shelf;
 use crate::runtime::tasks::Tasks;
-use crate::runtime::treasury::Treasury;
+use crate::runtime::treasury::{Done, Treasury};
 
 pub use closing::{GivenBack, NotClosed};
 pub use error::{PayError, QuoteProblem};
@@ -103,8 +106,28 @@ pub struct Wish {
 pub struct Purchase {
     /// The payment.
     pub payment: PaymentId,
+    /// What a channel pays for it, where that is known as a whole now: the ledger forgets a call of a channel's as
+    /// soon as the next one is drawn.
+    pub drawn: Option<Placed>,
     /// The answer: [`Bought::Begin`], chunks, [`Bought::Done`]; or an error.
     pub pieces: mpsc::Receiver<Result<Bought, PayError>>,
+}
+
+/// A hold, and when it was placed.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The hold.
+    pub held: Arc<Held>,
+    /// When, by ledger time.
+    pub at: Timestamp,
+}
+
+impl Placed {
+    /// What was drawn on a channel.
+    fn drawn(done: &Done) -> Option<Self> {
+        let Event::Channel(event) = &done.event else { return None };
+        Some(Self { held: Arc::clone(&event.drawn()?.held), at: done.at })
+    }
 }
 
 /// A piece of what was bought.

@@ -23,7 +23,7 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payer::flow::Plan;
 use crate::runtime::payer::free::Free;
 use crate::runtime::payer::offers::{Candidate, leave_out, ways_looked_at};
-use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Purchase, Wish};
+use crate::runtime::payer::{BODY_LEN_MAX, PIECES_MAX, PayError, Payer, Placed, Purchase, Wish};
 use crate::runtime::rules::InForce;
 use crate::runtime::treasury::Refused;
 
@@ -59,6 +59,14 @@ impl Prepared {
         let drawn = commitment.amount_max;
         Standing { wish, payment, candidate, commitment, lease, drawn, plan, admission }
     }
+}
+
+/// Where a payment was begun.
+enum Begun {
+    /// By another task of this process.
+    Elsewhere,
+    /// Here, with what a channel pays for it as a whole.
+    Here(Option<Placed>),
 }
 
 /// A payment that a durable hold stands behind.
@@ -163,13 +171,13 @@ impl Payer {
             let _running = admission;
             let Some(flight) = payer.take_off(payment) else {
                 // The same request is being carried by another task of this process.
-                let _ = held_sender.send(Ok(false));
+                let _ = held_sender.send(Ok(Begun::Elsewhere));
                 return;
             };
             match payer.take_free(&prepared, &rules, &mut candidates).await {
                 Free::Pay => {}
                 Free::Given(gift) => {
-                    let _ = held_sender.send(Ok(true));
+                    let _ = held_sender.send(Ok(Begun::Here(None)));
                     Box::pin(payer.accept_free(&prepared, &rules, *gift, &sender)).await;
                     return payer.land(payment, &flight);
                 }
@@ -181,8 +189,8 @@ impl Payer {
             let holding = payer.hold(prepared, &mut rules, candidates);
             let standing = payer.time(Phase::Authorize, holding).await;
             match standing {
-                Ok(standing) => {
-                    let _ = held_sender.send(Ok(true));
+                Ok((standing, drawn)) => {
+                    let _ = held_sender.send(Ok(Begun::Here(drawn)));
                     payer.carry(standing, &sender).await;
                 }
                 Err(error) => {
@@ -195,8 +203,8 @@ impl Payer {
             return Err(PayError::Draining);
         }
         match held.await {
-            Ok(Ok(true)) => Ok(Purchase { payment, pieces }),
-            Ok(Ok(false)) => Err(PayError::InDoubt {
+            Ok(Ok(Begun::Here(drawn))) => Ok(Purchase { payment, drawn, pieces }),
+            Ok(Ok(Begun::Elsewhere)) => Err(PayError::InDoubt {
                 payment,
                 problem: "the same request is being paid at this moment: ask again".to_owned(),
             }),
@@ -227,7 +235,7 @@ impl Payer {
         prepared: Prepared,
         rules: &mut InForce,
         mut candidates: Vec<Candidate>,
-    ) -> Result<Standing, PayError> {
+    ) -> Result<(Standing, Option<Placed>), PayError> {
         let mut tries = 0;
         loop {
             tries = u32::saturating_add(tries, 1);
@@ -257,10 +265,11 @@ impl Payer {
             };
             match held {
                 Ok(done) => {
+                    let drawn = Placed::drawn(&done).filter(|_| plan.is_none());
                     self.note(&prepared, rules, Ok(&done.event), checks, done.checks);
                     Span::current().record("payee", candidate.quote.quote.provider.as_str());
                     let paid = (commitment, lease, plan);
-                    return Ok(prepared.stands(candidate, paid, admission));
+                    return Ok((prepared.stands(candidate, paid, admission), drawn));
                 }
                 Err(refused) => {
                     let by_channel = lease.is_some();

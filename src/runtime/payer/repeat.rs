@@ -109,7 +109,7 @@ impl Payer {
             payer.land(payment, &flight);
         };
         if self.tasks.start(carried) {
-            Ok(Purchase { payment, pieces })
+            Ok(Purchase { payment, drawn: None, pieces })
         } else {
             Err(PayError::Draining)
         }
@@ -170,7 +170,7 @@ impl Payer {
             payer.land(payment, &flight);
         };
         if self.tasks.start(carried) {
-            Ok(Purchase { payment, pieces })
+            Ok(Purchase { payment, drawn: None, pieces })
         } else {
             Err(PayError::Draining)
         }
@@ -226,5 +226,5 @@ fn whole(
     for piece in all {
         sender.try_send(Ok(piece)).expect("the channel has room for three");
     }
-    Purchase { payment, pieces }
+    Purchase { payment, drawn: None, pieces }
 }

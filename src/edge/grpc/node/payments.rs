@@ -1,5 +1,7 @@
 //! The agent's door: pay, and see what was paid.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -7,13 +9,13 @@ use tonic::{Request, Response, Status};
 
 use super::budgets::{is_beneath, whose};
 use super::shown::{
-    account, budget, decision, open_payment, past_payment, refused_payment, rule, state_from_pb,
+    account, budget, decision, drawn_payment, open_payment, past_payment, refused_payment, rule,
+    state_from_pb,
 };
 use super::{Node, caller};
 use crate::domain::fault::Fault;
 use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::Ledger;
-use crate::domain::time::Timestamp;
 use crate::edge::grpc::convert::{Malformed, nano, parse, parse_some, read, text};
 use crate::edge::grpc::guard::Caller;
 use crate::edge::grpc::page::page_size;
@@ -23,7 +25,7 @@ use crate::edge::grpc::pb::payment_service_server::PaymentService;
 use crate::edge::grpc::status::{malformed, refuse};
 use crate::ports::archive::Decision;
 use crate::ports::history::{Look, PastPayment};
-use crate::runtime::payer::{Bill, Bought, Wish};
+use crate::runtime::payer::{Bill, Bought, Placed, Wish};
 
 #[tonic::async_trait]
 impl PaymentService for Node {
@@ -44,8 +46,9 @@ impl PaymentService for Node {
             }
         };
         let (node, payment) = (self.clone(), purchase.payment);
+        let asked = Arc::new(Asked { agent, session, drawn: purchase.drawn });
         let pieces = ReceiverStream::new(purchase.pieces).then(move |piece| {
-            let (node, session) = (node.clone(), session.clone());
+            let (node, asked) = (node.clone(), Arc::clone(&asked));
             async move {
                 let piece = match piece.map_err(refuse)? {
                     Bought::Begin { provider, content_type, model, .. } => {
@@ -57,7 +60,7 @@ impl PaymentService for Node {
                         })
                     }
                     Bought::Chunk(chunk) => Piece::Chunk(chunk),
-                    Bought::Done(bill) => Piece::Done(node.done(agent, session, *bill).await?),
+                    Bought::Done(bill) => Piece::Done(node.done(asked, *bill).await?),
                 };
                 Ok(pb::PayResponse { piece: Some(piece) })
             }
@@ -164,19 +167,29 @@ impl PaymentService for Node {
     }
 }
 
+/// Who pays, within which span of work, and what is known of it already.
+struct Asked {
+    agent: AgentId,
+    session: Option<Name>,
+    drawn: Option<Placed>,
+}
+
 impl Node {
     /// The end of a paid answer, with what is left.
-    async fn done(
-        &self,
-        agent: AgentId,
-        session: Option<Name>,
-        bill: Bill,
-    ) -> Result<pb::PayDone, Status> {
+    async fn done(&self, asked: Arc<Asked>, bill: Bill) -> Result<pb::PayDone, Status> {
         let (payment, now) = (bill.payment, self.clock.now());
-        let look = move |ledger: &Ledger| left(ledger, agent, session.as_ref(), payment, now);
-        let (open, budgets) = self.treasury.read(look).await.map_err(refuse)?;
-        let shown = match open {
-            Some(open) => Some(open),
+        let (outcome, charged, nano) = (bill.outcome, bill.charged, bill.nano);
+        let look = move |ledger: &Ledger| {
+            let Asked { agent, session, drawn } = asked.as_ref();
+            let checks = ledger.accounts_of(*agent, session.as_ref(), now);
+            let budgets = checks.iter().map(|check| account(ledger, check)).collect();
+            let drawn = drawn.as_ref();
+            let shown = drawn.map(|drawn| drawn_payment(ledger, drawn, outcome, (charged, nano)));
+            (shown.or_else(|| open_payment(ledger, payment)), budgets)
+        };
+        let (shown, budgets): (_, Vec<_>) = self.treasury.read(look).await.map_err(refuse)?;
+        let shown = match shown {
+            Some(shown) => Some(shown),
             // A free call has a name, and no payment.
             None if bill.charged.amount.is_zero() => None,
             // The rail was faster: it has ended, and only its history tells.
@@ -209,18 +222,6 @@ impl Node {
             None => Ok(None),
         }
     }
-}
-
-fn left(
-    ledger: &Ledger,
-    agent: AgentId,
-    session: Option<&Name>,
-    payment: PaymentId,
-    now: Timestamp,
-) -> (Option<pb::Payment>, Vec<pb::BudgetAccount>) {
-    let checks = ledger.accounts_of(agent, session, now);
-    let budgets = checks.iter().map(|check| account(ledger, check)).collect();
-    (open_payment(ledger, payment), budgets)
 }
 
 fn read_wish(agent: AgentId, request: pb::PayRequest) -> Result<Wish, Malformed> {

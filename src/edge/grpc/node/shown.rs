@@ -3,13 +3,16 @@
 use crate::domain::id::{AgentId, DelegationId, GroupId, PaymentId, RoleId, SessionId};
 use crate::domain::ledger::Ledger;
 use crate::domain::ledger::budget::{AccountKey, BudgetCheck, Per};
-use crate::domain::ledger::hold::{Hold, HoldState};
+use crate::domain::ledger::hold::{Held, Hold, HoldState};
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
+use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::policy::RuleCheck;
+use crate::domain::time::Timestamp;
 use crate::edge::grpc::convert::time_to_pb;
 use crate::edge::grpc::pb;
 use crate::ports::archive::Decision;
 use crate::ports::history::{PastPayment, PaymentState};
+use crate::runtime::payer::{Outcome, Placed};
 
 /// An account as it is shown.
 pub(super) fn account(ledger: &Ledger, check: &BudgetCheck) -> pb::BudgetAccount {
@@ -99,17 +102,46 @@ pub(super) fn decision(ledger: &Ledger, decision: &Decision) -> pb::Decision {
 /// An open payment, as the ledger has it now.
 pub(super) fn open_payment(ledger: &Ledger, payment: PaymentId) -> Option<pb::Payment> {
     let Hold { held, placed_at, state } = ledger.find_hold(payment)?;
-    let (state, captured) = match state {
-        HoldState::Signable => (pb::PaymentState::Held, None),
-        HoldState::Unknown => (pb::PaymentState::Unknown, None),
-        HoldState::Captured { amount, nano, transaction } => {
-            (pb::PaymentState::Captured, Some((amount, nano, transaction)))
-        }
-    };
+    let shown = held_payment(ledger, held, *placed_at);
+    Some(match state {
+        HoldState::Signable => shown,
+        HoldState::Unknown => pb::Payment { state: pb::PaymentState::Unknown.into(), ..shown },
+        HoldState::Captured { amount, nano, transaction } => pb::Payment {
+            transaction: Some(transaction.to_string()),
+            ..captured(shown, *amount, *nano)
+        },
+    })
+}
+
+/// A call that a channel pays, by what it came to: the channel's next record tells the ledger.
+pub(super) fn drawn_payment(
+    ledger: &Ledger,
+    drawn: &Placed,
+    outcome: Outcome,
+    (charged, nano): (Money, Nano),
+) -> pb::Payment {
+    let shown = held_payment(ledger, &drawn.held, drawn.at);
+    match outcome {
+        Outcome::Captured => captured(shown, charged.amount, nano),
+        Outcome::Unknown => pb::Payment { state: pb::PaymentState::Unknown.into(), ..shown },
+    }
+}
+
+fn captured(shown: pb::Payment, amount: Amount, nano: Nano) -> pb::Payment {
+    pb::Payment {
+        state: pb::PaymentState::Captured.into(),
+        captured_amount: Some(amount.to_string()),
+        captured_nano: Some(nano.get().to_string()),
+        ..shown
+    }
+}
+
+/// A payment of which nothing is known but its hold.
+fn held_payment(ledger: &Ledger, held: &Held, placed_at: Timestamp) -> pb::Payment {
     let agent = ledger.find_agent(held.agent);
-    Some(pb::Payment {
-        payment_id: payment.to_string(),
-        state: state.into(),
+    pb::Payment {
+        payment_id: held.payment.to_string(),
+        state: pb::PaymentState::Held.into(),
         agent: agent.map_or_else(|| held.agent.to_string(), |agent| agent.name.to_string()),
         request_id: held.request.to_string(),
         attempt: held.attempt,
@@ -119,14 +151,10 @@ pub(super) fn open_payment(ledger: &Ledger, payment: PaymentId) -> Option<pb::Pa
         session: held.session.as_ref().map(ToString::to_string),
         asset: held.commitment.asset.to_string(),
         authorized_amount: held.commitment.amount_max.to_string(),
-        captured_amount: captured.map(|(amount, _, _)| amount.to_string()),
         held_nano: held.nano.get().to_string(),
-        captured_nano: captured.map(|(_, nano, _)| nano.get().to_string()),
-        transaction: captured.map(|(_, _, transaction)| transaction.to_string()),
-        held_at: Some(time_to_pb(*placed_at)),
-        ended_at: None,
-        refused: None,
-    })
+        held_at: Some(time_to_pb(placed_at)),
+        ..pb::Payment::default()
+    }
 }
 
 /// A payment that the journal's events tell of.

@@ -1,7 +1,10 @@
 //! What is remembered beside the ledger, and for how long.
 
+use std::collections::HashSet;
+
 use alloy::primitives::{Address, B256, Signature, U256};
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{Options, Store, holds, later, open, place, samples};
 use crate::domain::ledger::budget::{AccountKey, BudgetCheck, BudgetNo};
@@ -104,6 +107,16 @@ async fn an_answer_is_kept_for_a_day_and_its_receipt_longer() {
     assert_eq!(store.find_answer(sold).await, Some(answer(200)));
     store.keep_answer(sold, answer(200), later(31 * 86_400)).await;
     assert_eq!(store.find_answer(first).await, None);
+}
+
+#[tokio::test]
+async fn however_many_read_at_once_they_wait_without_a_thread_each() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let read = |_| store.reading(|_| Ok(std::thread::current().id()));
+    let threads = join_all((0..300).map(read)).await.into_iter().map(Result::unwrap);
+    // One reads; the next one may begin before the thread of the last is idle.
+    assert!(threads.collect::<HashSet<_>>().len() < 10);
 }
 
 #[tokio::test]

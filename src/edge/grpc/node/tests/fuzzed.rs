@@ -1,10 +1,10 @@
 //! Bytes of a stranger's to every method, by every credential. threats.md FZ5.
 
-use prost::Message;
-use prost::bytes::{Buf, BufMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use prost::Message;
+use prost::bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::*;
@@ -125,8 +125,7 @@ fn whatever_bytes_come_to_whatever_method_each_has_its_answer() {
         (house, agent)
     });
     // An entry that is waited for is no answer that comes by itself.
-    let methods: Vec<_> =
-        methods().into_iter().filter(|path| !path.ends_with("/Watch")).collect();
+    let methods: Vec<_> = methods().into_iter().filter(|path| !path.ends_with("/Watch")).collect();
     let mut runner = TestRunner::new(Config { cases: 1_024, ..Config::default() });
     let asked = (prop::sample::select(methods), any::<bool>(), bytes());
     let done = runner.run(&asked, |(path, by_operator, bytes)| {
