@@ -56,6 +56,7 @@ mod permit2;
 mod permit2_deposits;
 mod quoted;
 mod remote_facilitator;
+mod shown;
 mod skewed;
 mod streams;
 mod tender;
