@@ -152,11 +152,6 @@ impl Account {
             .map(|(leaves, _)| leaves)
     }
 
-    /// Everything held, in whichever window.
-    pub fn held_in_all(&self) -> Nano {
-        self.windows().map(|(_, tally)| tally.held).sum()
-    }
-
     fn windows(&self) -> impl Iterator<Item = (Bounds, Tally)> {
         let older = self.older.iter().flat_map(|older| older.iter().copied());
         older.chain(std::iter::once((self.bounds, self.tally)))

@@ -5,9 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::domain::ledger::Rejection;
 use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
+use crate::domain::ledger::hold::CaptureProof;
 use crate::domain::ledger::window::{CalendarUnit, ROLLING_BUCKETS, WindowError, WindowSpec};
+use crate::domain::ledger::{Bounds, Rejection};
 use crate::domain::time::Timestamp;
 
 fn at(text: &str) -> Timestamp {
@@ -193,6 +194,50 @@ fn what_leaves_a_rolling_window_late_does_not_come_back() {
     assert_eq!(desk.numbers("fleet"), (0, 10));
     desk.capture(late).unwrap();
     assert_eq!(desk.numbers("fleet"), (2, 8));
+}
+
+#[test]
+fn a_rolling_window_says_when_the_first_that_counts_leaves_it() {
+    let bucket = 600 / ROLLING_BUCKETS;
+    let mut desk = Desk::new(vec![fleet(10, span(600))]);
+    let base = START_S + 1000;
+    desk.at(base);
+    let nothing = desk.hold("ann", 4).unwrap();
+    desk.at(base + bucket);
+    let first = desk.hold("ann", 4).unwrap();
+    desk.at(base + 2 * bucket);
+    desk.hold("ann", 2).unwrap();
+    // What came to nothing is waited for by nobody.
+    desk.void(nothing).unwrap();
+    let leaves = |buckets| Some(Timestamp::from_secs(base + buckets * bucket + 600));
+    assert_eq!(desk.account("fleet").resets_at, leaves(2));
+    desk.capture(first).unwrap();
+    assert_eq!(desk.account("fleet").resets_at, leaves(2));
+    desk.at(base + 2 * bucket + 600);
+    assert_eq!((desk.account("fleet").resets_at, desk.numbers("fleet")), (leaves(3), (0, 2)));
+    desk.at(base + 3 * bucket + 600);
+    assert_eq!((desk.account("fleet").resets_at, desk.numbers("fleet")), (None, (0, 0)));
+}
+
+#[test]
+fn a_window_that_is_over_is_forgotten_once_nothing_is_held_in_it() {
+    for window in [span(600), calendar(CalendarUnit::Hour, "UTC")] {
+        let bounds = Bounds { requests_max: 1, ..Bounds::default() };
+        let mut desk = Desk::bounded(bounds, vec![fleet(10, window)]);
+        let mut lengths = Vec::new();
+        for _ in 0..40 {
+            desk.wait(7_200);
+            let (spent, unspent) = (desk.hold("ann", 3).unwrap(), desk.hold("ann", 3).unwrap());
+            desk.wait(60);
+            desk.hold("ann", 1).and_then(|in_another| desk.void(in_another)).unwrap();
+            let block = block(desk.now.as_secs());
+            desk.capture_by(spent, CaptureProof::Chain(block)).unwrap();
+            desk.void(unspent).unwrap();
+            lengths.push(postcard::to_stdvec(&desk.ledger).unwrap().len());
+        }
+        // Sums take a digit more now and then; a window takes dozens of bytes.
+        assert!(lengths[39] <= lengths[4] + 16, "{lengths:?}");
+    }
 }
 
 #[test]
