@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-use super::route::{PaidRoute, plain};
+use super::route::{PaidRoute, forms};
 use crate::domain::id::Name;
 use crate::domain::negotiation::{PayeeTerms, VolumeDiscount};
 use crate::domain::order::{Maxima, Order, Units, Usage};
@@ -139,9 +139,20 @@ impl PaidRoutes {
     }
 
     pub(super) fn find(&self, method: &Method, path: &str) -> Found<'_> {
-        let path = plain(path);
+        // What the router beneath takes it for; else whatever it could be read as, which is no paid handler's.
+        let mut found: Vec<_> =
+            self.routes.iter().filter(|route| route.is_just_for(path)).collect();
+        if found.is_empty() {
+            let forms = forms(path);
+            let is_for = |route: &&PaidRoute| forms.iter().any(|form| route.is_for(form));
+            found = self.routes.iter().filter(is_for).collect();
+        }
+        found.sort_by(|a, b| a.says_more(b));
+        // A router takes one pattern, whatever its methods.
+        let first = found.first().map(|route| route.pattern.clone());
+        found.retain(|route| Some(&route.pattern) == first.as_ref());
         let mut others = Vec::new();
-        for route in self.routes.iter().filter(|route| route.is_for(&path)) {
+        for route in found {
             let as_get = *method == Method::HEAD && route.method == Method::GET;
             if route.method == *method || as_get {
                 return Found::Paid(route);

@@ -83,6 +83,9 @@ async fn no_spelling_and_no_method_runs_a_paid_handler_for_free() {
         "/WEATHER/rome",
         "/x/../weather/rome",
         "/weather/%",
+        "/weather/rome%2Foslo",
+        "/weather/rome%5Coslo",
+        "/weather/rome%252Foslo",
     ] {
         for method in [
             Method::GET,
@@ -105,6 +108,25 @@ async fn no_spelling_and_no_method_runs_a_paid_handler_for_free() {
             let asked = expected == StatusCode::PAYMENT_REQUIRED;
             assert_eq!(allowed, (!asked).then_some("GET, HEAD, OPTIONS"), "{method} {path}");
         }
+    }
+    assert_eq!(world.served(), 0);
+}
+
+/// The same where no client library says the path in another form first.
+#[tokio::test]
+async fn d17_dots_and_slashes_within_a_parameter_are_paid_for_like_any_other() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let world = world::build().await;
+    let host = world.at("").trim_start_matches("http://").trim_end_matches('/').to_owned();
+    for path in ["/weather/..", "/weather/.", "/weather/%2e%2e", "/weather/%2E", "/weather/a%2f.."]
+    {
+        let mut stream = tokio::net::TcpStream::connect(&host).await.unwrap();
+        let asked = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 402 "), "{path}: {answer}");
     }
     assert_eq!(world.served(), 0);
 }
