@@ -359,6 +359,7 @@ async fn facilitator(chain: &Chain, folder: &Path) -> FacilitatorNode {
         rails: vec![Rail { settler, evidence: Arc::new(evm) }],
         assets: assets(),
         payer_rates: Rates::default(),
+        own: Default::default(),
         registry: None,
         listener: Listener::bind(&any, "--listen").await.unwrap(),
         clock: Arc::new(SystemClock),

@@ -1,11 +1,13 @@
 //! `bursar facilitator`: verifies and settles for payees elsewhere, on every network of the configuration that
 //! has a gas account.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use bursar::edge::clock::SystemClock;
-use bursar::edge::config::{Config, Listen};
+use bursar::edge::config::{Config, Listen, PayTo};
 use bursar::node::{FacilitatorNode, FacilitatorPlan, RailPlan, connect_rail};
 use bursar::ports::clock::Clock;
 use bursar::runtime::directory::Registry;
@@ -29,13 +31,15 @@ pub fn run(args: &Args, listen: Option<SocketAddr>, output: &Output) -> Result<E
     let at = listen.map_or_else(|| config.facilitator.listen.clone(), Listen::Tcp);
     runtime()?.block_on(async {
         let signals = Signals::catch()?;
-        let rails = rails(&config).await?;
+        let mut keyring = Keyring::open(&config)?;
+        let rails = rails(&config, &mut keyring).await?;
         let listener = bind(&at, "--listen").await?;
         let started = FacilitatorNode::start(FacilitatorPlan {
             settlements: config.ledger.path.with_extension("settlements.db"),
             rails,
             assets: config.policy.assets.clone(),
             payer_rates: config.facilitator.payer_rates,
+            own: own(&config, &keyring)?,
             registry: config.facilitator.directory.then(|| {
                 Arc::new(Registry::new(Arc::new(SystemClock), config.policy.assets.clone()))
             }),
@@ -52,9 +56,18 @@ pub fn run(args: &Args, listen: Option<SocketAddr>, output: &Output) -> Result<E
     })
 }
 
+/// Who may sell from the same gas accounts: whoever's key is here, and whoever a provider of the file pays.
+fn own(config: &Config, keyring: &Keyring<'_>) -> Result<BTreeSet<Address>, Failure> {
+    let mut own = keyring.addresses()?;
+    own.extend(config.providers.values().filter_map(|provider| match &provider.pay_to {
+        PayTo::Address { address, .. } => Some(*address),
+        PayTo::Wallet(_) => None,
+    }));
+    Ok(own)
+}
+
 /// One for each network that has a gas account.
-async fn rails(config: &Config) -> Result<Vec<Rail>, Failure> {
-    let mut keyring = Keyring::open(config)?;
+async fn rails(config: &Config, keyring: &mut Keyring<'_>) -> Result<Vec<Rail>, Failure> {
     let mut rails = Vec::new();
     for network in config.networks.values() {
         let Some(wallet) = network.gas_account() else { continue };

@@ -1,8 +1,10 @@
 //! The configured wallets' keys. On a sandbox what is missing is made: its money is worth nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use alloy::primitives::Address;
 use bursar::domain::id::Name;
 use bursar::edge::clock::SystemEntropy;
 use bursar::edge::config::{Config, KeySource, NetworkSettings};
@@ -56,6 +58,23 @@ impl<'c> Keyring<'c> {
             self.made.push(self.keystore.path(key));
         }
         Ok(self.keystore.open(key, &self.phrase)?)
+    }
+
+    /// The addresses of every key in the folder, and of the configured wallets whose keys are elsewhere.
+    pub fn addresses(&self) -> Result<BTreeSet<Address>, Failure> {
+        let mut addresses = BTreeSet::new();
+        for name in self.keystore.names()? {
+            addresses.insert(self.keystore.address(&name)?);
+        }
+        for wallet in self.config.wallets.values() {
+            // A provider's own wallet may be set where that provider runs, and not here.
+            if let KeySource::Env(variable) = &wallet.key
+                && let Ok(key) = SigningKey::from_env(variable)
+            {
+                addresses.insert(key.address());
+            }
+        }
+        Ok(addresses)
     }
 
     /// The keys of every configured wallet.

@@ -1,9 +1,11 @@
 //! A facilitator: a settler for each chain, a journal of what was settled, and its doors.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -32,6 +34,9 @@ pub struct FacilitatorPlan {
     pub assets: AssetRegistry,
     /// How fast one payer's payments are looked into.
     pub payer_rates: Rates,
+    /// Who sells beside it, and may settle from its gas accounts: nothing of theirs is given back on a payer's
+    /// word alone.
+    pub own: BTreeSet<Address>,
     /// A directory of its own, where it keeps one: providers announce themselves there, and are found at the same
     /// doors as what was paid for.
     pub registry: Option<Arc<Registry>>,
@@ -55,13 +60,13 @@ impl FacilitatorNode {
     /// # Errors
     /// [`StartError`], and then nothing is answered.
     pub fn start(plan: FacilitatorPlan) -> Result<Self, StartError> {
-        let now_s = plan.clock.now().as_secs();
-        let settlements = SettlementsFile::open(&plan.settlements, now_s)?;
+        let settlements = SettlementsFile::open(&plan.settlements, Arc::clone(&plan.clock))?;
         let facilitator = Arc::new(Facilitator::new(Parts {
             rails: plan.rails,
             assets: plan.assets,
             settlements: Arc::new(settlements),
             payer_rates: plan.payer_rates,
+            own: plan.own,
             clock: plan.clock,
         }));
         let listener = plan.listener;

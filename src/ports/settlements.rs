@@ -60,6 +60,13 @@ pub trait Settlements: Send + Sync {
     async fn end(&self, key: AuthorizationKey, outcome: Settlement)
     -> Result<(), SettlementsError>;
 
+    /// Takes back what was begun for `key`, of which nothing was sent, or of which all that was sent moves
+    /// nothing. What was settled stays.
+    ///
+    /// # Errors
+    /// [`SettlementsError`].
+    async fn forget(&self, key: AuthorizationKey) -> Result<(), SettlementsError>;
+
     /// What is known of `key`.
     ///
     /// # Errors
@@ -95,6 +102,14 @@ impl Settlements for MemorySettlements {
         let mut rows = self.0.lock().expect("no holder of the rows panics");
         if let Some(row) = rows.get_mut(&key) {
             row.outcome = Some(outcome);
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, key: AuthorizationKey) -> Result<(), SettlementsError> {
+        let mut rows = self.0.lock().expect("no holder of the rows panics");
+        if rows.get(&key).is_some_and(|row| row.outcome.is_none()) {
+            rows.remove(&key);
         }
         Ok(())
     }

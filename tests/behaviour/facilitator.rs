@@ -1,7 +1,9 @@
 //! `bursar facilitator` as payees elsewhere see it: JSON over HTTP, the same over gRPC, settled on a chain.
 //! Row ids are those of the threat model.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
@@ -55,6 +57,7 @@ async fn start(
     folder: &TempDir,
     settler: EvmSettler,
     payer_rates: Rates,
+    own: BTreeSet<Address>,
 ) -> FacilitatorNode {
     let settler = Arc::new(settler);
     let listener = Listener::bind(&At::Tcp(([127, 0, 0, 1], 0).into()), "a test").await.unwrap();
@@ -63,6 +66,7 @@ async fn start(
         rails: vec![Rail { settler, evidence: Arc::new(evm.clone()) }],
         assets: AssetRegistry::new(chain.config().assets),
         payer_rates,
+        own,
         registry: None,
         listener,
         clock: Arc::new(SystemClock),
@@ -90,21 +94,33 @@ impl<'c> World<'c> {
         payer_rates: Rates,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = start(chain, &evm, &folder, settler, payer_rates).await;
+        let node = start(chain, &evm, &folder, settler, payer_rates, BTreeSet::new()).await;
         Self { chain, evm, folder, node, client: reqwest::Client::new() }
     }
 
+    /// The same, where these payees sell from the same gas account.
+    pub async fn beside(chain: &'c Chain, own: BTreeSet<Address>) -> Self {
+        let (folder, evm) = (tempfile::tempdir().unwrap(), chain.evm().await);
+        let settler = chain.settler(&evm).await;
+        let node = start(chain, &evm, &folder, settler, PAYER_RATES, own).await;
+        Self { chain, evm, folder, node, client: reqwest::Client::new() }
+    }
+
+    /// A question that is not asked yet.
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        let asked = self.client.post(format!("{}{path}", self.node.url));
+        asked.header("content-type", "application/json").body(body.to_string())
+    }
+
     pub async fn ask(&self, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("{}{path}", self.node.url);
-        let sent = self.client.post(url).body(body.to_string()).send().await.unwrap();
+        let sent = self.post(path, body).send().await.unwrap();
         let status = sent.status().as_u16();
         (status, serde_json::from_slice(&sent.bytes().await.unwrap()).unwrap())
     }
 
     /// Settles, and gives out what is said of the payment's extensions.
     pub async fn settle_told(&self, body: &Value) -> Option<Value> {
-        let url = format!("{}/settle", self.node.url);
-        let sent = self.client.post(url).body(body.to_string()).send().await.unwrap();
+        let sent = self.post("/settle", body).send().await.unwrap();
         let word = sent.headers().get("EXTENSION-RESPONSES").cloned();
         let settled: Value = serde_json::from_slice(&sent.bytes().await.unwrap()).unwrap();
         assert_eq!(settled["success"], true, "{settled}");
@@ -116,11 +132,20 @@ impl<'c> World<'c> {
         self.evm.balance(self.chain.asset(), payee()).await.unwrap().amount.get()
     }
 
+    /// How many settlements its journal has in the end.
+    pub async fn written_down(self) -> i64 {
+        self.node.drain().await;
+        let file = rusqlite::Connection::open(self.folder.path().join("settlements.db")).unwrap();
+        // Its writer closes it on a thread of its own.
+        file.busy_timeout(Duration::from_secs(60)).unwrap();
+        file.query_row("SELECT count(*) FROM settlements", [], |row| row.get(0)).unwrap()
+    }
+
     async fn restart(self) -> Self {
         let Self { chain, evm, folder, node, client } = self;
         node.drain().await;
         let settler = chain.settler(&evm).await;
-        let node = start(chain, &evm, &folder, settler, PAYER_RATES).await;
+        let node = start(chain, &evm, &folder, settler, PAYER_RATES, BTreeSet::new()).await;
         Self { chain, evm, folder, node, client }
     }
 }

@@ -32,6 +32,7 @@ on_both_chains!(
     a_deposit_is_verified_by_the_newest_block,
     a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee,
     a_channel_is_filled_by_permit2_and_by_the_payers_own_permit,
+    a_payers_word_alone_gives_nothing_back_of_what_is_sold_from_the_same_gas_account,
 );
 
 /// A channel of which the facilitator is the receiver's authorizer, and how the payee asks about it.
@@ -192,6 +193,21 @@ async fn a_channel_is_filled_claimed_paid_out_and_given_back_for_a_payee(chain: 
     let forged = RelayedClaim { rows, signature: None };
     let (_, refused) = world.ask("/settle", &channel.ask(claim_payload(&forged))).await;
     assert_eq!(refused["errorReason"], "invalid_batch_settlement_evm_voucher_signature");
+}
+
+/// Its payee would find every voucher that it has not claimed worth nothing.
+async fn a_payers_word_alone_gives_nothing_back_of_what_is_sold_from_the_same_gas_account(
+    chain: &Chain,
+) {
+    let world = World::beside(chain, [payee()].into()).await;
+    let channel = OneChannel::on(chain);
+    channel.is_filled(&world).await;
+    let (_, refused) = world.ask("/settle", &channel.refund(&stranger())).await;
+    let code = "invalid_batch_settlement_evm_authorizer_address_mismatch";
+    let said = (&refused["success"], &refused["errorReason"]);
+    assert_eq!(said, (&json!(false), &json!(code)), "{refused}");
+    // What is claimed goes to the payee, whoever asks for it.
+    channel.is_claimed_and_paid_out(&world).await;
 }
 
 async fn a_channel_is_filled_by_permit2_and_by_the_payers_own_permit(chain: &Chain) {

@@ -154,6 +154,43 @@ async fn t05_what_is_too_long_is_said_so_in_the_same_shape() {
 }
 
 #[tokio::test]
+async fn what_a_page_in_a_browser_may_send_unasked_is_refused_in_the_same_shape() {
+    let chain = Chain::sandbox().await;
+    let world = World::on(&chain).await;
+    let payment = exact(&chain, 1_000, 1);
+    for kind in [Some("text/plain"), Some("application/x-www-form-urlencoded"), None] {
+        for path in ["/verify", "/settle"] {
+            let url = format!("{}{path}", world.node.url);
+            let mut asked = world.client.post(url).body(payment.to_string().into_bytes());
+            if let Some(kind) = kind {
+                asked = asked.header("content-type", kind);
+            }
+            let told = asked.send().await.unwrap();
+            assert_eq!(told.status().as_u16(), 415, "{kind:?}");
+            let told: Value = serde_json::from_slice(&told.bytes().await.unwrap()).unwrap();
+            let reason = told.get("invalidReason").or(told.get("errorReason"));
+            assert_eq!(reason, Some(&json!("invalid_payload")));
+        }
+    }
+    assert_eq!(world.paid().await, 0);
+}
+
+#[tokio::test]
+async fn t10_who_has_no_money_leaves_nothing_written_down() {
+    let chain = Chain::sandbox().await;
+    let world = World::on(&chain).await;
+    for nonce in 1..=20 {
+        let poor = exact_of(&chain, &stranger(), 1_000, nonce);
+        let (_, settled) = world.ask("/settle", &poor).await;
+        assert_eq!(settled["errorReason"], "insufficient_funds", "{settled}");
+    }
+    let paid = exact(&chain, 1_000, 21);
+    let (_, settled) = world.ask("/settle", &paid).await;
+    assert_eq!(settled["success"], true, "{settled}");
+    assert_eq!(world.written_down().await, 1);
+}
+
+#[tokio::test]
 async fn d07_an_open_outcome_is_settlement_pending_and_asking_again_ends_it() {
     let mut chain = Chain::sandbox().await;
     let proxy = Proxy::before(&mut chain).await;
@@ -194,8 +231,7 @@ async fn t10_who_asks_too_much_about_one_payer_is_told_when_to_ask_again_and_the
         assert_eq!((status, &verified["isValid"]), (200, &json!(true)), "{verified}");
     }
     let questions = count(&proxy);
-    let url = format!("{}/verify", world.node.url);
-    let told = world.client.post(url).body(payment.to_string()).send().await.unwrap();
+    let told = world.post("/verify", &payment).send().await.unwrap();
     assert_eq!(told.status().as_u16(), 429);
     let wait: u64 = told.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");

@@ -40,6 +40,7 @@ async fn facilitator(market: &Market, gas: &str) -> (FacilitatorNode, TempDir) {
         rails: vec![Rail { settler: settler.unwrap(), evidence: evm }],
         assets: sandbox_assets(),
         payer_rates: Rates::default(),
+        own: Default::default(),
         registry: None,
         listener: Listener::bind(&Address::Tcp(loopback()), "a test").await.unwrap(),
         clock,
@@ -109,7 +110,13 @@ async fn hand_in(url: &str, payment: &PaymentPayload) -> Value {
         "x402Version": 2, "paymentPayload": payment, "paymentRequirements": payment.accepted,
     });
     let client = reqwest::Client::new();
-    let told = client.post(format!("{url}/settle")).body(body.to_string()).send().await.unwrap();
+    let told = client
+        .post(format!("{url}/settle"))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
     serde_json::from_slice(&told.bytes().await.unwrap()).unwrap()
 }
 

@@ -4,6 +4,7 @@
 //! One thread writes it. What many ask for at once is written with one sync, and each is answered after it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
 use crate::ports::rail::Settlement;
 use crate::ports::settlements::{Recorded, Settlements, SettlementsError};
 
@@ -25,6 +28,9 @@ const BATCH_MAX: usize = 256;
 /// How long a row is kept after its authorization has ended, in seconds: who asks again so late is told
 /// that it has expired.
 const KEPT_S: u64 = 7 * 24 * 3600;
+
+/// How often rows are looked for that may be forgotten, while others are written.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// Longest wait for a lock that another process holds, as the sqlite3 shell may for a moment.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -50,11 +56,17 @@ const BEGIN: &str = "INSERT INTO settlements (network, token, payer, nonce, char
 const END: &str = "UPDATE settlements SET hash = ?5, moved = ?6, moved_at_s = ?7
     WHERE network = ?1 AND token = ?2 AND payer = ?3 AND nonce = ?4";
 
+const FORGET: &str = "DELETE FROM settlements
+    WHERE network = ?1 AND token = ?2 AND payer = ?3 AND nonce = ?4 AND hash IS NULL";
+
+const FORGET_OLD: &str = "DELETE FROM settlements WHERE ends_s < ?1";
+
 type Answer<T> = oneshot::Sender<Result<T, SettlementsError>>;
 
 enum Job {
     Begin { key: AuthorizationKey, charge: Amount, ends_s: u64, answer: Answer<Option<Recorded>> },
     End { key: AuthorizationKey, outcome: Settlement, answer: Answer<()> },
+    Forget { key: AuthorizationKey, answer: Answer<()> },
     Find { key: AuthorizationKey, answer: Answer<Option<Recorded>> },
 }
 
@@ -72,21 +84,27 @@ pub struct SettlementsFile {
 }
 
 impl SettlementsFile {
-    /// Opens the file, making it first where there is none; rows that ended long before `now_s` are
-    /// forgotten.
+    /// Opens the file, making it first where there is none; rows that ended long ago are forgotten, now and
+    /// every hour in which others are written.
     ///
     /// # Errors
     /// [`SettlementsError`] where it is another kind of file, or another process has it.
-    pub fn open(path: &Path, now_s: u64) -> Result<Self, SettlementsError> {
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, SettlementsError> {
         let mut conn = connect(path).map_err(unfit)?;
-        let forgotten = i64::try_from(now_s.saturating_sub(KEPT_S)).unwrap_or(i64::MAX);
-        conn.execute("DELETE FROM settlements WHERE ends_s < ?1", params![forgotten])
-            .map_err(unfit)?;
+        let mut forgot_at = clock.now();
+        forget_old(&conn, forgot_at).map_err(unfit)?;
         let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
         let writer = std::thread::Builder::new().name("settlements".to_owned()).spawn(move || {
             let mut some = Vec::new();
             while waiting.blocking_recv_many(&mut some, BATCH_MAX) > 0 {
                 write(&mut conn, std::mem::take(&mut some));
+                let now = clock.now();
+                if now.since(forgot_at) >= FORGET_EVERY {
+                    forgot_at = now;
+                    if let Err(problem) = forget_old(&conn, now) {
+                        tracing::warn!(%problem, "old settlements are not forgotten");
+                    }
+                }
             }
         });
         let writer = writer.map_err(|problem| SettlementsError(problem.to_string()))?;
@@ -118,6 +136,10 @@ impl Settlements for SettlementsFile {
         outcome: Settlement,
     ) -> Result<(), SettlementsError> {
         self.ask(|answer| Job::End { key, outcome, answer }).await
+    }
+
+    async fn forget(&self, key: AuthorizationKey) -> Result<(), SettlementsError> {
+        self.ask(|answer| Job::Forget { key, answer }).await
     }
 
     async fn find(&self, key: AuthorizationKey) -> Result<Option<Recorded>, SettlementsError> {
@@ -189,8 +211,18 @@ fn act(conn: &Connection, job: Job) -> rusqlite::Result<Done> {
             }
             Ok(Done::Ended(answer))
         }
+        Job::Forget { key, answer } => {
+            let (network, token, payer, nonce) = names(&key);
+            conn.prepare_cached(FORGET)?.execute(params![network, token, payer, nonce])?;
+            Ok(Done::Ended(answer))
+        }
         Job::Find { key, answer } => Ok(Done::Found(answer, find(conn, &key)?)),
     }
+}
+
+fn forget_old(conn: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let before = i64::try_from(now.as_secs().saturating_sub(KEPT_S)).unwrap_or(i64::MAX);
+    conn.execute(FORGET_OLD, params![before]).map(drop)
 }
 
 fn find(conn: &Connection, key: &AuthorizationKey) -> rusqlite::Result<Option<Recorded>> {

@@ -112,6 +112,11 @@ impl Facilitator {
             Relayed::Refund(refund) => {
                 self.check_asset(refund.wish.terms.asset)?;
                 let wish = &refund.wish;
+                // Its payee keeps vouchers that nobody has claimed yet, and did not say that they may go.
+                if refund.signature.is_none() && self.own.contains(&wish.terms.receiver) {
+                    let code = PaymentCode::Batch(BatchCode::Authorizer);
+                    return Err(Refusal::new(code, Some(wish.terms.payer)));
+                }
                 let _admission = self.admit(Step::Settle, wish.terms.payer)?;
                 check_vouched(settler.as_ref(), &wish.terms, &wish.voucher).await?;
                 give_back(rail, settler.as_ref(), &refund).await

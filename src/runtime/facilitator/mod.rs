@@ -68,6 +68,9 @@ pub struct Parts {
     /// How fast one payer's payments are looked into: those that are verified and those that are settled are
     /// counted apart, so that what was verified and served can be settled.
     pub payer_rates: Rates,
+    /// Payees whose channels name a gas account of this facilitator as their authorizer and are claimed by
+    /// somebody else: nothing is given back to their payers on this facilitator's word.
+    pub own: BTreeSet<Address>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -79,6 +82,7 @@ pub struct Facilitator {
     settlements: Arc<dyn Settlements>,
     catalog: Arc<Catalog>,
     payer_rates: Rates,
+    own: BTreeSet<Address>,
     verifying: Limits,
     settling: Limits,
     clock: Arc<dyn Clock>,
@@ -94,6 +98,7 @@ impl Facilitator {
             settlements: parts.settlements,
             catalog: Arc::new(Catalog::new(Arc::clone(&parts.clock))),
             payer_rates: parts.payer_rates,
+            own: parts.own,
             verifying: Limits::new(Arc::clone(&parts.clock)),
             settling: Limits::new(Arc::clone(&parts.clock)),
             clock: parts.clock,

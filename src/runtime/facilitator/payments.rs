@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 
-use crate::domain::commitment::Scheme;
+use crate::domain::commitment::{AuthorizationKey, Scheme};
 use crate::domain::money::Amount;
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::PaymentError;
@@ -131,16 +131,32 @@ impl Facilitator {
         let outcome = match charge.is_zero() {
             // Nothing is handed in of nothing. Source: x402 scheme `upto` on EVM, zero settlement.
             true => nothing(),
-            false => hand_in(settler, authorization, charge).await.map_err(|error| {
-                tracing::warn!(%error, "payment could not be handed in");
-                trouble()
-            })?,
+            false => match hand_in(settler, authorization, charge).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    tracing::warn!(%error, "payment could not be handed in");
+                    self.forget(key).await;
+                    return Err(trouble());
+                }
+            },
         };
-        if let Settlement::Settled { .. } = outcome {
+        match outcome {
             // Before anybody is told, so that a restart between the two tells nobody else.
-            self.settlements.end(key, outcome).await.map_err(|_| trouble())?;
+            Settlement::Settled { .. } => {
+                self.settlements.end(key, outcome).await.map_err(|_| trouble())?;
+            }
+            Settlement::Refused(_) => self.forget(key).await,
+            Settlement::Unknown { .. } => {}
         }
         conclude(commitment.payer, requirements, outcome)
+    }
+
+    /// Keeps no row of what moves nothing: keys cost nothing, and whoever makes them would fill the disk. A row
+    /// that stays does no harm but that.
+    async fn forget(&self, key: AuthorizationKey) {
+        if let Err(problem) = self.settlements.forget(key).await {
+            tracing::warn!(%problem, "a refused settlement stays written down");
+        }
     }
 
     /// What is asked, where it is as good as can be seen without a chain, and who settles it.

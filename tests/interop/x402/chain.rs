@@ -211,6 +211,7 @@ impl Chain {
             }],
             assets: assets(),
             payer_rates: PAYER_RATES,
+            own: Default::default(),
             registry: None,
             listener: Listener::bind(&any, "--listen").await.unwrap(),
             clock: Arc::new(SystemClock),

@@ -1,8 +1,9 @@
 //! A facilitator's door over HTTP: `POST /verify`, `POST /settle`, `GET /supported`, in version 2 of x402 and,
 //! for those that still speak it, version 1.
 //!
-//! An answer has the status 200 whatever it says; 429 where too much was asked about one payer's payments, 400 where what was asked does not read (413 where it is too
-//! long, 408 where it came too slowly), and 503 for trouble of ours, with a body of the same shape.
+//! An answer has the status 200 whatever it says; 429 where too much was asked about one payer's payments, 400
+//! where what was asked does not read (415 where it is not JSON, 413 where it is too long, 408 where it came too
+//! slowly), and 503 for trouble of ours, with a body of the same shape.
 //! Source: x402 v2 section 7.
 
 mod version1;
@@ -13,7 +14,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine;
@@ -65,8 +68,8 @@ struct Read {
     network: Option<String>,
 }
 
-async fn verify(State(door): State<Door>, body: Body) -> Response {
-    let Read { asked, .. } = match read(body).await {
+async fn verify(State(door): State<Door>, headers: HeaderMap, body: Body) -> Response {
+    let Read { asked, .. } = match read(&headers, body).await {
         Ok(read) => read,
         Err(unread) => {
             let body = VerifyResponse {
@@ -84,8 +87,8 @@ async fn verify(State(door): State<Door>, body: Body) -> Response {
     show(&door.facilitator.verify(&payment_payload, &payment_requirements).await)
 }
 
-async fn settle(State(door): State<Door>, body: Body) -> Response {
-    let Read { asked, network } = match read(body).await {
+async fn settle(State(door): State<Door>, headers: HeaderMap, body: Body) -> Response {
+    let Read { asked, network } = match read(&headers, body).await {
         Ok(read) => read,
         Err(unread) => return json(unread.status, to_json(&failed(unread.code))),
     };
@@ -160,13 +163,27 @@ impl From<PaymentError> for Unread {
     }
 }
 
-async fn read(body: Body) -> Result<Read, Unread> {
+async fn read(headers: &HeaderMap, body: Body) -> Result<Read, Unread> {
+    // A page in somebody's browser may send a form or plain text wherever it likes, but no JSON unasked.
+    if !is_json(headers) {
+        return Err(Unread {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code: PaymentCode::Payload,
+            message: "expected content-type: application/json".to_owned(),
+        });
+    }
     let whole = read_whole(body, ASKED_LEN_MAX).await.map_err(|error| Unread {
         status: error.status(),
         code: PaymentCode::Payload,
         message: error.to_string(),
     })?;
     Ok(parse(&whole)?)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let said = headers.get(CONTENT_TYPE).and_then(|said| said.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
 }
 
 /// Strict in form, and open about the version: a payment that says its own counts where the request says
