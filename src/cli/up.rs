@@ -16,7 +16,8 @@ use bursar::domain::policy::PolicyDocument;
 use bursar::domain::quote::Stride;
 use bursar::edge::clock::{SystemClock, SystemEntropy};
 use bursar::edge::config::{
-    ChannelSettings, Config, Finality, LedgerFile, Listen, NetworkSettings, default_sandbox_file,
+    ChannelSettings, Config, EvmSettings, Finality, LedgerFile, Listen, NetworkSettings,
+    default_sandbox_file,
 };
 use bursar::edge::evm;
 use bursar::edge::grpc::node::{Fund, ReadPolicy};
@@ -50,6 +51,9 @@ use super::telemetry;
 
 /// What each sandbox wallet is given at its first sight: 25 USDC.
 const SANDBOX_GIFT: Amount = Amount::new(25_000_000);
+
+/// What a gwei is.
+const WEI_OF_A_GWEI: u128 = 1_000_000_000;
 
 /// How often the chain is asked.
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
@@ -162,19 +166,37 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
     let endpoint = running::endpoint(node.endpoint());
     let told = Running { endpoint, sandbox_rpc: ready.sandbox_rpc.clone() }.tell(&config)?;
     output.show(&ready, || banner(&ready));
-    signals.wait().await;
+    let stopped = stopped_or_asked(node.stopped(), signals).await;
     output.note("draining");
     drop(told);
     let ended = node.drain(DRAIN_MAX).await;
     if let Some(sandbox) = chains.sandbox {
         sandbox.stop().await;
     }
+    stopped?;
     if !ended {
         let message = format!("payments were still running after {DRAIN_MAX:?}; they stay held");
         return Err(Failure::new(Exit::InDoubt, "cli.not_drained", message)
             .help("the next start asks the chain what became of them"));
     }
     Ok(Exit::Done)
+}
+
+/// Waits until somebody asks for its end, or a ledger can be written no more: then whoever watches the process
+/// has to see it end.
+pub async fn stopped_or_asked(
+    stopped: impl Future<Output = ()>,
+    signals: Signals,
+) -> Result<(), Failure> {
+    tokio::select! {
+        biased;
+        () = signals.wait() => Ok(()),
+        () = stopped => {
+            let message = "its ledger can be written no more; what is held stays held";
+            Err(Failure::new(Exit::Failed, "cli.ledger_stopped", message)
+                .help("the log says why; the next start goes on from what is on the disk"))
+        }
+    }
 }
 
 fn bounds(ledger: &LedgerFile) -> Bounds {
@@ -243,7 +265,7 @@ fn has_open_holds(ledger: &Path) -> Result<bool, Failure> {
 struct Chains {
     sandbox: Option<SandboxChain>,
     rails: Vec<(Arc<dyn Evidence>, B256)>,
-    evms: Vec<Arc<evm::Evm>>,
+    evms: Vec<(Arc<evm::Evm>, evm::SettlerConfig)>,
     funded: Vec<Name>,
 }
 
@@ -279,7 +301,7 @@ impl Chains {
             let connected = connect_rail(&plan, None, Arc::clone(&clock)).await;
             let (evm, _) = connected.map_err(|error| Failure::of(&error))?;
             let genesis = evm.genesis();
-            chains.evms.push(Arc::clone(&evm));
+            chains.evms.push((Arc::clone(&evm), plan.settling));
             chains.rails.push((evm, genesis));
         }
         Ok(chains)
@@ -288,8 +310,8 @@ impl Chains {
     /// Lets the node withdraw from its channels without their payees: the session key asks, and the money
     /// goes to the wallet, whose own key stays cold. Its account needs gas only then.
     fn let_out(&self, node: &PayerNode, session: &SigningKey, clock: &Arc<dyn Clock>) {
-        for evm in &self.evms {
-            let way = withdrawals(evm, session, Arc::clone(clock));
+        for (evm, settling) in &self.evms {
+            let way = withdrawals(evm, session, *settling, Arc::clone(clock));
             node.payer.withdraw_by(Evidence::network(evm.as_ref()), way);
         }
     }
@@ -324,8 +346,21 @@ pub fn rail_plan(config: &Config, network: &NetworkSettings) -> RailPlan {
                 Finality::Depth(depth) => evm::Finality::Depth(depth),
             },
             assets: assets_on(&config.policy.assets, settings.network),
+            answer_within: settings.answer_within,
+            settling: settling(settings),
             factories: BTreeSet::new(),
         },
+    }
+}
+
+/// How to settle on a configured network.
+fn settling(settings: &EvmSettings) -> evm::SettlerConfig {
+    evm::SettlerConfig {
+        confirmations: settings.confirmations,
+        look_max: settings.poll,
+        fee_wei_max: u128::from(settings.fee_gwei_max).saturating_mul(WEI_OF_A_GWEI),
+        settlements_low: settings.settlements_low,
+        ..evm::SettlerConfig::default()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::ports::clock::Clock;
 /// every clock that runs right (2026-01-01T00:00:00Z).
 const GENESIS_S: u64 = 1_767_225_600;
 
-/// How long a rail's node may take for one answer.
+/// How long the sandbox may take for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A sandbox chain that serves its JSON-RPC on loopback.
@@ -108,6 +108,10 @@ pub struct RailPlan {
     pub finality: Finality,
     /// What is paid with on it.
     pub assets: Vec<AssetInfo>,
+    /// How long the node may take for one answer.
+    pub answer_within: Duration,
+    /// How to settle on it.
+    pub settling: SettlerConfig,
     /// What may make wallets of payers that are not there yet, at the settler's cost: a facilitator's to say.
     pub factories: BTreeSet<Address>,
 }
@@ -121,6 +125,8 @@ impl RailPlan {
             genesis: None,
             finality: Finality::Tag,
             assets: sandbox_assets().iter().cloned().collect(),
+            answer_within: ANSWER_WITHIN,
+            settling: SettlerConfig::default(),
             factories: BTreeSet::new(),
         }
     }
@@ -142,14 +148,14 @@ pub async fn connect_rail(
         genesis: plan.genesis,
         finality: plan.finality,
         assets: plan.assets.clone(),
-        answer_within: ANSWER_WITHIN,
+        answer_within: plan.answer_within,
     })
     .await?;
     let settler = match gas {
         None => None,
         Some(key) => {
             let account = key.gas_account();
-            let started = EvmSettler::start(&evm, account, clock, SettlerConfig::default()).await?;
+            let started = EvmSettler::start(&evm, account, clock, plan.settling).await?;
             Some(Arc::new(started.with_factories(plan.factories.clone())))
         }
     };
@@ -158,8 +164,13 @@ pub async fn connect_rail(
 
 /// A payer's own way out of its channels on `rail`, by `key`, which is the payer's or its authorizer's.
 /// Its account needs gas only when it is used.
-pub fn withdrawals(rail: &Evm, key: &SigningKey, clock: Arc<dyn Clock>) -> Arc<dyn Withdrawals> {
-    Arc::new(EvmSettler::open(rail, key.gas_account(), clock, SettlerConfig::default()))
+pub fn withdrawals(
+    rail: &Evm,
+    key: &SigningKey,
+    settling: SettlerConfig,
+    clock: Arc<dyn Clock>,
+) -> Arc<dyn Withdrawals> {
+    Arc::new(EvmSettler::open(rail, key.gas_account(), clock, settling))
 }
 
 /// Asks the sandbox at `url` to take its newest `blocks` back and to mine others, `again` with what was in

@@ -9,6 +9,7 @@ mod payer;
 mod provider;
 mod purse;
 mod till;
+mod writer;
 
 pub use chain::{
     RailPlan, SandboxChain, connect_rail, fund_over_rpc, reorganise_over_rpc, sandbox_assets,

@@ -20,6 +20,7 @@ use crate::edge::http::fetch::FetchDoor;
 use crate::edge::http::openai::OpenAi;
 use crate::edge::journal::{Options, Store, verify};
 use crate::edge::keys::{LocalSigner, NonceSecret, SigningKey};
+use crate::node::writer::Writer;
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::catalogue::Catalogue;
 use crate::ports::clock::Clock;
@@ -100,7 +101,7 @@ pub struct PayerNode {
     server: JoinHandle<Result<(), ServeError>>,
     reconciling: JoinHandle<()>,
     ending: JoinHandle<()>,
-    writer: JoinHandle<()>,
+    writer: Writer,
 }
 
 /// How long a channel may lie unused before what is left in it is had back.
@@ -127,7 +128,7 @@ impl PayerNode {
         };
         let journal = Arc::new(store.clone());
         let (treasury, task) = Treasury::open(journal, Arc::clone(&plan.clock), settings).await?;
-        let writer = tokio::spawn(task.run());
+        let writer = Writer::start(task);
         let operator = Operator::new(treasury.clone());
         check_secret(&treasury, &plan.secret).await?;
         Self::write_start(&treasury, &operator, &plan).await?;
@@ -237,6 +238,12 @@ impl PayerNode {
         self.endpoints.first().map_or("", String::as_str)
     }
 
+    /// Returns when nothing can be written to its ledger any more, as after a disk that failed: it is of no use
+    /// from then on, and says so to nobody who does not ask.
+    pub async fn stopped(&self) {
+        self.writer.ended().await;
+    }
+
     /// Ends it: takes no more calls, lets the payments under way come to their end within `within`, asks
     /// the chain once more, and closes the journal. Whether everything had ended in time.
     pub async fn drain(self, within: Duration) -> bool {
@@ -253,7 +260,7 @@ impl PayerNode {
         let _ = self.reconciler.round().await;
         let _ = self.store.catch_up().await;
         drop((self.payer, self.operator, self.reconciler, self.treasury, self.book));
-        end(self.writer).await;
+        self.writer.end().await;
         ended
     }
 }

@@ -25,6 +25,7 @@ use crate::edge::http::sell::PaidDoor;
 use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalRefundSigner, LocalServiceSigner, SigningKey};
 use crate::node::payer::{end, wait};
+use crate::node::writer::Writer;
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::channel_rail::ChannelSettler;
 use crate::ports::clock::Clock;
@@ -157,7 +158,7 @@ pub struct Provider {
     server: JoinHandle<Result<(), ServeError>>,
     announcing: JoinHandle<()>,
     reconciling: JoinHandle<()>,
-    writer: JoinHandle<()>,
+    writer: Writer,
 }
 
 /// How long the server waits for running calls at the end.
@@ -195,7 +196,7 @@ impl Provider {
         };
         let journal = Arc::new(store.clone());
         let (treasury, task) = Treasury::open(journal, Arc::clone(&plan.clock), settings).await?;
-        let writer = tokio::spawn(task.run());
+        let writer = Writer::start(task);
         let (network, genesis) = (plan.settler.network(), plan.genesis);
         unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
 
@@ -279,6 +280,12 @@ impl Provider {
         })
     }
 
+    /// Returns when nothing can be written to its ledger any more, as after a disk that failed: it is of no use
+    /// from then on, and says so to nobody who does not ask.
+    pub async fn stopped(&self) {
+        self.writer.ended().await;
+    }
+
     /// Ends it: is announced no more, takes no more calls, lets those under way come to their end within
     /// `within`, and closes the journal. Whether everything had ended in time.
     pub async fn drain(self, within: Duration) -> bool {
@@ -297,7 +304,7 @@ impl Provider {
         let _ = self.payee.claim_round(true).await;
         let _ = self.store.catch_up().await;
         drop((self.payee, self.treasury));
-        end(self.writer).await;
+        self.writer.end().await;
         ended
     }
 }

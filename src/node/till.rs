@@ -19,6 +19,7 @@ use crate::edge::http::sell::PaidDoor;
 use crate::edge::journal::{Options, Store};
 use crate::edge::keys::{LocalServiceSigner, SigningKey};
 use crate::node::payer::end;
+use crate::node::writer::Writer;
 use crate::node::{StartError, unless_unchanged};
 use crate::ports::clock::Clock;
 use crate::ports::engine::Engine;
@@ -94,7 +95,7 @@ pub struct Till {
     clock: Arc<dyn Clock>,
     store: Store,
     reconciling: JoinHandle<()>,
-    writer: JoinHandle<()>,
+    writer: Writer,
 }
 
 /// How long an authorization may live.
@@ -151,7 +152,7 @@ impl Till {
         };
         let journal = Arc::new(store.clone());
         let (treasury, task) = Treasury::open(journal, Arc::clone(&plan.clock), settings).await?;
-        let writer = tokio::spawn(task.run());
+        let writer = Writer::start(task);
         let (network, genesis) = (plan.settler.network(), plan.genesis);
         unless_unchanged(treasury.execute(Command::PinRail { network, genesis }).await)?;
         let signer = Arc::new(LocalServiceSigner::new(plan.key));
@@ -181,6 +182,12 @@ impl Till {
         Arc::new(self.payee.clone())
     }
 
+    /// Returns when nothing can be written to its ledger any more, as after a disk that failed: it is of no use
+    /// from then on, and says so to nobody who does not ask.
+    pub async fn stopped(&self) {
+        self.writer.ended().await;
+    }
+
     /// Closes it: takes no more calls, lets those under way come to their end within `within`, and closes
     /// the journal. Whether everything had ended in time.
     pub async fn drain(self, within: Duration) -> bool {
@@ -189,7 +196,7 @@ impl Till {
         let _ = self.payee.round().await;
         let _ = self.store.catch_up().await;
         drop(self.payee);
-        end(self.writer).await;
+        self.writer.end().await;
         ended
     }
 }

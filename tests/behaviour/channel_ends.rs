@@ -41,7 +41,7 @@ pub async fn way_out(market: &Market, key: &SigningKey) -> Arc<dyn Withdrawals> 
     let clock: Arc<dyn Clock> = Arc::new(market.hand.clone());
     let rail = market.shop.rail(&market.chain);
     let (evm, _) = connect_rail(&rail, None, Arc::clone(&clock)).await.unwrap();
-    withdrawals(&evm, key, clock)
+    withdrawals(&evm, key, rail.settling, clock)
 }
 
 /// What the payer owns, by the chain and by its books.

@@ -69,6 +69,11 @@ impl Running {
         &self.said
     }
 
+    /// Waits until it ends by itself, and gives the exit code.
+    pub fn wait(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+
     /// Asks for an orderly end, and gives the exit code.
     pub fn stop(mut self) -> i32 {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
@@ -264,6 +269,31 @@ async fn a_sandbox_node_is_started_paid_through_paused_and_started_again() {
     assert_eq!(house.spent(), 2 * PRICE_NANO);
     let client = AgentClient::connect(endpoint(&node), &token).await.unwrap();
     assert!(client.budgets().await.is_ok(), "the agent's token proves it still");
+    assert_eq!(node.stop(), 0);
+}
+
+/// Whoever watches the process has to see that it is of no use any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn s03_a_node_whose_journal_fails_ends_and_goes_on_from_what_was_written() {
+    let house = House::new();
+    assert_eq!(house.up().stop(), 0);
+    let node =
+        Running::start(house.path(), &["up", "--listen", "127.0.0.1:0", "--fail-sync-after", "3"]);
+    let mut added = 0;
+    while house
+        .run(&["agent", "add", &format!("writer-{added}"), "--role", "worker"])
+        .status
+        .success()
+    {
+        added += 1;
+    }
+    assert_eq!(node.wait(), 1);
+    let log = fs::read_to_string(house.path().join("up.log")).unwrap();
+    assert!(log.contains("cli.ledger_stopped"), "{log}");
+    // What was told is there.
+    let node = house.up();
+    let listed = house.answer(&["agent", "list"]).as_array().unwrap().len();
+    assert!(listed >= added, "{listed} of {added}");
     assert_eq!(node.stop(), 0);
 }
 

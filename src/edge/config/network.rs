@@ -56,7 +56,9 @@ pub struct EvmSettings {
     pub settlements_low: u64,
     /// The most that a unit of gas may cost, in gwei.
     pub fee_gwei_max: u64,
-    /// How often a receipt is asked for.
+    /// How many blocks must stand on a settlement before it is told.
+    pub confirmations: u64,
+    /// How often a receipt is asked for, once one was long in coming.
     pub poll: Duration,
     /// How long the node may take for one answer.
     pub answer_within: Duration,
@@ -198,6 +200,7 @@ fn read_evm(name: &Name, section: &Section<'_>, gas_account: Option<Name>) -> Op
     };
     let low = section.find("settlements_low").map(|item| item.integer_within(1, 1_000_000));
     let fee = section.find("fee_gwei_max").map(|item| item.integer_within(1, 1_000_000));
+    let confirmations = section.find("confirmations").map(|item| item.integer_within(0, 1_000));
     let pace = Duration::from_millis(known.map_or(1_000, |known| known.block_ms));
     let bounds = (Duration::from_millis(10), Duration::from_secs(60));
     let poll = span_within(section, "poll", pace.checked_div(4).unwrap_or(pace), bounds);
@@ -212,6 +215,7 @@ fn read_evm(name: &Name, section: &Section<'_>, gas_account: Option<Name>) -> Op
         gas_account,
         settlements_low: low.unwrap_or(Some(200))?,
         fee_gwei_max: fee.unwrap_or(Some(500))?,
+        confirmations: confirmations.unwrap_or(Some(0))?,
         poll,
         answer_within,
     })

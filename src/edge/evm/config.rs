@@ -39,6 +39,8 @@ pub struct SettlerConfig {
     pub confirmations: u64,
     /// How long a transaction is awaited before its outcome is called unknown.
     pub wait_max: Duration,
+    /// The longest pause between two looks for a receipt.
+    pub look_max: Duration,
     /// The most that a unit of gas may cost, in wei; settlements wait while it costs more.
     pub fee_wei_max: u128,
     /// An alarm is raised when the gas account pays for fewer settlements than this.
@@ -50,6 +52,7 @@ impl Default for SettlerConfig {
         Self {
             confirmations: 0,
             wait_max: Duration::from_secs(60),
+            look_max: Duration::from_millis(40),
             fee_wei_max: 500_000_000_000,
             settlements_low: 200,
         }

@@ -19,15 +19,8 @@ use super::post::Post;
 use super::trials::Trials;
 use super::wallets::Denials;
 
-/// The shortest and the longest pause between two looks for a receipt.
-pub(super) const LOOK_EVERY: (Duration, Duration) =
-    (Duration::from_millis(2), Duration::from_millis(40));
-
-/// The pause after one of so long: half as long again, so that a block is seen soon after it is there.
-pub(super) fn longer(pause: Duration) -> Duration {
-    let half = pause.checked_div(2).unwrap_or_default();
-    pause.saturating_add(half).min(LOOK_EVERY.1)
-}
+/// The shortest pause between two looks for a receipt.
+pub(super) const LOOK_FIRST: Duration = Duration::from_millis(2);
 
 /// What one settlement may use, in gas: more than any was seen to, by Permit2 with a permit as well.
 pub(super) const SETTLEMENT_GAS: u64 = 180_000;
@@ -151,7 +144,7 @@ impl Sender {
     /// patience ends first.
     pub(super) async fn wait(&self, hash: B256) -> Option<TransactionReceipt> {
         let until = self.clock.now().after(self.config.wait_max);
-        let mut pause = LOOK_EVERY.0;
+        let mut pause = LOOK_FIRST;
         loop {
             // A look that fails is made again: the receipt is not less there.
             if let Ok(Some(receipt)) = self.node.receipt(hash).await
@@ -164,7 +157,7 @@ impl Sender {
                 return None;
             }
             self.clock.sleep_until(now.after(pause).min(until)).await;
-            pause = longer(pause);
+            pause = self.config.longer(pause);
         }
     }
 
@@ -179,6 +172,13 @@ impl Sender {
 }
 
 impl SettlerConfig {
+    /// The pause between two looks for a receipt after one of so long: half as long again, so that a block is
+    /// seen soon after it is there.
+    pub(super) fn longer(&self, pause: Duration) -> Duration {
+        let half = pause.checked_div(2).unwrap_or_default();
+        pause.saturating_add(half).min(self.look_max)
+    }
+
     /// Whether enough blocks stand on the receipt's, where the newest block is known to be `newest`.
     pub(super) fn is_deep(&self, receipt: &TransactionReceipt, newest: Option<u64>) -> bool {
         let Some(block) = receipt.block_number else { return false };

@@ -65,6 +65,7 @@ chain = "eip155:1337"
 rpc = "http://localhost:8547/"
 finality = "finalized"
 poll = "100ms"
+confirmations = 3
 settlements_low = 10
 fee_gwei_max = 50
 answer_within = "2s"

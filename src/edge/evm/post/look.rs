@@ -7,7 +7,7 @@ use alloy::rpc::types::TransactionReceipt;
 
 use super::{GONE_MAX, PUSH_EVERY, Pending, Postman, UNDER_WAY_MAX};
 use crate::edge::evm::node::BATCH_LEN;
-use crate::edge::evm::sender::{LOOK_EVERY, Outcome, longer};
+use crate::edge::evm::sender::{LOOK_FIRST, Outcome};
 
 impl Postman {
     /// Looks for every receipt that is awaited, and tells who waits.
@@ -26,7 +26,7 @@ impl Postman {
         self.end_patience();
         let now = self.clock.now();
         self.looked_at = now;
-        self.pause = if seen { LOOK_EVERY.0 } else { longer(self.pause) };
+        self.pause = if seen { LOOK_FIRST } else { self.config.longer(self.pause) };
         if now.since(self.pushed_at) >= PUSH_EVERY {
             self.push().await;
             self.fill_gaps().await;

@@ -29,7 +29,7 @@ use crate::ports::rail::RailError;
 use super::config::SettlerConfig;
 use super::fees::{Fees, FeesPaid};
 use super::node::Node;
-use super::sender::{Call, LOOK_EVERY, Outcome};
+use super::sender::{Call, LOOK_FIRST, Outcome};
 use super::settler::GasSigner;
 
 /// How many transactions may be under way. A node that mines none is given no more.
@@ -137,7 +137,7 @@ impl Post {
             next_nonce: None,
             free: BTreeSet::new(),
             fees: None,
-            pause: LOOK_EVERY.0,
+            pause: LOOK_FIRST,
             looked_at: now,
             pushed_at: now,
         };
@@ -247,6 +247,6 @@ impl Postman {
 
     /// Something was sent just now: it may be mined at once.
     fn look_soon(&mut self) {
-        (self.pause, self.looked_at) = (LOOK_EVERY.0, self.clock.now());
+        (self.pause, self.looked_at) = (LOOK_FIRST, self.clock.now());
     }
 }
