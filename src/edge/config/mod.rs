@@ -93,7 +93,7 @@ fn read(source: &Source<'_>, root: &Section<'_>) -> Option<Config> {
     let providers = provider::read_providers(root, &facts);
     let negotiation = provider::read_negotiation(&root.section("negotiation"));
     let directory = node::read_directory(&root.section("directory"));
-    let facilitator = node::read_facilitator(&root.section("facilitator"), &money);
+    let facilitator = node::read_facilitator(&root.section("facilitator"));
     let channels = node::read_channels(&root.section("channels"), &money);
     let reckoning = reckoning::read(&root.section("ways"), &money, &expected, channels.as_ref());
     let discovery = node::read_discovery(&root.section("discovery"));

@@ -20,7 +20,7 @@ use crate::edge::config::checked::{
 };
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
-use crate::edge::config::policy::read_rates;
+use crate::edge::config::policy::read_call_rates;
 use crate::edge::config::problem::Kind;
 use crate::edge::config::reader::{Item, Section, Source};
 use crate::edge::config::secured::{read_ca, read_listen};
@@ -201,12 +201,9 @@ pub(super) fn read_directory(section: &Section<'_>) -> Option<DirectorySettings>
 const FACTORIES_MAX: usize = 64;
 
 /// `[facilitator]`: a rate that is not written has the bound that it has without the section.
-pub(super) fn read_facilitator(
-    section: &Section<'_>,
-    money: &Unit<'_>,
-) -> Option<FacilitatorSettings> {
+pub(super) fn read_facilitator(section: &Section<'_>) -> Option<FacilitatorSettings> {
     let listen = read_listen(section, loopback(FACILITATOR_PORT), false);
-    let rates = read_rates(&section.section("payer_rates"), money);
+    let rates = read_call_rates(&section.section("payer_rates"));
     let directory = section.find("directory").map_or(Some(false), |item| item.flag());
     let factories =
         section.find("factories").map_or(Some(BTreeSet::new()), |item| read_factories(&item));

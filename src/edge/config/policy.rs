@@ -272,6 +272,18 @@ pub(super) fn read_rates(section: &Section<'_>, money: &Unit<'_>) -> Rates {
     rates
 }
 
+/// Those of somebody who is paid: what a payer spends in a minute is its own node's to bound, and is no key
+/// here.
+pub(super) fn read_call_rates(section: &Section<'_>) -> Rates {
+    let rates = Rates {
+        calls_per_minute: section.find("calls_per_minute").and_then(|item| item.count()),
+        concurrency: section.find("concurrency").and_then(|item| item.count()),
+        nano_per_minute: None,
+    };
+    section.end();
+    rates
+}
+
 fn read_lists(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Lists> {
     let read = |list: List| -> Option<Vec<Pattern>> {
         let Some(item) = section.find(list.as_str()) else { return Some(Vec::new()) };
