@@ -285,6 +285,19 @@ pub enum Rejection {
         /// Which channel.
         channel: ChannelId,
     },
+    /// Too many calls signed for more than they took, and a voucher for so little covers none of them.
+    #[error(
+        "the channel {channel} has {bound} calls that took less than was signed for: one for more than {asked} \
+         covers some of them"
+    )]
+    ChannelCrowded {
+        /// Which channel.
+        channel: ChannelId,
+        /// How many such calls it may have.
+        bound: usize,
+        /// For how much it was asked.
+        asked: Amount,
+    },
     /// Nothing more is signed for the channel.
     #[error("the channel {channel} is drawn on no more: {state}")]
     ChannelFrozen {
@@ -389,6 +402,7 @@ impl Fault for Rejection {
             Self::FundsBelowZero { .. } => "ledger.funds_below_zero",
             Self::UnknownChannel(_) => "ledger.unknown_channel",
             Self::ChannelBusy { .. } => "ledger.channel_busy",
+            Self::ChannelCrowded { .. } => "ledger.channel_crowded",
             Self::ChannelFrozen { .. } => "ledger.channel_frozen",
             Self::OtherChannel { .. } => "ledger.other_channel",
             Self::ChannelEmpty { .. } => "ledger.channel_empty",
@@ -408,6 +422,7 @@ impl Fault for Rejection {
             | Self::WrongAttempt { .. }
             | Self::Full { .. }
             | Self::ChannelBusy { .. }
+            | Self::ChannelCrowded { .. }
             | Self::ChannelEmpty { .. }
             | Self::OverChannelCap { .. }
             | Self::DepositLive { .. }

@@ -152,7 +152,8 @@ impl Ledger {
         let step = Step { charged, covered: ceiling, most: NO_BOUND };
         let (turns, left) = found.turn(step);
         if left.len() >= PORTIONS_MAX {
-            return Err(full("portions of a channel", PORTIONS_MAX).into());
+            let (bound, asked) = (PORTIONS_MAX, amount);
+            return Err(Rejection::ChannelCrowded { channel, bound, asked }.into());
         }
         // A voucher that a lost ledger signed is nobody's portion: only one that covers it may follow.
         let top = left.iter().map(|portion| portion.to).max().unwrap_or(ceiling).max(ceiling);

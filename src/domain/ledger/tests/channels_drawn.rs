@@ -9,6 +9,7 @@ use super::fixture::*;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::audit::Audit;
 use crate::domain::ledger::channel::ChannelCommand;
+use crate::domain::ledger::channel::state::PORTIONS_MAX;
 use crate::domain::ledger::{Bounds, Ledger};
 use crate::domain::money::Nano;
 
@@ -204,4 +205,24 @@ proptest! {
             check(&bench, &truths);
         }
     }
+}
+
+#[test]
+fn a_channel_that_is_crowded_says_so_and_one_voucher_for_more_covers_all() {
+    let mut bench = Bench::new(100_000, 900);
+    let (mut last, mut asked) = (None, 200);
+    // Each takes one of what was signed for, and is followed by one that is signed for less.
+    let refused = loop {
+        match bench.draw(1, asked, last) {
+            Ok(payment) => last = Some((payment, 1)),
+            Err(refused) => break refused,
+        }
+        asked -= 10;
+    };
+    assert_eq!(code::<()>(Err(refused)), "ledger.channel_crowded");
+    let found = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!(found.portions.len(), PORTIONS_MAX);
+    bench.draw(1, 250, last).unwrap();
+    let found = bench.desk.ledger.find_channel(id(1)).unwrap();
+    assert_eq!(found.portions.len(), 1);
 }

@@ -114,6 +114,7 @@ fn code(error: &Rejection) -> Code {
         | Rejection::MovedBefore { .. }
         | Rejection::WrongGenesis { .. }
         | Rejection::ChannelBusy { .. }
+        | Rejection::ChannelCrowded { .. }
         | Rejection::ChannelFrozen { .. }
         | Rejection::ChannelEmpty { .. }
         | Rejection::OverChannelCap { .. }
