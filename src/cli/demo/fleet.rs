@@ -36,7 +36,7 @@ use bursar::runtime::payee::OfferedWare;
 use bursar::runtime::payer::PayerSettings;
 
 use super::books::{self, Closing};
-use super::plan::{self, HANDS, OPENING, Shop, WALLETS};
+use super::plan::{self, HANDS, OPENING, RUNAWAY, Shop, WALLETS};
 use super::report::Report;
 use crate::analyst::{Analyst, MODEL};
 use crate::librarian::Librarian;
@@ -118,7 +118,7 @@ impl Fleet {
             async move { scout::run(node, client, &mission, told).await }
         });
         let [first, second] = scouts;
-        let runaway = self.clients.get("runaway").expect("every hand has a client");
+        let runaway = self.clients.get(RUNAWAY).expect("every hand has a client");
         let frenzy = plan::frenzy(seed);
         let (first, second, away) =
             tokio::join!(first, second, runaway::run(runaway, &frenzy, stop));
@@ -126,14 +126,14 @@ impl Fleet {
         for (agent, tally) in first.into_iter().chain(second) {
             work.tallies.insert(agent.to_string(), tally);
         }
-        work.tallies.insert("runaway".to_owned(), away);
+        work.tallies.insert(RUNAWAY.to_owned(), away);
         work
     }
 
     /// How far it has come, in a line.
     pub async fn progress(&self) -> Option<String> {
         let now = SystemClock.now();
-        let runaway = AgentId::named(&name("runaway"));
+        let runaway = AgentId::named(&name(RUNAWAY));
         let budgets = self.node.operator.budgets_of(runaway, None, now).await.ok()?;
         let cap = budgets.into_iter().find(|check| check.budget.as_str() == "runaway-life")?;
         let answers = self.paid.load(Ordering::Relaxed);

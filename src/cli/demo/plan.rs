@@ -109,12 +109,15 @@ pub struct Hand {
     pub wallet: &'static str,
 }
 
+/// Who runs away.
+pub const RUNAWAY: &str = "runaway";
+
 /// The paying agents.
 pub const HANDS: [Hand; 4] = [
     Hand { name: "scout-1", role: "scout", group: "research", wallet: "research" },
     Hand { name: "scout-2", role: "scout", group: "research", wallet: "research" },
     Hand { name: "analyst", role: "analyst", group: "market", wallet: "analyst" },
-    Hand { name: "runaway", role: "runaway", group: "batch", wallet: "batch" },
+    Hand { name: RUNAWAY, role: "runaway", group: "batch", wallet: "batch" },
 ];
 
 /// Every wallet.
@@ -244,7 +247,7 @@ pub fn mission(seed: u64, scout: Name) -> Mission {
 /// How the runaway runs away.
 pub fn frenzy(seed: u64) -> Frenzy {
     Frenzy {
-        agent: name("runaway"),
+        agent: name(RUNAWAY),
         at_once: RUNAWAY_AT_ONCE,
         prompts: ["The budget", "A payment is", "The agent tried again", "No cap"]
             .map(str::to_owned)

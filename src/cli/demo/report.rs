@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::books::{ChannelsBook, Closing, WalletBook};
 use super::fleet::{Fleet, Work, usdc};
+use super::plan::RUNAWAY;
 use super::saved::Saved;
 use crate::cli::output::table;
 
@@ -76,6 +77,22 @@ struct PaymentsRow {
     by_scheme: BTreeMap<&'static str, u64>,
     p50_ms: u64,
     p99_ms: u64,
+    /// Of those who do not crowd: all but the runaway, whose calls wait for each other.
+    others: Took,
+}
+
+#[derive(Debug, Serialize)]
+struct Took {
+    p50_ms: u64,
+    p99_ms: u64,
+}
+
+impl Took {
+    fn of<'a>(calls: impl Iterator<Item = &'a Duration>) -> Self {
+        let mut took: Vec<Duration> = calls.copied().collect();
+        took.sort_unstable();
+        Self { p50_ms: percentile(&took, 50), p99_ms: percentile(&took, 99) }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -94,9 +111,6 @@ impl Report {
         closing: Closing,
     ) -> Result<Self, StartError> {
         let now = SystemClock.now();
-        let mut took: Vec<Duration> =
-            work.tallies.values().flat_map(|tally| tally.took.iter().copied()).collect();
-        took.sort_unstable();
         let agents = fleet
             .node
             .treasury
@@ -143,8 +157,10 @@ impl Report {
             unknown: closing.unknown,
         };
         let count = closing.paid.values().sum();
-        let (p50_ms, p99_ms) = (percentile(&took, 50), percentile(&took, 99));
-        let payments = PaymentsRow { count, by_scheme: closing.by_scheme, p50_ms, p99_ms };
+        let Took { p50_ms, p99_ms } = Took::of(work.tallies.values().flat_map(|tally| &tally.took));
+        let others = work.tallies.iter().filter(|(name, _)| *name != RUNAWAY);
+        let others = Took::of(others.flat_map(|(_, tally)| &tally.took));
+        let payments = PaymentsRow { count, by_scheme: closing.by_scheme, p50_ms, p99_ms, others };
         let Closing { wallets, channels, saved, .. } = closing;
         let agents = rows;
         Ok(Self { seed, agents, providers, books, wallets, channels, saved, payments, bargains })
@@ -189,7 +205,8 @@ impl Report {
              books                    {yes}\n\
              over any limit           {:>12} nano-USD\n\
              outcome open             {:>12} payments\n\
-             payments                 {:>12}   p50 {} ms   p99 {} ms   seed {}\n\
+             payments                 {:>12}   seed {}\n\
+             a call takes             {:>12} ms p50, {} ms p99; those of the runaway, who wait for each other, counted in {} ms and {} ms\n\
              {}",
             books.ledger_atomic,
             books.chain_atomic,
@@ -200,9 +217,11 @@ impl Report {
             books.over_limit_nano,
             books.unknown,
             self.payments.count,
+            self.seed,
+            self.payments.others.p50_ms,
+            self.payments.others.p99_ms,
             self.payments.p50_ms,
             self.payments.p99_ms,
-            self.seed,
             self.saved.to_text(),
         )
     }
