@@ -363,7 +363,7 @@ pub enum DoctorCommand {
         /// What kind of work is asked for, over gRPC.
         #[arg(long, default_value = "openai.chat")]
         capability: Name,
-        /// Whose certificate is believed, beside the public web's: a PEM file.
+        /// Whose certificates are believed, instead of the public web's: a PEM file.
         #[arg(long)]
         ca: Option<PathBuf>,
     },

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use bursar::domain::id::{Name, RequestId};
 use bursar::edge::config::parse_money;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -54,7 +55,8 @@ pub struct FetchArgs {
     /// A file with the agent's token, instead of the variable BURSAR_TOKEN.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The node, instead of the configuration's: `http://127.0.0.1:8402`.
+    /// The node, instead of the configuration's: `http://127.0.0.1:8402`. It is on this machine: the token
+    /// goes in the clear.
     #[arg(long, value_name = "URL")]
     pub node: Option<String>,
 }
@@ -67,6 +69,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(240);
 
 /// How long connecting to the node may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The one name that is called in the clear.
+const LOCALHOST: &str = "localhost";
 
 /// Makes the request.
 pub fn run(args: &Args, asked: &FetchArgs, output: &Output) -> Result<Exit, Failure> {
@@ -159,8 +164,11 @@ async fn ask(
     token: &str,
     request: &Value,
 ) -> Result<(StatusCode, Value), Failure> {
+    // Wherever the system's names may lead: this one stays here.
+    let own = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let client = Client::builder()
         .redirect(Policy::none())
+        .resolve_to_addrs(LOCALHOST, &own.map(|ip| (ip, 0).into()))
         .no_proxy()
         .connect_timeout(CONNECT_MAX)
         .timeout(ANSWER_MAX)
@@ -172,9 +180,14 @@ async fn ask(
     let headers = HeaderMap::from_iter([(reqwest::header::AUTHORIZATION, bearer)]);
     let mut silent = Vec::new();
     for node in nodes {
-        let url = format!("{}/v1/fetch", node.trim_end_matches('/'));
+        let url = format!("{}/v1/fetch", node.trim_end_matches('/')).parse::<Url>();
+        let Ok(url) = url else {
+            silent.push(format!("{node}: that is no URL"));
+            continue;
+        };
+        check_near(&url)?;
         let sent = client
-            .request(Method::POST, &url)
+            .request(Method::POST, url)
             .headers(headers.clone())
             .body(request.to_string())
             .send()
@@ -194,6 +207,20 @@ async fn ask(
     let message = format!("no node answers: {}", silent.join("; "));
     Err(Failure::new(Exit::NoNode, "cli.no_node", message)
         .help("start one with `bursar up`, or name one with --node http://127.0.0.1:8402"))
+}
+
+/// No token crosses a network in the clear: whoever hears it is the agent.
+fn check_near(url: &Url) -> Result<(), Failure> {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let near = bare == LOCALHOST || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if near || url.scheme() != "http" {
+        return Ok(());
+    }
+    let message =
+        format!("{host} is not this machine, and no token crosses a network in the clear");
+    Err(Failure::new(Exit::Refused, "cli.node_exposed", message)
+        .help("ask the node on this machine: --node http://127.0.0.1:8402"))
 }
 
 /// The node was asked, and did not answer.
@@ -276,4 +303,32 @@ fn show_decision(answer: &Value, output: &Output) -> Exit {
         table(["what", "value"], rows.into_iter().chain(denied).chain(budgets))
     });
     if answer["free"] == true || answer["allowed"] == true { Exit::Done } else { Exit::Refused }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_token_goes_to_another_machine_in_the_clear() {
+        for node in [
+            "http://192.0.2.1:8402",
+            "http://10.0.0.1:8402",
+            "http://node.example:8402",
+            "http://127.0.0.1@192.0.2.1:8402",
+            "http://127.0.0.1.example:8402",
+            "http://[2001:db8::1]:8402",
+            "HTTP://0.0.0.0:8402",
+            // With its path it is one of `http://v1/`.
+            "http://",
+        ] {
+            let failed = ask(&[node.to_owned()], "bat_scout-1_x", &Value::Null).await.unwrap_err();
+            assert_eq!((failed.exit, failed.code), (Exit::Refused, "cli.node_exposed"), "{node}");
+        }
+        for node in ["http://127.0.0.1:8402/", "http://localhost:8402", "http://[::1]:8402"] {
+            assert!(check_near(&node.parse().unwrap()).is_ok(), "{node}");
+        }
+    }
 }

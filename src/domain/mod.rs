@@ -7,6 +7,7 @@ pub mod asset;
 pub mod channel;
 pub mod commitment;
 pub mod fault;
+pub mod host;
 pub mod id;
 pub mod ledger;
 pub mod listing;

@@ -1,11 +1,13 @@
 //! What an operator can watch, and what nobody can read there.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use alloy::primitives::hex;
 use bursar::edge::clock::SystemClock;
+use bursar::edge::grpc::Purchase;
 use bursar::edge::telemetry::{Listener, scrape};
 use bursar::runtime::treasury::Treasury;
 use futures_util::future::join_all;
@@ -61,6 +63,48 @@ async fn decisions_spending_and_phases_are_counted() {
         assert_eq!(number(&said, &series), 20, "{phase}");
     }
     assert!(number(&said, r#"bursar_phase_seconds_count{phase="sync"}"#) > 0);
+}
+
+/// Every series that is shown, by name and labels.
+fn series(answer: &str) -> BTreeSet<&str> {
+    let lines = answer.lines().filter(|line| line.starts_with("bursar_"));
+    lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series).collect()
+}
+
+/// The order of which each word is the caller's own.
+fn odd(nth: u32, whose: usize) -> Purchase {
+    let word = || Some(format!("odd-{nth}").parse().unwrap());
+    let mut odd = echo(&nth.to_string());
+    match whose {
+        0 => odd.order.capability = word().unwrap(),
+        1 => odd.order.model = word(),
+        2 => odd.provider = word(),
+        3 => odd.content_type = format!("odd/{nth}"),
+        _ => odd.session = word(),
+    }
+    odd
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn z14_no_word_of_a_caller_makes_a_series() {
+    const WORDS: usize = 5;
+    let market = Market::open().await;
+    let client = market.client("worker").await;
+    let ask =
+        |nth| join_all((0..WORDS).map(move |whose| odd(nth, whose)).map(|odd| client.buy(odd)));
+    // Each kind of refusal is a series, once.
+    ask(0).await;
+    let before = metrics(&market.node().treasury).await;
+    for nth in 1..=40 {
+        ask(nth).await;
+    }
+    let after = metrics(&market.node().treasury).await;
+    let (before, shown) = (series(&before), series(&after));
+    let mut added: Vec<&str> = shown.difference(&before).copied().collect();
+    // What the chain has shown meanwhile; and the agent's budget is full, which was not refused before.
+    added.retain(|series| !series.starts_with("bursar_events_total"));
+    assert_eq!(added, [r#"bursar_decisions_total{decision="ledger.over_budget"}"#]);
+    assert!(!after.contains("odd"));
 }
 
 /// Everything that is logged, at the finest level.

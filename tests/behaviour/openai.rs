@@ -44,12 +44,12 @@ stream_tokens = 4"#;
 /// Tries until providers that are announcing themselves are found.
 const TRIES_MAX: u32 = 100;
 
-struct Street {
-    house: House,
+pub struct Street {
+    pub house: House,
     node: Running,
     providers: Running,
-    token: String,
-    client: Client,
+    pub token: String,
+    pub client: Client,
 }
 
 impl Street {
@@ -58,6 +58,11 @@ impl Street {
     }
 
     async fn open_with(budget: &str, shop: &str) -> Self {
+        Self::open_for(budget, shop, &["bursar-scribe-1", "bursar-embed-1"]).await
+    }
+
+    /// Where all of these models are sold.
+    pub async fn open_for(budget: &str, shop: &str, models: &[&str]) -> Self {
         let house = House::new();
         let node = house.up();
         if budget != "5 USD" {
@@ -68,15 +73,15 @@ impl Street {
         let added = house.answer(&["agent", "add", "scout-1", "--role", "worker"]);
         let token = added["token"].as_str().unwrap().to_owned();
         let street = Self { house, node, providers, token, client: Client::new() };
-        street.wait_for(&["bursar-scribe-1", "bursar-embed-1"]).await;
+        street.wait_for(models).await;
         street
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", endpoint(&self.node))
     }
 
-    async fn models(&self) -> Vec<String> {
+    pub async fn models(&self) -> Vec<String> {
         let asked = self.client.get(self.url("/v1/models")).bearer_auth(&self.token);
         let listed: Value = read(asked.send().await.unwrap()).await.1;
         let data = listed["data"].as_array().unwrap();
@@ -94,7 +99,12 @@ impl Street {
         panic!("{wanted:?} were never listed");
     }
 
-    async fn post(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> reqwest::Response {
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Response {
         let mut request = self.client.post(self.url(path)).bearer_auth(&self.token);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -108,18 +118,18 @@ impl Street {
     }
 }
 
-async fn read(response: reqwest::Response) -> (StatusCode, Value) {
+pub async fn read(response: reqwest::Response) -> (StatusCode, Value) {
     let status = response.status();
     let body = response.bytes().await.unwrap();
     let json = serde_json::from_slice(&body);
     (status, json.unwrap_or_else(|_| panic!("{status}: {}", String::from_utf8_lossy(&body))))
 }
 
-fn header(response: &reqwest::Response, name: &str) -> String {
+pub fn header(response: &reqwest::Response, name: &str) -> String {
     response.headers()[name].to_str().unwrap().to_owned()
 }
 
-fn chat(text: &str) -> Value {
+pub fn chat(text: &str) -> Value {
     json!({
         "model": "bursar-scribe-1",
         "messages": [{ "role": "user", "content": text }],
@@ -392,7 +402,7 @@ async fn any_server_of_the_protocol_is_sold_with_its_own_key_and_its_own_count()
 }
 
 /// What is told of each of an agent's payments under this key.
-fn payments(street: &Street, agent: &str, key: &str) -> Vec<String> {
+pub fn payments(street: &Street, agent: &str, key: &str) -> Vec<String> {
     let rows = street.house.answer(&["payments", "--agent", agent]);
     let rows = rows.as_array().unwrap().iter();
     rows.map(|row| row[key].as_str().unwrap().to_owned()).collect()

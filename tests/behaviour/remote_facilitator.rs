@@ -16,6 +16,8 @@ use bursar::edge::clock::SystemClock;
 use bursar::edge::http::remote::{RemoteFacilitators, RemotePlan};
 use bursar::ports::rail::{Authorization, Evidence, RailError, RefusedBy, Settlement, Settler};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinHandle;
 
 use crate::chain::{Chain, payee, settle_call, stranger};
 
@@ -88,6 +90,19 @@ async fn settle(State(fake): State<Fake>, body: Bytes) -> (StatusCode, String) {
         }
     };
     (StatusCode::from_u16(status).unwrap(), text)
+}
+
+/// Hears whatever comes and answers nothing, until the task is ended.
+async fn mute() -> (String, JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let hears = async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // Hung up on once something of it was read.
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    };
+    (url, tokio::spawn(hears))
 }
 
 async fn rail(chain: &Chain, urls: Vec<String>) -> RemoteFacilitators {
@@ -282,6 +297,18 @@ async fn another_facilitator_is_tried_only_where_nothing_was_heard_of_it() {
         assert_eq!(rail.settle(&authorization).await.unwrap(), UNKNOWN);
     }
     assert_eq!((first.heard(), second.heard()), (4, 0));
+    // Gone after it heard: what it may have is nobody else's, however often nobody is reached.
+    let (mute, there) = mute().await;
+    let rail = self::rail(&chain, vec![mute, second.url.clone()]).await;
+    let authorization = chain.authorization(10, 3);
+    assert_eq!(rail.settle(&authorization).await.unwrap(), UNKNOWN);
+    there.abort();
+    assert!(there.await.unwrap_err().is_cancelled());
+    for _ in 0..3 {
+        let refused = rail.settle(&authorization).await.unwrap_err();
+        assert!(matches!(refused, RailError::Unreachable { .. }), "{refused}");
+    }
+    assert_eq!(second.heard(), 0);
     // Where nobody at all is there, nothing was sent, and that is no open outcome.
     let alone = RemotePlan {
         urls: vec![nobody],

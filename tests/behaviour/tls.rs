@@ -38,13 +38,14 @@ pub fn certified(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     (cert_file, key_file)
 }
 
-struct House {
-    at: SocketAddr,
-    stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<(), ServeError>>,
+/// A directory, and a page beside it, on one port.
+pub struct House {
+    pub at: SocketAddr,
+    pub stop: oneshot::Sender<()>,
+    pub served: JoinHandle<Result<(), ServeError>>,
 }
 
-async fn open(listener: Listener) -> House {
+pub async fn open(listener: Listener) -> House {
     let (Address::Tcp(at) | Address::Tls(at)) = *listener.address() else { unreachable!("TCP") };
     let registry = Registry::new(Arc::new(SystemClock), AssetRegistry::default());
     let web = Router::new().route("/hello", get(|| async { "by HTTP" }));
@@ -61,7 +62,7 @@ fn secured(ca: Option<&Path>, private: bool) -> Reach {
     Reach::Secured(Secured { roots: tls::client(ca, Speaks::Http2).unwrap(), private })
 }
 
-async fn is_serving(endpoint: &str, reach: Reach) -> bool {
+pub async fn is_serving(endpoint: &str, reach: Reach) -> bool {
     let Ok(channel) = connect_one(endpoint, reach).await else { return false };
     let request = HealthCheckRequest { service: "bursar.v1.DirectoryService".into() };
     HealthClient::new(channel).check(request).await.is_ok_and(|answer| answer.get_ref().status == 1)

@@ -20,6 +20,10 @@ const CALL_MAX: Duration = Duration::from_secs(15);
 /// Longest header that common clients and proxies let pass, in bytes.
 const HEADER_LEN_MAX: usize = 8 * 1024;
 
+/// How much of a stranger's answer is read, in bytes: an offer fits many times, and one without end is not
+/// waited for.
+const BODY_LEN_MAX: usize = 64 * 1024;
+
 const OFFER: &str = "payment-required";
 
 pub async fn probe(config: &Config, url: &str, findings: &mut Findings) {
@@ -105,7 +109,7 @@ fn look_at_clock(response: &Response, findings: &mut Findings) {
 /// The offer: in its header in version 2, in the body before it.
 async fn read_offer(response: Response, findings: &mut Findings) -> Option<PaymentRequired> {
     let header = response.headers().get(OFFER).cloned();
-    let body = response.bytes().await.unwrap_or_default();
+    let body = beginning(response, BODY_LEN_MAX).await;
     let Some(header) = header else {
         let is_old = has_version(&body, 1);
         match is_old {
@@ -133,6 +137,18 @@ async fn read_offer(response: Response, findings: &mut Findings) -> Option<Payme
     Some(offer)
 }
 
+/// What comes of a body, up to so many bytes; the rest is left where it is.
+async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
+    let mut read = Vec::new();
+    while read.len() < most
+        && let Ok(Some(piece)) = response.chunk().await
+    {
+        read.extend_from_slice(&piece);
+    }
+    read.truncate(most);
+    read
+}
+
 fn has_version(body: &[u8], version: u64) -> bool {
     let read: Result<serde_json::Value, _> = serde_json::from_slice(body);
     read.is_ok_and(|json| {
@@ -148,7 +164,7 @@ async fn look_at_leaks(client: &Client, url: &str, findings: &mut Findings) {
             continue;
         };
         let status = response.status();
-        let body = response.bytes().await.unwrap_or_default();
+        let body = beginning(response, 1).await;
         let runs = match method {
             Method::HEAD => status.is_success(),
             // An answer to a preflight has no body.
@@ -159,5 +175,35 @@ async fn look_at_leaks(client: &Client, url: &str, findings: &mut Findings) {
         } else {
             findings.good("leaks", format!("{method}: {status}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    fn answering(pieces: impl Iterator<Item = Bytes> + Send + Sync + 'static) -> Response {
+        let frames = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+        let body = reqwest::Body::wrap(StreamBody::new(stream::iter(frames)));
+        http::Response::new(body).into()
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_without_end_only_the_beginning_is_read() {
+        let endless = || answering(std::iter::repeat(Bytes::from_static(b"seven b")));
+        assert_eq!(beginning(endless(), BODY_LEN_MAX).await.len(), BODY_LEN_MAX);
+        assert_eq!(beginning(endless(), 1).await, b"s");
+        let short = answering([Bytes::from_static(b"{}")].into_iter());
+        assert_eq!(beginning(short, BODY_LEN_MAX).await, b"{}");
+        assert!(beginning(answering(std::iter::empty()), BODY_LEN_MAX).await.is_empty());
     }
 }

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::Service;
 
+pub use crate::domain::host::is_public;
 use crate::edge::grpc::client::GrpcPaidService;
 use crate::edge::grpc::limits::{
     CONNECT_MAX, CONNECTIONS_PER_PROVIDER, ENDPOINT_LEN_MAX, KEEPALIVE_EVERY, KEEPALIVE_MAX,
@@ -161,36 +162,6 @@ async fn dial(uri: &Uri, secured: &Secured) -> io::Result<TlsStream<TcpStream>> 
         }
     }
     Err(refused)
-}
-
-/// Whether an address is one of the public internet.
-pub fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            let special = ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_broadcast()
-                || ip.is_documentation()
-                || ip.is_multicast();
-            // This network, carriers' own, IETF's own, benchmarks, and what is reserved.
-            let kept = a == 0
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0)
-                || (a == 198 && (18..20).contains(&b))
-                || a >= 240;
-            !special && !kept
-        }
-        IpAddr::V6(ip) => {
-            let [first, second, ..] = ip.segments();
-            // 2000::/3 is what is given out; 2001:db8::/32 is for examples, 2002::/16 wraps IPv4.
-            first & 0xe000 == 0x2000
-                && !(first == 0x2001 && second == 0x0db8)
-                && !(first == 0x2001 && second < 0x0200)
-                && first != 0x2002
-        }
-    }
 }
 
 /// Where a URI names no port.

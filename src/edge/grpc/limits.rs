@@ -65,8 +65,15 @@ pub(crate) const LOCAL_ERROR_RESET_STREAMS_MAX: usize = 64;
 /// Connections that one listener holds open.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
 
+/// Connections that one listener holds open of one host: a quarter, so that no one of them keeps the others out.
+/// This machine's own are not counted apart. A gateway in front is one host.
+pub(crate) const CONNECTIONS_PER_HOST_MAX: usize = 256;
+
 /// How long a new connection may take until its first request is whole.
 pub(crate) const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
+
+/// How long a peer may take nothing of what it is answered, where something waits for it.
+pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
 /// How long TLS may take to shake hands.
 pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(5);

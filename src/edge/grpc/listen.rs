@@ -1,6 +1,9 @@
-//! Listeners: TCP, with TLS or on loopback, and Unix sockets, bounded in connections and in patience.
+//! Listeners: TCP, with TLS or on loopback, and Unix sockets, bounded in connections, of each host too, and in
+//! patience.
 //!
 //! Without TLS any other address is refused: tokens and quotes do not cross a network in the clear.
+
+mod hosts;
 
 use std::fmt;
 use std::fs;
@@ -22,7 +25,9 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::domain::fault::{Class, Fault};
-use crate::edge::grpc::limits::{CONNECTIONS_MAX, FIRST_REQUEST_MAX};
+use crate::edge::grpc::limits::{CONNECTIONS_MAX, FIRST_REQUEST_MAX, WRITE_STALL_MAX};
+
+use hosts::{Hosts, Place};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +103,7 @@ pub struct Listener {
     socket: Socket,
     address: Address,
     room: Arc<Semaphore>,
+    hosts: Arc<Hosts>,
     tls: Option<TlsAcceptor>,
     public: Option<String>,
     _file: Option<SocketFile>,
@@ -158,7 +164,14 @@ impl Listener {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         // A Unix socket is this user's own: nothing on it crosses a network.
         let tls = tls.filter(|_| file.is_none());
-        Ok(Self { socket, address, room, tls, public: None, _file: file })
+        let hosts = Arc::default();
+        Ok(Self { socket, address, room, hosts, tls, public: None, _file: file })
+    }
+
+    /// The same, with room for so many connections of each host, this machine too.
+    #[cfg(test)]
+    pub(super) fn of_each_host(self, most: usize) -> Self {
+        Self { hosts: Arc::new(Hosts::of_each(most)), ..self }
     }
 
     /// Where it listens, with the port that was found; shown, it is an endpoint.
@@ -182,7 +195,8 @@ impl Listener {
         self.tls.clone()
     }
 
-    /// The next connection. Beyond [`CONNECTIONS_MAX`] they wait in the kernel's queue.
+    /// The next connection. Beyond [`CONNECTIONS_MAX`] they wait in the kernel's queue; one more of a host that
+    /// has as many as it may is closed at once.
     pub(super) async fn accept(&self) -> Connection {
         loop {
             let permit = Arc::clone(&self.room)
@@ -200,7 +214,10 @@ impl Listener {
                 }
             };
             match accepted {
-                Ok((stream, origin)) => return Connection::new(stream, origin, permit),
+                Ok((stream, origin)) => match self.hosts.enter(origin.ip()) {
+                    Some(place) => return Connection::new(stream, origin, (permit, place)),
+                    None => tracing::debug!("connection of a host that has many closed"),
+                },
                 Err(error) => {
                     // Out of files, or gone before it was taken: neither ends the listener.
                     tracing::debug!(%error, "connection not accepted");
@@ -270,6 +287,16 @@ pub struct Peer {
     spoke: Arc<AtomicBool>,
 }
 
+impl Origin {
+    /// Its network address, where it has one.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
 impl Peer {
     /// Where the connection comes from.
     pub fn origin(&self) -> Origin {
@@ -278,10 +305,7 @@ impl Peer {
 
     /// Its network address, where it has one.
     pub fn ip(&self) -> Option<IpAddr> {
-        match self.origin {
-            Origin::Tcp(address) => Some(address.ip()),
-            Origin::Unix => None,
-        }
+        self.origin.ip()
     }
 
     /// Notes that a whole request arrived: from then on the connection may be quiet.
@@ -296,23 +320,26 @@ enum Wire {
     Unix(UnixStream),
 }
 
-/// A connection that has to bring a request before its patience ends, and that gives its place back
-/// when it is dropped.
+/// A connection that has to bring a request before its patience ends and to take what it is answered, and
+/// that gives its places back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Wire,
     peer: Peer,
     patience: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    /// Until when something has to be taken, while nothing is.
+    stalled: Option<Pin<Box<Sleep>>>,
+    _places: (OwnedSemaphorePermit, Place),
 }
 
 impl Connection {
-    fn new(stream: Wire, origin: Origin, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Wire, origin: Origin, places: (OwnedSemaphorePermit, Place)) -> Self {
         Self {
             stream,
             peer: Peer { origin, spoke: Arc::default() },
             patience: Box::pin(tokio::time::sleep(FIRST_REQUEST_MAX)),
-            _place: place,
+            stalled: None,
+            _places: places,
         }
     }
 }
@@ -321,6 +348,24 @@ impl Connection {
     /// Who is at its other end.
     pub(super) fn peer(&self) -> Peer {
         self.peer.clone()
+    }
+
+    /// What came of a write: an error where nothing was taken for too long. HTTP/2's own questions do not find
+    /// that out, because they stand in line behind it.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let new = || Box::pin(tokio::time::sleep(WRITE_STALL_MAX));
+        match self.stalled.get_or_insert_with(new).as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -347,10 +392,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let wrote = match &mut self.stream {
             Wire::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Wire::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.written(cx, wrote)
     }
 
     fn poll_write_vectored(
@@ -358,10 +404,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let wrote = match &mut self.stream {
             Wire::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Wire::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.written(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

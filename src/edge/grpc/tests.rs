@@ -332,3 +332,41 @@ async fn t06_a_connection_that_brings_no_request_is_closed() {
         after = quiet => assert!(after >= super::limits::FIRST_REQUEST_MAX),
     }
 }
+
+/// Its connections brought one request each and nothing more, and kept everybody else out.
+#[tokio::test]
+async fn t06_a_host_with_as_many_connections_as_it_may_have_gets_no_more() {
+    use tokio::io::AsyncReadExt;
+
+    let listener = Listener::bind(&anywhere(), "--listen").await.unwrap().of_each_host(2);
+    let endpoint = listener.address().to_string();
+    let Address::Tcp(address) = *listener.address() else { unreachable!("it is TCP") };
+    let doors = Doors::default().with(serve_paid_service(Arc::new(Stall::default())));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        stopped.await.unwrap();
+    };
+    let served = tokio::spawn(doors.serve(vec![listener], stopped, DRAIN_MAX));
+    let asks = async |service: &GrpcPaidService| {
+        service.quote(Ask { order: samples::order(), counter: None, payer: None }).await
+    };
+    let connects = async || connect_one(&endpoint, Reach::Loopback).await;
+    let first = GrpcPaidService::new(vec![connects().await.unwrap()]);
+    asks(&first).await.unwrap();
+    let quiet = tokio::net::TcpStream::connect(address).await.unwrap();
+    // Closed or reset, before it has said anything: nobody waits for its first request.
+    let mut third = tokio::net::TcpStream::connect(address).await.unwrap();
+    assert_eq!(third.read_to_end(&mut Vec::new()).await.unwrap_or(0), 0);
+    asks(&first).await.unwrap();
+    // Who leaves makes room.
+    drop(quiet);
+    loop {
+        let Ok(channel) = connects().await else { continue };
+        if asks(&GrpcPaidService::new(vec![channel])).await.is_ok() {
+            break;
+        }
+    }
+    drop(first);
+    stop.send(()).unwrap();
+    served.await.unwrap().unwrap();
+}

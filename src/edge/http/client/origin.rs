@@ -7,6 +7,7 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::domain::fault::{Class, Fault};
+use crate::domain::host::is_public;
 use crate::domain::x402::read::URL_LEN_MAX;
 
 use super::secured::Secured;
@@ -82,12 +83,12 @@ impl Origin {
         let allowed = match (reach, ip) {
             // Where a name leads is looked at when it is called.
             (Reach::Secured(how), ip) if origin.is_secured() => {
-                how.private || ip.is_ok_and(is_callable) || bare.parse::<IpAddr>().is_err()
+                how.private || ip.is_ok_and(is_public) || bare.parse::<IpAddr>().is_err()
             }
             _ if origin.is_secured() => return Err(OriginError::NoRoots),
             (Reach::Loopback | Reach::Secured(_), Ok(ip)) => ip.is_loopback(),
             (Reach::Loopback | Reach::Secured(_), Err(_)) => bare == LOCALHOST,
-            (Reach::Anywhere, Ok(ip)) => is_callable(ip),
+            (Reach::Anywhere, Ok(ip)) => is_public(ip),
             (Reach::Anywhere, Err(_)) => true,
         };
         if allowed { Ok(origin) } else { Err(OriginError::Beyond(origin.host)) }
@@ -133,33 +134,6 @@ impl Origin {
 const LOCALHOST: &str = "localhost";
 const SECURED: &str = "https";
 
-/// Whether an address may be called where any may: not this machine, not its own network's, not the one
-/// at which clouds keep their secrets. Source: threats.md G07.
-pub(super) fn is_callable(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            let shared = first == 100 && (64..128).contains(&second);
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                || ip.is_multicast()
-                || ip.is_documentation()
-                || first == 0
-                || shared)
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local())
-        }
-    }
-}
-
 /// Resolves names, and gives nothing that may not be called: what was looked at is what is connected to.
 /// What is called by TLS is looked up where it is dialled.
 pub(super) struct Names(bool);
@@ -181,7 +155,7 @@ impl Resolve for Names {
                 return Ok(found);
             }
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<_> = found.filter(|address| is_callable(address.ip())).collect();
+            let allowed: Vec<_> = found.filter(|address| is_public(address.ip())).collect();
             let allowed: Addrs = Box::new(allowed.into_iter());
             Ok(allowed)
         })
@@ -210,6 +184,11 @@ mod tests {
             "http://100.64.0.1/",
             "http://[fd00::1]/",
             "http://[fe80::1]/",
+            "http://240.0.0.1/",
+            "http://198.18.0.1/",
+            // The same address as a translator's, and as a relay's.
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[2002:a9fe:a9fe::1]/",
         ] {
             let refused = Origin::of(url, &Reach::Anywhere);
             assert!(matches!(refused, Err(OriginError::Beyond(_))), "{url}: {refused:?}");

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::origin::is_callable;
+use crate::domain::host::is_public;
+
 use super::{CONNECT_MAX, EXCHANGE_MAX, Fetched};
 
 /// Addresses of one name that are tried.
@@ -106,7 +107,7 @@ impl Secured {
             found.map_err(|error| error.to_string())?.take(ADDRESSES_MAX).collect();
         let mut refused = "its name leads nowhere".to_owned();
         for address in found {
-            if !self.private && !is_callable(address.ip()) {
+            if !self.private && !is_public(address.ip()) {
                 refused = "its name leads to a private address".to_owned();
                 continue;
             }

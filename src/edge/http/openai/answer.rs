@@ -89,7 +89,10 @@ impl Answering {
             Some(Ok(Bought::Chunk(_) | Bought::Done(_))) | None => {
                 return Err(self.broken_off().into());
             }
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => {
+                paying.cut(&error);
+                return Err(error.into());
+            }
         };
         let mut headers = HeaderMap::new();
         put(&mut headers, "x-bursar-payment", &self.payment.to_string());
@@ -140,7 +143,10 @@ impl Answering {
                         paying.ended(bill.outcome);
                         break Ok((body.freeze(), bill));
                     }
-                    Some(Err(error)) => break Err(Some(error)),
+                    Some(Err(error)) => {
+                        paying.cut(&error);
+                        break Err(Some(error));
+                    }
                     None => break Err(None),
                 }
             };
@@ -175,7 +181,7 @@ impl Answering {
                 Some(Ok(Bought::Chunk(chunk))) => {
                     let out = events.pass(chunk);
                     if !out.is_empty() && client.send(out).await.is_err() && flows {
-                        return;
+                        return paying.left();
                     }
                 }
                 Some(Ok(Bought::Begin { .. })) => {}

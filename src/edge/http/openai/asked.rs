@@ -11,7 +11,7 @@ use crate::edge::http::openai::refusal::Refusal;
 const OUTPUT_DEFAULT: u64 = 1024;
 
 /// Most answers to one request.
-const CHOICES_MAX: u64 = 128;
+pub(in crate::edge::http) const CHOICES_MAX: u64 = 128;
 
 /// Any model that does: the cheapest that is allowed.
 const ANY_MODEL: [&str; 2] = ["auto", "auto:cheap"];
@@ -82,12 +82,37 @@ struct Fields {
     max_completion_tokens: Option<u64>,
     #[serde(default)]
     max_output_tokens: Option<u64>,
+}
+
+/// How many answers a body asks for: so many of each text that is to be written on from.
+#[derive(Debug, Deserialize)]
+pub(in crate::edge::http) struct Answers {
     #[serde(default)]
     n: Option<u64>,
     #[serde(default)]
     best_of: Option<u64>,
+    /// llama.cpp's own name of `n`.
+    #[serde(default)]
+    n_cmpl: Option<u64>,
     #[serde(default)]
     prompt: Option<Value>,
+}
+
+impl Answers {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The parser's own.
+    pub(in crate::edge::http) fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+
+    /// How many, where that is from one to [`CHOICES_MAX`].
+    pub(in crate::edge::http) fn count(&self) -> Option<u64> {
+        let each = [self.n, self.best_of, self.n_cmpl].into_iter().flatten().max().unwrap_or(1);
+        let answers = each.saturating_mul(prompts(self.prompt.as_ref()));
+        (1..=CHOICES_MAX).contains(&answers).then_some(answers)
+    }
 }
 
 /// What a request asks for.
@@ -107,9 +132,11 @@ impl Asked {
     /// # Errors
     /// [`Refusal`] for what is no such request, and for a model that is no name here.
     pub(in crate::edge::http) fn read(face: Face, body: &[u8]) -> Result<Self, Refusal> {
-        let fields: Fields = serde_json::from_slice(body).map_err(|problem| {
+        let unread = |problem: serde_json::Error| {
             Refusal::malformed(format_args!("the body does not read: {problem}"))
-        })?;
+        };
+        let fields: Fields = serde_json::from_slice(body).map_err(unread)?;
+        let answers = Answers::read(body).map_err(unread)?.count();
         let (provider, model) = read_model(&fields.model)?;
         let output_max = match face {
             Face::Embeddings => Some(0),
@@ -117,12 +144,9 @@ impl Asked {
             Face::Completions => fields.max_tokens,
             Face::Responses => fields.max_output_tokens,
         };
-        let each = fields.n.unwrap_or(1).max(fields.best_of.unwrap_or(1));
-        let answers = each.saturating_mul(prompts(fields.prompt.as_ref()));
-        if answers == 0 || answers > CHOICES_MAX {
-            let problem = format_args!("expected 1 to {CHOICES_MAX} answers, found {answers}");
-            return Err(Refusal::malformed(problem));
-        }
+        let answers = answers.ok_or_else(|| {
+            Refusal::malformed(format_args!("expected 1 to {CHOICES_MAX} answers"))
+        })?;
         let streamed = fields.stream.unwrap_or(false) && face != Face::Embeddings;
         Ok(Self { provider, model, streamed, output_max, answers })
     }
@@ -147,10 +171,11 @@ impl Asked {
     }
 }
 
-/// How many texts are to be written on from: a list of texts, or of lists of tokens, is several.
+/// How many texts are to be written on from: a list of texts, or of lists of tokens, is several. A list of
+/// tokens alone is one.
 fn prompts(prompt: Option<&Value>) -> u64 {
     match prompt {
-        Some(Value::Array(all)) if !all.first().is_some_and(Value::is_number) => {
+        Some(Value::Array(all)) if all.is_empty() || !all.iter().all(Value::is_number) => {
             u64::try_from(all.len()).unwrap_or(u64::MAX)
         }
         _ => 1,

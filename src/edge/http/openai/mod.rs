@@ -12,7 +12,6 @@ mod refusal;
 mod repeats;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,12 +20,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
 
 use crate::domain::id::{AgentId, Name};
 use crate::domain::ledger::agent::Token;
 use crate::domain::money::Nano;
+use crate::edge::http::body::{BodyError, read_whole};
 use crate::ports::clock::Clock;
 use crate::runtime::limits::Tarpit;
 use crate::runtime::payer::{BODY_LEN_MAX, Payer, Wish};
@@ -35,12 +33,9 @@ use crate::runtime::treasury::Treasury;
 use answer::Answering;
 use repeats::{Named, Repeats};
 
-pub(super) use asked::Asked;
 pub use asked::Face;
+pub(super) use asked::{Answers, Asked, CHOICES_MAX};
 pub(super) use refusal::Refusal;
-
-/// How long a request's body may take to arrive.
-const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Longest `authorization` that is read, in bytes.
 const AUTHORIZATION_LEN_MAX: usize = 256;
@@ -99,7 +94,8 @@ impl Door {
         let price_max =
             find(&headers, MAX_PRICE)?.map(|text| price(MAX_PRICE, text)).transpose()?;
         let order = asked.order(face, body.len(), output_max);
-        let named = self.name(agent, face, &headers, &body).await?;
+        let terms = (session.as_ref(), price_max);
+        let named = self.name(agent, face, &headers, (&body, terms)).await?;
         let wish = Wish {
             agent,
             request: named.request(),
@@ -131,7 +127,7 @@ impl Door {
         agent: AgentId,
         face: Face,
         headers: &HeaderMap,
-        body: &Bytes,
+        (body, (session, price_max)): (&Bytes, (Option<&Name>, Option<Nano>)),
     ) -> Result<Named, Refusal> {
         if let Some(id) = find(headers, "x-bursar-request-id")? {
             let id =
@@ -140,7 +136,8 @@ impl Door {
         }
         let key = find(headers, "idempotency-key")?;
         let again = find(headers, "x-stainless-retry-count")?.is_some_and(|count| count != "0");
-        let asked = repeats::Asking { agent, path: face.path(), key, body, again };
+        let path = face.path();
+        let asked = repeats::Asking { agent, path, key, body, session, price_max, again };
         let (treasury, now) = (&self.treasury, self.clock.now());
         let named = self.repeats.name(treasury, asked, now).await;
         named.map_err(|refused| Refusal::of_ledger(&refused))
@@ -215,13 +212,10 @@ pub(super) fn price(name: &'static str, text: &str) -> Result<Nano, Refusal> {
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Refusal> {
-    let limited = Limited::new(body, BODY_LEN_MAX);
-    match timeout(BODY_TIME_MAX, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::too_large(BODY_LEN_MAX)),
-        Ok(Err(_)) => Err(Refusal::malformed("the body broke off")),
-        Err(_) => Err(Refusal::malformed("the body took too long to arrive")),
-    }
+    read_whole(body, BODY_LEN_MAX).await.map_err(|error| match error {
+        BodyError::TooLong { max } => Refusal::too_large(max),
+        BodyError::Slow | BodyError::Broken => Refusal::malformed(error),
+    })
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! Which payment a request is: OpenAI's clients try again by themselves and name no request, so that the
 //! name is made of what they say.
 //!
-//! With an `Idempotency-Key` the key names the request, for a day. Without one it is the body: the same
-//! body of the same agent is the same payment while that payment is under way or in doubt, and when the
-//! client says that it tries again; else it is a new one. A restart forgets the memory here and not the
+//! With an `Idempotency-Key` the key names the request, for a day. Without one it is the body, with the session
+//! and the bound on its price: the same of the same agent is the same payment while that payment is under way
+//! or in doubt, and when the client says that it tries again; else it is a new one. A client that hung up tells
+//! nothing here of how it ended, so that the ledger is asked. A restart forgets the memory here and not the
 //! ledger's: names are made in such a way that they are found there again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::domain::fault::{Class, Fault};
-use crate::domain::id::{AgentId, PaymentId, RequestId};
+use crate::domain::id::{AgentId, Name, PaymentId, RequestId};
 use crate::domain::ledger::Ledger;
 use crate::domain::ledger::hold::HoldState;
+use crate::domain::ledger::requests::RequestState;
+use crate::domain::money::Nano;
 use crate::domain::time::Timestamp;
 use crate::runtime::payer::{Outcome, PayError};
 use crate::runtime::treasury::{Refused, Treasury};
@@ -28,7 +30,7 @@ const SPAN: Duration = Duration::from_secs(600);
 const KEY_SPANS: u64 = 144;
 
 /// Spans that a body is looked for in the ledger after a restart, the running one included.
-const BODY_SPANS: u64 = 2;
+const BODY_SPANS: u32 = 2;
 
 /// Requests that are remembered here at most.
 const KEPT_MAX: usize = 16_384;
@@ -41,25 +43,27 @@ pub(super) struct Asking<'a> {
     pub path: &'static str,
     pub key: Option<&'a str>,
     pub body: &'a [u8],
+    pub session: Option<&'a Name>,
+    pub price_max: Option<Nano>,
     /// Whether the client says that it tries again.
     pub again: bool,
 }
 
-/// What became of the newest payment of a key.
+/// What became of the newest payment of a key, as far as it was heard of here.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum State {
-    /// Under way, or in doubt.
+    /// It may be under way, in doubt, or refused before anything was held: the ledger knows.
     Open,
-    /// Answered.
+    /// Answered, or its answer is gone.
     Done,
-    /// Refused before anything was held.
-    Refused,
 }
 
 #[derive(Clone)]
 struct Kept {
     request: RequestId,
     state: State,
+    /// Whoever waits for its end here.
+    carried: Weak<()>,
 }
 
 #[derive(Default)]
@@ -80,13 +84,21 @@ pub(super) struct Named {
 }
 
 struct Owned {
-    repeats: Arc<Repeats>,
-    key: Key,
+    carried: Carried,
     turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// A payment under way: it tells what became of it.
-pub(super) struct Paying(Option<(Arc<Repeats>, Key)>);
+pub(super) struct Paying(Option<Carried>);
+
+#[derive(Clone)]
+struct Carried {
+    repeats: Arc<Repeats>,
+    key: Key,
+    request: RequestId,
+    #[expect(dead_code, reason = "that it is there is its use")]
+    alive: Arc<()>,
+}
 
 impl Repeats {
     /// The name of what is asked.
@@ -102,28 +114,29 @@ impl Repeats {
         let key = key_of(&asked);
         let turn = Some(self.turn(key).lock_owned().await);
         let (agent, by_key) = (asked.agent, asked.key.is_some());
+        let is_told = by_key || asked.again;
         let known = self.memory().kept.get(&key).cloned();
-        let is_same = |kept: &Kept| by_key || asked.again || kept.state != State::Done;
-        let request = match known.filter(is_same) {
-            Some(kept) => kept.request,
-            None => {
-                let remembered = self.memory().kept.contains_key(&key);
-                let again = asked.again;
+        let request = match known.clone() {
+            Some(kept) if is_told || kept.is_carried() => kept.request,
+            known => {
                 let look = move |ledger: &Ledger| {
                     let found = look_up(ledger, agent, key, now, by_key);
-                    match found.last {
+                    match (known, found.last) {
+                        (Some(kept), _) if kept.goes_on(ledger, agent, now) => kept.request,
                         // What is remembered here has ended: this is another request.
-                        _ if remembered => found.fresh,
-                        Some((last, open)) if by_key || again || open => last,
-                        _ => found.fresh,
+                        (Some(_), _) => found.fresh,
+                        (None, Some((last, open))) if is_told || open => last,
+                        (None, _) => found.fresh,
                     }
                 };
                 treasury.read(look).await?
             }
         };
-        self.keep(key, Kept { request, state: State::Open });
-        let owned = Some(Owned { repeats: Arc::clone(self), key, turn });
-        Ok(Named { request, owned })
+        let same = known.filter(|kept| kept.request == request);
+        let alive = same.and_then(|kept| kept.carried.upgrade()).unwrap_or_default();
+        self.keep(key, Kept { request, state: State::Open, carried: Arc::downgrade(&alive) });
+        let carried = Carried { repeats: Arc::clone(self), key, request, alive };
+        Ok(Named { request, owned: Some(Owned { carried, turn }) })
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -144,21 +157,27 @@ impl Repeats {
             memory.kept.remove(&oldest);
         }
     }
-
-    fn ended(&self, key: Key, state: State) {
-        if let Some(kept) = self.memory().kept.get_mut(&key) {
-            kept.state = state;
-        }
-    }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
         drop(self.turn.take());
-        let mut memory = self.repeats.memory();
+        let Carried { repeats, key, .. } = &self.carried;
+        let mut memory = repeats.memory();
         // Nobody else waits for this turn: the map's own is the last.
-        if memory.turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            memory.turns.remove(&self.key);
+        if memory.turns.get(key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            memory.turns.remove(key);
+        }
+    }
+}
+
+impl Carried {
+    /// The same again is another request.
+    fn done(&self) {
+        let mut memory = self.repeats.memory();
+        let kept = memory.kept.get_mut(&self.key).filter(|kept| kept.request == self.request);
+        if let Some(kept) = kept {
+            kept.state = State::Done;
         }
     }
 }
@@ -173,34 +192,66 @@ impl Named {
         self.request
     }
 
-    /// Notes that there was no answer.
+    /// Notes that there was no answer. One that is paid and gone does not come back: the same again is
+    /// another request, or it would hear of it for ever.
     pub(super) fn refused(self, error: &PayError) {
-        let state = if error.class() == Class::InDoubt { State::Open } else { State::Refused };
-        if let Some(owned) = &self.owned {
-            owned.repeats.ended(owned.key, state);
+        if let (Some(owned), PayError::AnswerGone { .. }) = (&self.owned, error) {
+            owned.carried.done();
         }
     }
 
     /// Notes that it is being paid; the next of the same may look.
     pub(super) fn paying(self) -> Paying {
-        Paying(self.owned.as_ref().map(|owned| (Arc::clone(&owned.repeats), owned.key)))
+        Paying(self.owned.as_ref().map(|owned| owned.carried.clone()))
     }
 }
 
 impl Paying {
     /// Notes how it ended.
     pub(super) fn ended(&self, outcome: Outcome) {
-        if let (Some((repeats, key)), Outcome::Captured) = (&self.0, outcome) {
-            repeats.ended(*key, State::Done);
+        if let (Some(carried), Outcome::Captured) = (&self.0, outcome) {
+            carried.done();
         }
     }
 
-    /// Notes that a stream was cut: what came of it is paid, and the same again is another request.
+    /// Notes that nobody listens any more to what is paid only while it flows.
+    pub(super) fn left(&self) {
+        if let Some(carried) = &self.0 {
+            carried.done();
+        }
+    }
+
+    /// Notes that an answer broke off: what came of it is paid, and the same again is another request.
     pub(super) fn cut(&self, error: &PayError) {
-        if let (Some((repeats, key)), PayError::Cut { .. } | PayError::Refused { .. }) =
-            (&self.0, error)
-        {
-            repeats.ended(*key, State::Done);
+        let is_paid = matches!(
+            error,
+            PayError::Cut { .. } | PayError::Refused { .. } | PayError::AnswerGone { .. }
+        );
+        if let Some(carried) = self.0.as_ref().filter(|_| is_paid) {
+            carried.done();
+        }
+    }
+}
+
+impl Kept {
+    /// Whether somebody here waits for its end.
+    fn is_carried(&self) -> bool {
+        self.state == State::Open && self.carried.strong_count() > 0
+    }
+
+    /// Whether the same again is this very request, by what the ledger knows of it.
+    fn goes_on(&self, ledger: &Ledger, agent: AgentId, now: Timestamp) -> bool {
+        if self.state == State::Done {
+            return false;
+        }
+        let Some(taken) = ledger.requests().find(agent, self.request) else {
+            // Nothing was held for it, or it is about to be: only an old name may be taken no more.
+            let oldest = now.before(SPAN.saturating_mul(BODY_SPANS));
+            return self.request.made_at_ms().is_some_and(|made| made >= oldest.as_millis());
+        };
+        match taken.state {
+            RequestState::Taken => is_open(ledger, taken.payment),
+            RequestState::Free { .. } => true,
         }
     }
 }
@@ -215,7 +266,7 @@ struct Found {
 fn look_up(ledger: &Ledger, agent: AgentId, key: Key, now: Timestamp, by_key: bool) -> Found {
     let span_ms = u64::try_from(SPAN.as_millis()).unwrap_or(u64::MAX);
     let running = now.as_millis().checked_div(span_ms).unwrap_or(0);
-    let spans = if by_key { KEY_SPANS } else { BODY_SPANS };
+    let spans = if by_key { KEY_SPANS } else { BODY_SPANS.into() };
     let name = |span: u64, number: u64| name(key, span.saturating_mul(span_ms), number);
     let taken = |request: RequestId| ledger.requests().find(agent, request);
     let first_free = |span: u64| first_free(|number| taken(name(span, number)).is_some());
@@ -262,11 +313,26 @@ fn first_free(taken: impl Fn(u64) -> bool) -> u64 {
 
 fn key_of(asked: &Asking<'_>) -> Key {
     let mut hash = Sha256::new();
+    let mut say = |part: &[u8]| {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    };
     let kind: &[u8] = if asked.key.is_some() { b"key" } else { b"body" };
     let said = asked.key.map_or(asked.body, str::as_bytes);
     for part in [kind, asked.agent.as_bytes(), asked.path.as_bytes(), said] {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part);
+        say(part);
+    }
+    // Under one `Idempotency-Key` other terms are a conflict, as another body is. Without one they are
+    // another request: the ledger would refuse them as the same.
+    if asked.key.is_none() {
+        if let Some(session) = asked.session {
+            say(b"session");
+            say(session.as_str().as_bytes());
+        }
+        if let Some(price_max) = asked.price_max {
+            say(b"price");
+            say(&price_max.get().to_be_bytes());
+        }
     }
     hash.finalize().into()
 }
@@ -283,12 +349,44 @@ fn name(key: Key, made_at_ms: u64, number: u64) -> RequestId {
 
 #[cfg(test)]
 mod tests {
-    use super::first_free;
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
 
     #[test]
     fn the_first_free_number_is_found_wherever_it_is() {
         for free in 0..200 {
             assert_eq!(first_free(|number| number < free), free);
         }
+    }
+
+    #[test]
+    fn other_terms_are_another_request_but_under_a_key() {
+        let sessions: [Name; 2] = ["planner", "writer"].map(|name| name.parse().unwrap());
+        let asking = |key, session, price| Asking {
+            agent: AgentId::from_bytes([1; 16]),
+            path: "/v1/chat/completions",
+            key,
+            body: b"{}",
+            session,
+            price_max: price,
+            again: false,
+        };
+        let [planner, writer] = &sessions;
+        let terms = [
+            (None, None),
+            (Some(planner), None),
+            (Some(writer), None),
+            (None, Some(Nano::ONE)),
+            (Some(planner), Some(Nano::ONE)),
+            (Some(planner), Some(Nano::new(1))),
+        ];
+        let keys = |key| terms.map(|(session, price)| key_of(&asking(key, session, price)));
+        let bodies = keys(None);
+        for (at, key) in bodies.iter().enumerate() {
+            assert_eq!(bodies.iter().position(|other| other == key), Some(at));
+        }
+        let [first, rest @ ..] = keys(Some("job-7"));
+        assert!(rest.iter().all(|key| *key == first) && !bodies.contains(&first));
     }
 }

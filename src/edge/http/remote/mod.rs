@@ -11,6 +11,7 @@
 mod words;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,6 +88,8 @@ struct Door {
 struct Handed {
     door: usize,
     valid_before_s: u64,
+    /// Calls that brought it there, or may yet.
+    calls: u64,
 }
 
 /// What was heard of a question.
@@ -205,11 +208,16 @@ impl RemoteFacilitators {
         doors.filter(|(_, door)| may(door)).map(|(place, _)| place).collect()
     }
 
-    /// Writes down that `door` has it from here on.
-    fn hand(&self, authorization: &Authorization, door: usize) -> Result<(), RailError> {
+    /// Writes down that `door` may have it from here on; not where another one may.
+    fn hand(&self, authorization: &Authorization, door: usize) -> Result<bool, RailError> {
         let commitment = &authorization.commitment;
         let now_s = self.clock.now().as_secs();
         let mut open = self.open.lock().expect("no holder of the open outcomes panics");
+        if let Some(handed) = open.get_mut(&commitment.key()) {
+            let same = handed.door == door;
+            handed.calls = handed.calls.saturating_add(u64::from(same));
+            return Ok(same);
+        }
         if open.len() >= OPEN_MAX {
             open.retain(|_, handed| handed.valid_before_s > now_s);
         }
@@ -217,11 +225,24 @@ impl RemoteFacilitators {
             return Err(self.silent(format!("{OPEN_MAX} outcomes are open")));
         }
         let valid_before_s = commitment.valid_before_s;
-        open.insert(commitment.key(), Handed { door, valid_before_s });
-        Ok(())
+        open.insert(commitment.key(), Handed { door, valid_before_s, calls: 1 });
+        Ok(true)
     }
 
+    /// Notes that one call did not get there. What another call may have brought stays where it is: nobody
+    /// else hears of it.
     fn take_back(&self, authorization: &Authorization) {
+        let mut open = self.open.lock().expect("no holder of the open outcomes panics");
+        if let Entry::Occupied(mut handed) = open.entry(authorization.commitment.key()) {
+            match handed.get().calls.saturating_sub(1) {
+                0 => drop(handed.remove()),
+                left => handed.get_mut().calls = left,
+            }
+        }
+    }
+
+    /// The chain has spoken: its outcome is open no more.
+    fn close(&self, authorization: &Authorization) {
         let mut open = self.open.lock().expect("no holder of the open outcomes panics");
         open.remove(&authorization.commitment.key());
     }
@@ -275,7 +296,10 @@ impl RemoteFacilitators {
         let mut problems = Vec::new();
         for place in self.order(authorization) {
             // Before it leaves: were it after, a caller that hangs up could make a second one hear of it.
-            self.hand(authorization, place)?;
+            if !self.hand(authorization, place)? {
+                problems.push("another one may have it".to_owned());
+                continue;
+            }
             match self.ask(place, "/settle", Some(&body)).await {
                 Heard::NotSent(problem) => {
                     self.take_back(authorization);
@@ -324,7 +348,7 @@ impl Settler for RemoteFacilitators {
         }
         // Somebody may have settled it before: then nobody has to be asked.
         if let Some(seen) = self.look(authorization, amount).await {
-            self.take_back(authorization);
+            self.close(authorization);
             return Ok(seen);
         }
         let said = self.hand_in(authorization, amount).await?;
@@ -337,7 +361,7 @@ impl Settler for RemoteFacilitators {
         };
         match seen {
             Some(seen) => {
-                self.take_back(authorization);
+                self.close(authorization);
                 Ok(seen)
             }
             None => Ok(Settlement::Unknown { transaction: None }),

@@ -2,10 +2,11 @@
 //! their protocol, sold as it is.
 //!
 //! A request goes there with the server's own model name, this side's key and never more output than was
-//! ordered; of the caller nothing goes along but the body. What was used is read from the server's own
-//! count, at the end of a stream too, and where it gives none it is counted by a bound that is said
-//! here. It is told who asks for others (`x-bursar-via`), so that an upstream which is a node's own door
-//! does not buy from whom it sells for. What it says in its errors is not repeated: it could be anybody's prompt.
+//! ordered, by whatever name it is bounded; a stream that goes on beyond the order is cut. Of the caller
+//! nothing goes along but the body. What was used is read from the server's own count, at the end of a
+//! stream too, and where it gives none it is counted by a bound that is said here. It is told who asks for
+//! others (`x-bursar-via`), so that an upstream which is a node's own door does not buy from whom it sells
+//! for. What it says in its errors is not repeated: it could be anybody's prompt.
 
 mod body;
 mod stream;
@@ -266,16 +267,17 @@ impl Engine for Upstream {
         &self,
         work: Work,
     ) -> Result<BoxStream<'static, Result<Step, EngineError>>, EngineError> {
-        let forwarded = self.forward(&work)?;
+        let mut forwarded = self.forward(&work)?;
         let face = face_of(&work.order.capability)?;
-        let response = self.send(face, forwarded.body).await?;
+        let body = std::mem::take(&mut forwarded.body);
+        let response = self.send(face, body).await?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let content_type = kind.unwrap_or("application/json").to_owned();
         let model = work.order.model.as_ref().map_or("upstream", Name::as_str).to_owned();
         let of_events = content_type.starts_with("text/event-stream");
         let begin = Ok(Step::Begin { content_type, model });
         if of_events {
-            let tally = Tally::new(&work, forwarded.tells_usage);
+            let tally = Tally::new(&work, &forwarded);
             let steps = stream::pass_on(response, tally);
             return Ok(streams::iter([begin]).chain(steps).boxed());
         }

@@ -13,7 +13,7 @@ use crate::edge::grpc::tests::world::BODY;
 
 /// Takes messages for what they are: bytes.
 #[derive(Default)]
-struct Raw;
+pub(super) struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
@@ -59,7 +59,7 @@ async fn send(house: &House, path: &str, token: &Token, bytes: Vec<u8>) -> Resul
 }
 
 /// Methods, each with a message that is right for it.
-fn right() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn right() -> Vec<(&'static str, Vec<u8>)> {
     let order = pb::Order {
         capability: "echo".into(),
         input_max: 10,

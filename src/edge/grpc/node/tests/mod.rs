@@ -3,6 +3,7 @@
 
 mod fuzzed;
 mod paying;
+mod told;
 
 use std::time::Duration;
 

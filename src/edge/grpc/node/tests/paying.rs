@@ -19,7 +19,7 @@ fn order() -> pb::Order {
     pb::Order { capability: "echo".into(), input_max: 10, output_max: 10, ..Default::default() }
 }
 
-fn ask(n: u8) -> pb::PayRequest {
+pub(super) fn ask(n: u8) -> pb::PayRequest {
     pb::PayRequest {
         request_id: request(n),
         order: Some(order()),
@@ -30,7 +30,7 @@ fn ask(n: u8) -> pb::PayRequest {
 }
 
 /// The answer's text, and how it ended.
-async fn pay(
+pub(super) async fn pay(
     house: &House,
     token: &Token,
     ask: pb::PayRequest,

@@ -1,0 +1,107 @@
+//! Network addresses: which are the public internet's, and which of them are one host's.
+//!
+//! It looks nothing up, and knows of no port.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+/// Whose a network address is, where hosts are counted: an IPv4 address, in whatever form it comes, or the
+/// first half of one of IPv6, because the other half is the host's own to choose.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// By its IPv4 address.
+    Four(Ipv4Addr),
+    /// By its network of 64 bits.
+    Six([u16; 4]),
+}
+
+impl Host {
+    /// Whose `ip` is.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(four) => Self::Four(four),
+            IpAddr::V6(six) => {
+                let [a, b, c, d, ..] = six.segments();
+                Self::Six([a, b, c, d])
+            }
+        }
+    }
+}
+
+/// Whether an address is one of the public internet: what another's word may make us call. Not this machine's,
+/// not its own network's, not the one at which clouds keep their secrets, and none that wraps one of those.
+/// Source: threats.md G07.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let special = ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_broadcast()
+                || ip.is_documentation()
+                || ip.is_multicast();
+            // This network, carriers' own, IETF's own, benchmarks, and what is reserved.
+            let kept = a == 0
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0)
+                || (a == 198 && (18..20).contains(&b))
+                || a >= 240;
+            !special && !kept
+        }
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.segments();
+            // 2000::/3 is what is given out; 2001:db8::/32 is for examples, 2002::/16 wraps IPv4.
+            first & 0xe000 == 0x2000
+                && !(first == 0x2001 && second == 0x0db8)
+                && !(first == 0x2001 && second < 0x0200)
+                && first != 0x2002
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_one_host_and_so_is_a_network_of_ipv6() {
+        let host = |text: &str| Host::of(text.parse().unwrap());
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            ("::1", "192.0.2.1", false),
+        ] {
+            assert_eq!(host(one) == host(other), same, "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn what_leads_home_is_not_public_in_whatever_it_is_wrapped() {
+        for home in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.1",
+            "198.18.0.1",
+            "240.0.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "2001::1",
+        ] {
+            assert!(!is_public(home.parse().unwrap()), "{home}");
+        }
+        for public in ["8.8.8.8", "198.20.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+}
