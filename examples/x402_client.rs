@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let channel = Channel::from_static("http://127.0.0.1:50051").connect().await?;
     let paying = purse.layer("127.0.0.1:50051").layer(channel);
     let mut directory = DirectoryServiceClient::new(paying);
-    let search = FindRequest { capability: "embed".to_owned(), ..FindRequest::default() };
+    let search = FindRequest { capability: "text.embed".to_owned(), ..FindRequest::default() };
     loop {
         match directory.find(search.clone()).await {
             Ok(found) => println!("paid; {} providers found", found.get_ref().listings.len()),

@@ -1,4 +1,5 @@
-//! `librarian`: sells embeddings and semantic search over the project's own documentation.
+//! `librarian`: sells embeddings and semantic search, over a frozen text from the project's beginnings, which is
+//! not its documentation.
 
 mod engine;
 #[path = "../models/mod.rs"]
@@ -16,7 +17,8 @@ use crate::shared::openai::EMBEDDINGS;
 use crate::shared::provider::{Goods, ProviderFlags, sell};
 use crate::shared::{EMBED, SEARCH};
 
-/// Sells embeddings and semantic search over the project's own documentation.
+/// Sells embeddings and semantic search, over a frozen text from the project's beginnings, which is not its
+/// documentation.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {

@@ -28,7 +28,8 @@ pub struct Expected {
 }
 
 /// What is taken for granted where a file says nothing: name, milliseconds from and to, and
-/// billionths of a dollar from and to. Source: the project's seed, "Blockchain Selection".
+/// billionths of a dollar from and to. Orders of magnitude, not measured here: `bursar networks` shows
+/// what was.
 const TABLE: [(&str, u64, u64, u64, u64); 4] = [
     ("base", 2_000, 5_000, 100_000, 1_000_000),
     ("polygon", 2_000, 5_000, 100_000, 1_000_000),
