@@ -57,13 +57,17 @@ pub(super) struct Backwards {
     /// The last block of the next range; none once the first block was looked at.
     last: Option<u64>,
     span: u64,
+    /// No range is wider: more than this was refused.
+    span_max: u64,
+    /// The widest range that was answered.
+    answered: u64,
     queries: u32,
 }
 
 impl Backwards {
     /// From block `up_to` on.
     pub(super) const fn from(up_to: u64) -> Self {
-        Self { last: Some(up_to), span: SPAN_FIRST, queries: 0 }
+        Self { last: Some(up_to), span: SPAN_FIRST, span_max: SPAN_MAX, answered: 0, queries: 0 }
     }
 
     /// The logs of the next range, in their order; nothing at the end of the chain or of the search.
@@ -78,13 +82,25 @@ impl Backwards {
             match logs(node, filter, first, last).await {
                 Ok(found) => {
                     self.last = first.checked_sub(1);
-                    self.span = self.span.saturating_mul(10).min(SPAN_MAX);
+                    self.answered = self.answered.max(self.span);
+                    self.span = self.span.saturating_mul(10).min(self.span_max);
                     return Ok(Some(found));
                 }
-                Err(trouble) => self.span = halve(self.span, trouble)?,
+                Err(trouble) => self.narrow(trouble)?,
             }
         }
         Ok(None)
+    }
+
+    /// A smaller range for a node that refused this one, and none wider from here on: a node that takes a
+    /// thousand blocks refuses ten thousand every time, and each refusal costs one of the search's queries.
+    fn narrow(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+        let half = halve(self.span, trouble)?;
+        // What was answered before is answered again, unless it is just that which is refused now.
+        let before = if self.answered < self.span { self.answered } else { 0 };
+        self.span = half.max(before);
+        self.span_max = self.span;
+        Ok(())
     }
 
     /// Whether the whole chain was looked at.

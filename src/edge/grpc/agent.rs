@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
-use tonic_types::StatusExt;
+use tonic_types::{ErrorInfo, StatusExt};
 
 use crate::domain::id::{Name, PaymentId, RequestId};
 use crate::domain::ledger::agent::Token;
@@ -19,6 +19,7 @@ use crate::edge::grpc::limits::{REQUEST_LEN_MAX, RESPONSE_LEN_MAX};
 use crate::edge::grpc::pb;
 use crate::edge::grpc::pb::budget_service_client::BudgetServiceClient;
 use crate::edge::grpc::pb::payment_service_client::PaymentServiceClient;
+use crate::edge::grpc::status::{DOMAIN, was_never_sent};
 use crate::ports::paid_service::ServiceError;
 
 /// How long a node may take for one whole answer.
@@ -131,7 +132,7 @@ impl AgentClient {
             streamed: purchase.streamed,
         };
         let answered = self.payments.clone().pay(self.request(message)).await;
-        answered.map(tonic::Response::into_inner).map_err(|status| read(&status))
+        answered.map(tonic::Response::into_inner).map_err(|status| read_paying(&status))
     }
 
     /// Buys, and gives the answer whole.
@@ -141,7 +142,7 @@ impl AgentClient {
     pub async fn buy(&self, purchase: Purchase) -> Result<Bought, AgentError> {
         let mut pieces = self.stream(purchase).await?;
         let (mut begin, mut body) = (pb::PayBegin::default(), Vec::new());
-        while let Some(piece) = pieces.message().await.map_err(|status| read(&status))? {
+        while let Some(piece) = pieces.message().await.map_err(|status| read_paying(&status))? {
             match piece.piece {
                 Some(pb::pay_response::Piece::Begin(found)) => begin = found,
                 Some(pb::pay_response::Piece::Chunk(chunk)) => body.extend_from_slice(&chunk),
@@ -202,9 +203,12 @@ pub fn charged(done: &pb::PayDone) -> Nano {
     text.and_then(|text| nano(text, "charged").ok()).unwrap_or(Nano::ZERO)
 }
 
+/// The reason where nobody answers at the node's address.
+const UNREACHABLE: &str = "AGENT_NODE_UNREACHABLE";
+
 fn unreachable(error: ServiceError) -> AgentError {
     AgentError {
-        reason: "AGENT_NODE_UNREACHABLE".to_owned(),
+        reason: UNREACHABLE.to_owned(),
         message: error.to_string(),
         payment: None,
         retry_after: None,
@@ -212,15 +216,40 @@ fn unreachable(error: ServiceError) -> AgentError {
     }
 }
 
+/// Why a purchase was not answered. What comes without our node's own word, be it a proxy's status, a
+/// connection that broke or this side's own time limit, says nothing of a payment that may have been made.
+fn read_paying(status: &Status) -> AgentError {
+    let error = read(status);
+    let in_doubt = match our_word(status) {
+        Some(_) => status.code() == Code::DeadlineExceeded,
+        None => error.reason != UNREACHABLE,
+    };
+    AgentError { in_doubt, ..error }
+}
+
+/// What our node itself says of a refusal.
+fn our_word(status: &Status) -> Option<ErrorInfo> {
+    status.get_details_error_info().filter(|info| info.domain == DOMAIN)
+}
+
+/// Why a call that buys nothing was not answered.
 fn read(status: &Status) -> AgentError {
-    let info = status.get_details_error_info();
+    let info = our_word(status);
     let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let payment = info.as_ref().and_then(|info| info.metadata.get("payment"));
+    let reason = match &info {
+        Some(info) => info.reason.clone(),
+        None if was_never_sent(status) => UNREACHABLE.to_owned(),
+        None => format!("{:?}", status.code()),
+    };
     AgentError {
-        reason: info.as_ref().map_or_else(|| format!("{:?}", status.code()), |i| i.reason.clone()),
+        reason,
         message: status.message().to_owned(),
         payment: payment.and_then(|text| text.parse().ok()),
         retry_after,
-        in_doubt: status.code() == Code::DeadlineExceeded,
+        in_doubt: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+pub(super) use read::was_never_sent;
 pub use read::{Sent, read_directory_error, read_service_error};
 
 use crate::domain::fault::Fault;

@@ -45,6 +45,8 @@ pub struct Lease {
     pub(super) room: Amount,
     /// What was signed before it and not charged.
     pub(super) exposed: Amount,
+    /// For so little or less it is not drawn on: too many calls took less than was signed for.
+    pub(super) crowded: Option<Amount>,
     pub(super) filling: bool,
     pub(super) fills_from: Timestamp,
     pub(super) doubts: u32,
@@ -135,6 +137,7 @@ impl Keeper {
             room,
             last: None,
             exposed: Amount::ZERO,
+            crowded: None,
             lent: true,
             doubts: 0,
             fills_from: Timestamp::ZERO,
@@ -147,7 +150,9 @@ impl Keeper {
     }
 
     fn lease(&self, key: &PoolKey, slot: &Slot) -> Lease {
-        let Slot { id, terms, room, last, exposed, doubts, fills_from, filling, .. } = slot.clone();
+        let slot = slot.clone();
+        let Slot { id, terms, room, last, exposed, crowded, doubts, fills_from, filling, .. } =
+            slot;
         Lease {
             keeper: self.clone(),
             key: key.clone(),
@@ -156,6 +161,7 @@ impl Keeper {
             last,
             room,
             exposed,
+            crowded,
             filling,
             fills_from,
             doubts,
@@ -179,7 +185,8 @@ impl Keeper {
         let mut pools = self.pools.lock().expect("no holder of the pools panics");
         let pool = pools.entry(key.clone()).or_default();
         let trusted = if need.doubtful == Doubtful::Trust { STALE } else { 0 };
-        let known = |slot: &Slot| !slot.lent && slot.doubts <= trusted;
+        let crowded = |slot: &Slot| slot.crowded.is_some_and(|asked| need.amount <= asked);
+        let known = |slot: &Slot| !slot.lent && slot.doubts <= trusted && !crowded(slot);
         let rested = |slot: &Slot| slot.fills_from <= now;
         let asks = need.doubtful == Doubtful::Ask;
         let doubted = |slot: &Slot| asks && !slot.lent && slot.doubts > 0 && rested(slot);
@@ -208,6 +215,7 @@ impl Keeper {
                     room: Amount::ZERO,
                     last: None,
                     exposed: Amount::ZERO,
+                    crowded: None,
                     lent: false,
                     doubts: 0,
                     fills_from: Timestamp::ZERO,
@@ -300,6 +308,7 @@ pub fn is_unfit(refused: &Refused) -> bool {
             Rejection::ChannelFrozen { .. }
                 | Rejection::ChannelEmpty { .. }
                 | Rejection::ChannelBusy { .. }
+                | Rejection::ChannelCrowded { .. }
         )
     )
 }
@@ -330,7 +339,7 @@ impl Lease {
             self.room = self.room.checked_add(funded.deposit.amount).unwrap_or(self.room);
             self.filling = true;
         }
-        (self.last, self.drawn) = (None, amount);
+        (self.last, self.drawn, self.crowded) = (None, amount, None);
         self.room = self.room.checked_sub(amount).unwrap_or(Amount::ZERO);
         Ok(done)
     }
@@ -352,7 +361,7 @@ impl Lease {
 
     /// What a refusal says of the channel: the chain may have shown meanwhile that less lies there, or
     /// that it has ended.
-    fn learn(&mut self, refused: &Refused, funds: bool) {
+    pub(super) fn learn(&mut self, refused: &Refused, funds: bool) {
         match refused.rejection() {
             Some(Rejection::ChannelEmpty { room, .. }) => {
                 self.room = *room;
@@ -362,6 +371,7 @@ impl Lease {
                 self.fills_from = self.keeper.clock.now().after(FILLING);
             }
             Some(Rejection::ChannelBusy { .. }) => self.doubts = self.doubts.max(UNKNOWN),
+            Some(Rejection::ChannelCrowded { asked, .. }) => self.crowded = Some(*asked),
             Some(Rejection::ChannelFrozen { .. }) => self.ended = true,
             _ => {}
         }
@@ -433,16 +443,20 @@ impl Lease {
         }
     }
 
-    /// Ends it where the voucher was never signed.
-    pub async fn void(mut self, payment: PaymentId, most: Amount) {
+    /// Ends it where the voucher was not signed now; whether it never was, so that what was held for the
+    /// call is given back. Where the ledger refuses that, a voucher had left before, or another call draws
+    /// on the channel by now: its payee is asked before it is lent again.
+    pub async fn void(mut self, payment: PaymentId, most: Amount) -> bool {
         let (channel, boot) = (self.channel, self.keeper.treasury.boot());
-        let voided = self.keeper.tell(ChannelCommand::Void { channel, payment, boot }).await;
-        if voided.is_ok() {
+        let void = ChannelCommand::Void { channel, payment, boot };
+        let voided = self.keeper.tell(void).await.is_ok();
+        if voided {
             let room = self.room.checked_add(most).unwrap_or(self.room);
             self.put_back(room, None);
         } else {
-            self.take_out();
+            self.doubt();
         }
+        voided
     }
 
     /// Ends the channel with it: nothing more is signed for it.

@@ -89,6 +89,8 @@ struct Slot {
     last: Option<Charge>,
     /// What was signed and not charged: it stays held until the next voucher covers it.
     exposed: Amount,
+    /// No call for so little or less may have it.
+    crowded: Option<Amount>,
     lent: bool,
     /// 0 where it is known how it stands; [`STALE`] where only this ledger may be too old; from
     /// [`UNKNOWN`] on where its last charge is not known, one more for each time its payee was asked.
@@ -140,6 +142,7 @@ impl Keeper {
                 room: channel.room(),
                 last: None,
                 exposed: channel.exposure(),
+                crowded: None,
                 lent: false,
                 doubts: doubts_of(&channel),
                 fills_from: Timestamp::ZERO,

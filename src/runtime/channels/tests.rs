@@ -7,12 +7,14 @@ use alloy::primitives::{B256, U256};
 use super::*;
 use crate::domain::asset::{AssetInfo, AssetRegistry, Network};
 use crate::domain::channel::Deposit;
+use crate::domain::commitment::TransferMethod;
+use crate::domain::id::PaymentId;
 use crate::domain::ledger::agent::Principal;
 use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::channel::{ChannelCommand, Opened};
 use crate::domain::ledger::hold::FinalBlock;
 use crate::domain::ledger::window::WindowSpec;
-use crate::domain::ledger::{Bounds, Command};
+use crate::domain::ledger::{Bounds, Command, Refusal, Rejection};
 use crate::domain::money::{Nano, Rate};
 use crate::domain::policy::PolicyDocument;
 use crate::domain::x402::batch::funding::deposit_nonce;
@@ -125,4 +127,45 @@ async fn a_voucher_that_is_only_presented_again_is_no_use_of_its_channel() {
     assert!(keeper.endable(HOUR, 9).await.unwrap().is_empty(), "a call has it");
     drop(lease);
     assert_eq!(keeper.endable(HOUR, 9).await.unwrap(), [id]);
+}
+
+/// It would be lent for the small call again and again, and refuse each time.
+#[tokio::test]
+async fn a_crowded_channel_is_lent_only_for_more_than_it_refused() {
+    let clock = ManualClock::at(Timestamp::from_secs(START_S));
+    let keeper = keeper(&clock).await;
+    let key = keeper.pools.lock().unwrap().keys().next().unwrap().clone();
+    let need = |amount| Need {
+        payment: PaymentId::from_bytes([7; 16]),
+        amount: Amount::new(amount),
+        nano: Nano::new(1),
+        timeout_s: 60,
+        method: TransferMethod::Eip3009,
+        doubtful: Doubtful::Ask,
+        deposit_min: Amount::ZERO,
+    };
+    let Ok(Lent::Known(mut lease)) = keeper.lend(&key, &need(10)).await else { panic!("not lent") };
+    let (channel, bound, asked) = (lease.channel, 8, Amount::new(10));
+    let crowded = Rejection::ChannelCrowded { channel, bound, asked };
+    let refusal = Refusal { rejection: crowded, checks: Vec::new() };
+    lease.learn(&Refused::Rejected(Box::new(refusal)), false);
+    lease.give_back_unused();
+    assert!(matches!(keeper.lend(&key, &need(10)).await, Err(NotLent::Busy)));
+    assert!(matches!(keeper.lend(&key, &need(11)).await, Ok(Lent::Known(_))));
+}
+
+/// A voucher had left, its signer was paused, and the same request came again: what could not be given back
+/// took a good channel out of its pool.
+#[tokio::test]
+async fn a_channel_whose_call_cannot_be_given_back_stays_in_its_pool_to_be_asked_about() {
+    let clock = ManualClock::at(Timestamp::from_secs(START_S));
+    let keeper = keeper(&clock).await;
+    let (id, terms) = (opened().id, opened().terms);
+    let key = keeper.pools.lock().unwrap().keys().next().unwrap().clone();
+    let lease = keeper.lend_again(&key, (id, terms), (Amount::new(400), false)).unwrap();
+    let payment = PaymentId::from_bytes([1; 16]);
+    assert!(!lease.void(payment, Amount::new(100)).await, "no call of that name was drawn");
+    let pools = keeper.pools.lock().unwrap();
+    let slot = pools.values().flatten().next().unwrap();
+    assert_eq!((slot.id, slot.lent, slot.doubts), (id, false, UNKNOWN));
 }

@@ -52,6 +52,7 @@ impl Keeper {
             room,
             last,
             exposed: lease.exposed,
+            crowded: lease.crowded,
             lent: false,
             doubts: lease.doubts,
             fills_from: lease.fills_from,

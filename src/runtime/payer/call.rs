@@ -12,10 +12,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::domain::commitment::{Authorization, Scheme};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Name, PaymentId};
-use crate::domain::ledger::hold::{CaptureProof, VoidProof};
+use crate::domain::ledger::hold::CaptureProof;
 use crate::domain::ledger::{Command, Event};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::pricing::price_of_usage;
+use crate::domain::time::Timestamp;
 use crate::domain::x402::payload;
 use crate::domain::x402::receipt::{Expected, Receipt, check_receipt};
 use crate::domain::x402::wire::PaymentPayload;
@@ -41,6 +42,24 @@ pub(super) enum Ended {
     Broken(PayError),
 }
 
+/// Until when the next piece of an answer is waited for.
+enum Pace<'a, 'p> {
+    /// All of it has to come until then.
+    Whole { until: Timestamp },
+    /// As long as it flows.
+    Flows(&'a mut Flow<'p>),
+}
+
+impl Pace<'_, '_> {
+    /// Whether anything came that was paid for while it flowed.
+    fn has_moved(&self) -> bool {
+        match self {
+            Self::Whole { .. } => false,
+            Self::Flows(flow) => flow.has_moved(),
+        }
+    }
+}
+
 impl Payer {
     /// Carries a payment from its hold to its end, and tells whoever listens.
     pub(super) async fn carry(&self, mut standing: Standing, pieces: &Pieces) {
@@ -51,42 +70,39 @@ impl Payer {
         }
     }
 
-    async fn carry_signed(&self, standing: Standing, pieces: &Pieces) {
+    async fn carry_signed(&self, mut standing: Standing, pieces: &Pieces) {
         let payment = standing.payment;
         let signed = self.time(Phase::Sign, self.parts.signer.authorize(payment)).await;
         let (commitment, signature) = match signed {
             Ok(signed) => signed,
             Err(error) => {
-                self.void(payment).await;
-                let _ = pieces.send(Err(PayError::NotSigned { payment, error })).await;
-                return;
+                let voided = self.void(payment).await;
+                return self.tell_unsigned(&mut standing, (error, voided), pieces).await;
             }
         };
         let authorization = Authorization { commitment, signature };
         let call = call_with(&standing, Some(payload(&standing, &authorization)));
-        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
-        let ended = tokio::select! {
-            biased;
-            ended = self.time(Phase::Call, self.call(&standing, Saying::Whole(call), pieces)) => ended,
-            () = self.parts.clock.sleep_until(until) => Ended::Broken(PayError::InDoubt {
-                payment,
-                problem: "no answer in time".to_owned(),
-            }),
-        };
-        self.finish(&standing, ended, pieces).await;
+        let ended = self.call(&standing, Saying::Whole(call), pieces).await;
+        self.finish(&mut standing, ended, pieces).await;
     }
 
-    /// Gives a hold back that the signer never saw. Where it did, the ledger refuses, and the hold
-    /// waits for the chain like any other.
-    pub(super) async fn void(&self, payment: PaymentId) {
-        let (proof, boot) = (VoidProof::NeverSigned, self.parts.treasury.boot());
-        let voided = self.parts.treasury.execute(Command::Void { payment, proof, boot }).await;
-        if let Err(refused) = voided {
-            tracing::warn!(%payment, code = refused.code(), "hold not voided");
+    /// A call that is paid as a whole.
+    pub(super) async fn call(&self, standing: &Standing, call: Saying, pieces: &Pieces) -> Ended {
+        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
+        tokio::select! {
+            biased;
+            ended = self.time(Phase::Call, self.call_until(until, standing, call, pieces)) => ended,
+            () = self.parts.clock.sleep_until(until) => Ended::Broken(silent(standing)),
         }
     }
 
-    pub(super) async fn call(&self, standing: &Standing, call: Saying, pieces: &Pieces) -> Ended {
+    async fn call_until(
+        &self,
+        until: Timestamp,
+        standing: &Standing,
+        call: Saying,
+        pieces: &Pieces,
+    ) -> Ended {
         let provider = standing.candidate.quote.quote.provider.clone();
         let began = self.parts.clock.now();
         let answer = match call.to(standing.candidate.service.as_ref()).await {
@@ -95,22 +111,7 @@ impl Payer {
         };
         let latency = self.parts.clock.now().since(began);
         self.parts.book.answered(&provider, latency);
-        self.pass_on(standing, provider, answer, (None, pieces)).await
-    }
-
-    /// A call that a channel pays as a whole.
-    pub(super) async fn call_by_channel(
-        &self,
-        standing: &Standing,
-        call: Saying,
-        pieces: &Pieces,
-    ) -> Ended {
-        let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
-        tokio::select! {
-            biased;
-            ended = self.time(Phase::Call, self.call(standing, call, pieces)) => ended,
-            () = self.parts.clock.sleep_until(until) => Ended::Broken(silent(standing)),
-        }
+        self.pass_on(standing, provider, answer, (Pace::Whole { until }, pieces)).await
     }
 
     /// A call that a channel pays while it flows.
@@ -135,17 +136,30 @@ impl Payer {
             Err(error) => return self.broken(standing, provider, error),
         };
         self.parts.book.answered(&provider, self.parts.clock.now().since(began));
-        self.pass_on(standing, provider, answer, (Some(flow), pieces)).await
+        self.pass_on(standing, provider, answer, (Pace::Flows(flow), pieces)).await
     }
 
-    /// Hands a piece of a stream on; an agent that does not take it in time wants no more.
-    async fn hand_on(&self, piece: Bought, pieces: &Pieces) -> bool {
+    /// Hands a piece on; an agent that does not take it in time wants no more.
+    pub(super) async fn hand_on(&self, piece: Result<Bought, PayError>, pieces: &Pieces) -> bool {
         let until = self.parts.clock.now().after(AGENT_WAIT_MAX);
         tokio::select! {
             biased;
-            sent = pieces.send(Ok(piece)) => sent.is_ok(),
+            sent = pieces.send(piece) => sent.is_ok(),
             () = self.parts.clock.sleep_until(until) => false,
         }
+    }
+
+    /// Hands the last piece on. The provider is done by then: others may come to it, however long the
+    /// agent leaves its pieces lying.
+    pub(super) async fn hand_last(
+        &self,
+        standing: &mut Standing,
+        last: Result<Bought, PayError>,
+        pieces: &Pieces,
+    ) {
+        standing.admissions.clear();
+        // Whoever did not take it asks again with the same request.
+        let _ = self.hand_on(last, pieces).await;
     }
 
     /// Passes pieces on as they come, and keeps what is small enough to be kept.
@@ -154,44 +168,48 @@ impl Payer {
         standing: &Standing,
         provider: Name,
         mut answer: Answer,
-        (mut flow, pieces): (Option<&mut Flow<'_>>, &Pieces),
+        (mut pace, pieces): (Pace<'_, '_>, &Pieces),
     ) -> Ended {
         let (content_type, model) = (answer.content_type.clone(), answer.model.clone());
         let begin = Bought::Begin {
             provider: provider.clone(),
             content_type: content_type.clone(),
             model: model.clone(),
-            flows: flow.is_some(),
+            flows: matches!(pace, Pace::Flows(_)),
         };
         let _ = pieces.send(Ok(begin)).await;
         let mut body = Some(BytesMut::new());
         loop {
-            let piece = match &mut flow {
-                Some(flow) => flow.next_piece(&mut answer).await,
-                None => answer.pieces.next().await,
+            let piece = match &mut pace {
+                Pace::Flows(flow) => flow.next_piece(&mut answer).await,
+                // Pieces that never stop coming leave no time to whoever waits for the deadline.
+                Pace::Whole { until } if self.parts.clock.now() >= *until => {
+                    return Ended::Broken(silent(standing));
+                }
+                Pace::Whole { .. } => answer.pieces.next().await,
             };
             let Some(piece) = piece else { break };
             match piece {
                 Ok(Piece::Chunk(chunk)) => {
                     keep(&mut body, &chunk);
-                    let Some(flow) = &mut flow else {
+                    let Pace::Flows(flow) = &mut pace else {
                         let _ = pieces.send(Ok(Bought::Chunk(chunk))).await;
                         continue;
                     };
                     let len = chunk.len();
-                    if !self.hand_on(Bought::Chunk(chunk), pieces).await {
+                    if !self.hand_on(Ok(Bought::Chunk(chunk)), pieces).await {
                         flow.stop();
                     }
                     flow.take(standing, len).await;
                 }
                 Ok(Piece::Used(used)) => {
-                    if let Some(flow) = &mut flow {
+                    if let Pace::Flows(flow) = &mut pace {
                         flow.hear(standing, used).await;
                     }
                 }
                 Ok(Piece::Cut(closing)) => return Ended::Cut { closing },
                 // Some of it came: that nothing was taken is hard to believe.
-                Err(error) if flow.as_ref().is_some_and(|flow| flow.has_moved()) => {
+                Err(error) if pace.has_moved() => {
                     let error = ServiceError::Unknown(error.to_string());
                     return self.broken(standing, provider, error);
                 }
@@ -228,26 +246,27 @@ impl Payer {
         })
     }
 
-    async fn finish(&self, standing: &Standing, ended: Ended, pieces: &Pieces) {
-        match ended {
+    async fn finish(&self, standing: &mut Standing, ended: Ended, pieces: &Pieces) {
+        let last = match ended {
             Ended::Whole { closing, kept } => {
                 let captured = self.time(Phase::Capture, self.capture(standing, &closing)).await;
                 let bill = bill(standing, &closing, captured);
                 let at = self.parts.clock.now();
                 let key = AnswerKey::Bought(standing.payment);
                 self.parts.archive.keep_answer(key, *kept, at).await;
-                let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
+                Ok(Bought::Done(Box::new(bill)))
             }
             // What is settled as a whole is never cut: nobody knows what that means.
             Ended::Cut { .. } => {
                 self.doubt(standing.payment).await;
-                let _ = pieces.send(Err(silent(standing))).await;
+                Err(silent(standing))
             }
             Ended::Broken(error) => {
                 self.doubt(standing.payment).await;
-                let _ = pieces.send(Err(error)).await;
+                Err(error)
             }
-        }
+        };
+        self.hand_last(standing, last, pieces).await;
     }
 
     /// Takes what was held, on a receipt that checks out. Anything less leaves the outcome open.
@@ -288,7 +307,7 @@ impl Payer {
     }
 }
 
-/// How long an agent may leave a piece of a stream lying.
+/// How long an agent may leave a piece of a stream, or the last piece of any answer, lying.
 const AGENT_WAIT_MAX: Duration = Duration::from_secs(30);
 
 fn silent(standing: &Standing) -> PayError {

@@ -207,10 +207,13 @@ impl<'p> Flow<'p> {
         let clock = self.payer.parts.clock.as_ref();
         loop {
             let until = self.until();
-            tokio::select! {
-                biased;
-                piece = answer.pieces.next() => return piece,
-                () = clock.sleep_until(until) => {}
+            // Looked at first: pieces that never stop coming leave no time to whoever waits for the end.
+            if clock.now() < until {
+                tokio::select! {
+                    biased;
+                    piece = answer.pieces.next() => return piece,
+                    () = clock.sleep_until(until) => {}
+                }
             }
             if self.stopped.is_some() {
                 let problem = "no word of what was charged".to_owned();
@@ -279,12 +282,7 @@ impl<'p> Flow<'p> {
         match self.lease.sign(standing.payment).await {
             Ok((ceiling, signature)) => {
                 self.signed.ceiling = ceiling;
-                let word = Said::Voucher(VoucherWord { ceiling, signature });
-                if let Some(saying) = &self.saying
-                    && saying.send(word).await.is_err()
-                {
-                    self.saying = None;
-                }
+                self.say(Said::Voucher(VoucherWord { ceiling, signature })).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "voucher not signed");
@@ -292,6 +290,22 @@ impl<'p> Flow<'p> {
             }
         }
         Ok(())
+    }
+
+    /// Says it. A payee that listens for no longer than it may be silent is told to stop.
+    async fn say(&mut self, word: Said) {
+        let until = self.until();
+        let Some(saying) = &self.saying else { return };
+        let said = tokio::select! {
+            biased;
+            said = saying.send(word) => Some(said),
+            () = self.payer.parts.clock.sleep_until(until) => None,
+        };
+        match said {
+            Some(Ok(())) => {}
+            Some(Err(_)) => self.saying = None,
+            None => self.stop(),
+        }
     }
 
     async fn hold(&mut self, candidate: &Candidate, step: Amount) -> Result<(), Refused> {

@@ -7,9 +7,11 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use tracing::{Span, field};
 
+use crate::domain::id::Name;
 use crate::domain::ledger::{Command, Ledger};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::policy::RuleCheck;
+use crate::domain::time::Timestamp;
 use crate::domain::x402::order::Ordered;
 use crate::ports::archive::{AnswerKey, KeptAnswer};
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
@@ -38,8 +40,10 @@ pub(super) struct Gift {
     candidate: Candidate,
     answer: Answer,
     rules: Vec<RuleCheck>,
+    /// All of it has to come until then.
+    until: Timestamp,
     /// Kept while the provider works for it.
-    _admission: Admission,
+    pub admissions: Vec<Admission>,
 }
 
 impl Payer {
@@ -90,24 +94,22 @@ impl Payer {
             Ok(Err(paused)) => return Free::Refused(stopped(prepared, rejected(paused))),
             Err(refused) => return Free::Refused(stopped(prepared, refused)),
         }
-        let admission = match self.admit_provider(rules, &candidate) {
-            Ok(admission) => admission,
+        let provider = candidate.quote.quote.provider.clone();
+        let admissions = match self.admit_provider(rules, &provider) {
+            Ok(admission) => vec![admission],
             Err(error) => return Free::Refused(error),
         };
         let Some(call) = self.free_call(prepared, &candidate) else { return Free::Pay };
-        let provider = candidate.quote.quote.provider.clone();
         Span::current().record("payee", field::display(&provider));
         let until = self.parts.clock.now().after(self.parts.settings.call_timeout);
         let asked = tokio::select! {
             biased;
             answer = self.time(Phase::Call, candidate.service.infer(call)) => answer,
-            () = self.parts.clock.sleep_until(until) => {
-                Err(ServiceError::Unavailable("no answer in time".to_owned()))
-            }
+            () = self.parts.clock.sleep_until(until) => Err(late()),
         };
         match asked {
             Ok(answer) => {
-                let gift = Gift { candidate, answer, rules: checks, _admission: admission };
+                let gift = Gift { candidate, answer, rules: checks, until, admissions };
                 Free::Given(Box::new(gift))
             }
             Err(ServiceError::PaymentRequired(_)) => Free::Pay,
@@ -150,11 +152,42 @@ impl Payer {
         gift: Gift,
         pieces: &Pieces,
     ) {
-        let Gift { candidate, mut answer, rules: checks, _admission } = gift;
+        let Gift { candidate, answer, rules: checks, until, admissions } = gift;
         let provider = candidate.quote.quote.provider.clone();
+        let passed = tokio::select! {
+            biased;
+            passed = self.pass_gift(provider.clone(), answer, until, pieces) => passed,
+            () = self.parts.clock.sleep_until(until) => Err(late()),
+        };
+        let last = match passed {
+            Ok((closing, kept)) => {
+                let key = AnswerKey::Bought(prepared.payment);
+                self.parts.archive.keep_answer(key, kept, self.parts.clock.now()).await;
+                self.record_free(prepared, rules, &candidate, &closing, checks).await;
+                Ok(Bought::Done(Box::new(free_bill(prepared, &candidate, &closing))))
+            }
+            Err(problem) => {
+                self.parts.book.failed(&provider);
+                let problem = QuoteProblem::Service(problem);
+                Err(PayError::NoQuote { provider, problem })
+            }
+        };
+        // The provider is done with it, however long the agent leaves the last piece lying.
+        drop(admissions);
+        let _ = self.hand_on(last, pieces).await;
+    }
+
+    /// Passes its pieces on, up to its end.
+    async fn pass_gift(
+        &self,
+        provider: Name,
+        mut answer: Answer,
+        until: Timestamp,
+        pieces: &Pieces,
+    ) -> Result<(Box<Closing>, KeptAnswer), ServiceError> {
         let (content_type, model) = (answer.content_type.clone(), answer.model.clone());
         let begin = Bought::Begin {
-            provider: provider.clone(),
+            provider,
             content_type: content_type.clone(),
             model: model.clone(),
             flows: false,
@@ -162,14 +195,14 @@ impl Payer {
         let mut body = Some(BytesMut::new());
         // A caller that has gone away changes nothing about what was used.
         let _ = pieces.send(Ok(begin)).await;
-        let mut problem = ServiceError::Unavailable("the answer broke off".to_owned());
-        while let Some(piece) = answer.pieces.next().await {
-            match piece {
-                Ok(Piece::Chunk(chunk)) => {
+        // Pieces that never stop coming leave no time to whoever waits for the deadline.
+        while self.parts.clock.now() < until {
+            match answer.pieces.next().await {
+                Some(Ok(Piece::Chunk(chunk))) => {
                     keep(&mut body, &chunk);
                     let _ = pieces.send(Ok(Bought::Chunk(chunk))).await;
                 }
-                Ok(Piece::Done(closing)) => {
+                Some(Ok(Piece::Done(closing))) => {
                     let kept = KeptAnswer {
                         content_type,
                         model,
@@ -178,25 +211,17 @@ impl Payer {
                         receipt: closing.receipt.clone(),
                         charge: None,
                     };
-                    let key = AnswerKey::Bought(prepared.payment);
-                    self.parts.archive.keep_answer(key, kept, self.parts.clock.now()).await;
-                    self.record_free(prepared, rules, &candidate, &closing, checks).await;
-                    let bill = free_bill(prepared, &candidate, &closing);
-                    let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
-                    return;
+                    return Ok((closing, kept));
                 }
+                Some(Ok(Piece::Used(_))) => {}
                 // What costs nothing is not cut for want of payment.
-                Ok(Piece::Cut(_)) => break,
-                Ok(Piece::Used(_)) => {}
-                Err(error) => {
-                    problem = error;
-                    break;
+                Some(Ok(Piece::Cut(_))) | None => {
+                    return Err(ServiceError::Unavailable("the answer broke off".to_owned()));
                 }
+                Some(Err(error)) => return Err(error),
             }
         }
-        self.parts.book.failed(&provider);
-        let problem = QuoteProblem::Service(problem);
-        let _ = pieces.send(Err(PayError::NoQuote { provider, problem })).await;
+        Err(late())
     }
 
     async fn record_free(
@@ -215,6 +240,10 @@ impl Payer {
             Err(refused) => tracing::warn!(%refused, "usage not counted"),
         }
     }
+}
+
+fn late() -> ServiceError {
+    ServiceError::Unavailable("no answer in time".to_owned())
 }
 
 fn free_bill(prepared: &Prepared, candidate: &Candidate, closing: &Closing) -> Bill {

@@ -18,7 +18,7 @@ impl Payer {
     /// where a voucher has to pay.
     pub(super) async fn carry_on_credit(
         &self,
-        standing: &Standing,
+        standing: &mut Standing,
         lease: Lease,
         pieces: &Pieces,
     ) -> Option<Lease> {
@@ -30,13 +30,13 @@ impl Payer {
 
     async fn call_on_credit(
         &self,
-        standing: &Standing,
+        standing: &mut Standing,
         lease: Lease,
         (ceiling, word): (Ceiling, CreditWord),
         pieces: &Pieces,
     ) -> Option<Lease> {
         let call = Saying::OnCredit(call_with(standing, None), word);
-        let ended = self.call_by_channel(standing, call, pieces).await;
+        let ended = self.call(standing, call, pieces).await;
         if is_refused(&ended) {
             // It wants a voucher, with everything said anew.
             self.told.forget(lease.channel);

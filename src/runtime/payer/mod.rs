@@ -20,6 +20,7 @@ mod quoted;
 mod recover;
 mod repeat;
 mod told;
+mod unsigned;
 mod usage;
 mod voucher;
 mod wares;

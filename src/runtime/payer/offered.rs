@@ -23,11 +23,12 @@ use crate::domain::x402::settlement::read_settlement;
 use crate::domain::x402::wire::{PaymentPayload, SettlementResponse};
 use crate::runtime::channels::Lease;
 use crate::runtime::landing::UnderWay;
-use crate::runtime::limits::Key;
+use crate::runtime::limits::{Admission, Key};
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::error::QuoteProblem;
 use crate::runtime::payer::offered_channel::Drawn;
 use crate::runtime::payer::pay::{Prepare, Prepared, at, find_role, stopped};
+use crate::runtime::payer::unsigned::Unsigned;
 use crate::runtime::payer::{PayError, Payer, Wish};
 use crate::runtime::rules::InForce;
 use crate::runtime::treasury::Refused;
@@ -67,6 +68,8 @@ pub struct OfferedPayment {
     pub(super) word: Word,
     /// The channel that pays, where one does.
     pub(super) drawn: Option<Drawn>,
+    /// Kept while the payee works for it.
+    pub(super) admissions: Vec<Admission>,
 }
 
 /// What a stranger said of the settlement.
@@ -165,13 +168,14 @@ impl Payer {
         let agent = &prepared.agent;
         let keys =
             [(Key::Agent(agent.id()), role.rates), (Key::Role(agent.role_id()), role.role_rates)];
-        let _admission = self.parts.limits.admit(&keys)?;
+        let admission = self.parts.limits.admit(&keys)?;
         let chosen = self.choose_way(&call, &prepared, &rules)?;
         let commitment = self.commit(&prepared, &chosen.pay_by, chosen.amount)?;
         let commitment = self.with_method(commitment).await?;
+        let admissions = vec![admission, self.admit_provider(&rules, &call.provider)?];
         let flight = self.take_off(payment).ok_or_else(|| busy(payment))?;
         let held = self.hold_chosen(&call, &prepared, &rules, &chosen, commitment).await;
-        match held {
+        let signed = match held {
             Ok((None, _)) => self.sign_offered(&call, payment, chosen.index, flight).await,
             Ok((Some(lease), commitment)) => {
                 self.sign_drawn(&call, &chosen, (lease, commitment), payment, flight).await
@@ -180,7 +184,11 @@ impl Payer {
                 self.land(payment, &flight);
                 Err(error)
             }
-        }
+        };
+        signed.map(|(payload, mut paid)| {
+            paid.admissions = admissions;
+            (payload, paid)
+        })
     }
 
     /// Holds what was chosen, in a channel where it is paid by one, and notes why.
@@ -369,14 +377,17 @@ impl Payer {
                     Some(payment),
                 );
                 let payer = self.clone();
-                let (word, drawn) = (Word::None, None);
-                let paid = OfferedPayment { payment, commitment, payer, flight, word, drawn };
+                let (word, drawn, admissions) = (Word::None, None, Vec::new());
+                let paid =
+                    OfferedPayment { payment, commitment, payer, flight, word, drawn, admissions };
                 Ok((payload, paid))
             }
             Err(error) => {
-                self.void(payment).await;
+                let voided = self.void(payment).await;
+                let (agent, request) = (call.agent, call.request);
+                let told = self.unsigned(Unsigned { agent, request, payment, error, voided }).await;
                 self.land(payment, &flight);
-                Err(PayError::NotSigned { payment, error })
+                Err(told)
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::runtime::landing::UnderWay;
 use crate::runtime::meters::Phase;
 use crate::runtime::payer::offered::{Chosen, OfferedCall, OfferedPayment, SignedOffer, Word};
 use crate::runtime::payer::pay::{Prepared, stopped};
+use crate::runtime::payer::unsigned::Unsigned;
 use crate::runtime::payer::voucher::said_charge;
 use crate::runtime::payer::{PayError, Payer};
 use crate::runtime::rules::InForce;
@@ -111,9 +112,11 @@ impl Payer {
         let (ceiling, signature) = match signed {
             Ok(signed) => signed,
             Err(error) => {
-                lease.void(payment, chosen.amount).await;
+                let voided = lease.void(payment, chosen.amount).await;
+                let (agent, request) = (call.agent, call.request);
+                let told = self.unsigned(Unsigned { agent, request, payment, error, voided }).await;
                 self.land(payment, &flight);
-                return Err(PayError::NotSigned { payment, error });
+                return Err(told);
             }
         };
         let offered = call.offer.extensions.clone();
@@ -126,8 +129,8 @@ impl Payer {
             Some(payment),
         );
         let drawn = Some(Drawn { lease, ceiling, most: chosen.amount });
-        let (payer, word) = (self.clone(), Word::None);
-        let paid = OfferedPayment { payment, commitment, payer, flight, word, drawn };
+        let (payer, word, admissions) = (self.clone(), Word::None, Vec::new());
+        let paid = OfferedPayment { payment, commitment, payer, flight, word, drawn, admissions };
         Ok((payload, paid))
     }
 }

@@ -5,7 +5,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::domain::commitment::Commitment;
 use crate::domain::fault::Fault;
-use crate::domain::id::{Fingerprint, PaymentId, ProviderId};
+use crate::domain::id::{Fingerprint, Name, PaymentId, ProviderId};
 use crate::domain::ledger::agent::Agent;
 use crate::domain::ledger::budget::BudgetCheck;
 use crate::domain::ledger::command::HoldAsk;
@@ -56,8 +56,8 @@ impl Prepared {
         admission: Admission,
     ) -> Standing {
         let Self { wish, payment, .. } = self;
-        let drawn = commitment.amount_max;
-        Standing { wish, payment, candidate, commitment, lease, drawn, plan, admission }
+        let (drawn, admissions) = (commitment.amount_max, vec![admission]);
+        Standing { wish, payment, candidate, commitment, lease, drawn, plan, admissions }
     }
 }
 
@@ -82,8 +82,7 @@ pub(super) struct Standing {
     /// How it is paid while it flows, where it is.
     pub plan: Option<Box<Plan>>,
     /// Kept while the provider works for it.
-    #[expect(dead_code, reason = "its drop is its use")]
-    pub admission: Admission,
+    pub admissions: Vec<Admission>,
 }
 
 impl Payer {
@@ -168,7 +167,6 @@ impl Payer {
         let (held_sender, held) = oneshot::channel();
         let payer = self.clone();
         let carried = async move {
-            let _running = admission;
             let Some(flight) = payer.take_off(payment) else {
                 // The same request is being carried by another task of this process.
                 let _ = held_sender.send(Ok(Begun::Elsewhere));
@@ -176,7 +174,8 @@ impl Payer {
             };
             match payer.take_free(&prepared, &rules, &mut candidates).await {
                 Free::Pay => {}
-                Free::Given(gift) => {
+                Free::Given(mut gift) => {
+                    gift.admissions.push(admission);
                     let _ = held_sender.send(Ok(Begun::Here(None)));
                     Box::pin(payer.accept_free(&prepared, &rules, *gift, &sender)).await;
                     return payer.land(payment, &flight);
@@ -189,7 +188,8 @@ impl Payer {
             let holding = payer.hold(prepared, &mut rules, candidates);
             let standing = payer.time(Phase::Authorize, holding).await;
             match standing {
-                Ok((standing, drawn)) => {
+                Ok((mut standing, drawn)) => {
+                    standing.admissions.push(admission);
                     let _ = held_sender.send(Ok(Begun::Here(drawn)));
                     payer.carry(standing, &sender).await;
                 }
@@ -242,7 +242,7 @@ impl Payer {
             let (candidate, mut checks, commitment) =
                 self.choose_allowed(&prepared, rules, &mut candidates).await?;
             checks.extend(ways_looked_at(&candidates, &candidate));
-            let admission = self.admit_provider(rules, &candidate)?;
+            let admission = self.admit_provider(rules, &candidate.quote.quote.provider)?;
             let ask =
                 hold_ask(&prepared, rules, &candidate, commitment, self.parts.treasury.boot());
             let split = self.split(&prepared, &candidate)?;
@@ -333,9 +333,8 @@ impl Payer {
     pub(super) fn admit_provider(
         &self,
         rules: &InForce,
-        candidate: &Candidate,
+        provider: &Name,
     ) -> Result<Admission, PayError> {
-        let provider = &candidate.quote.quote.provider;
         let rates = rules.policy.provider_rates.get(provider);
         let keys = rates.map(|rates| (Key::Provider(ProviderId::named(provider)), *rates));
         Ok(self.parts.limits.admit(keys.as_slice())?)

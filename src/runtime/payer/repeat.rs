@@ -9,7 +9,6 @@ use crate::domain::ledger::hold::{Held, Hold, HoldState};
 use crate::domain::money::{Amount, Money, Nano};
 use crate::domain::x402::receipt::SignedReceipt;
 use crate::ports::archive::{AnswerKey, KeptAnswer, KeptCharge};
-use crate::runtime::limits::Admission;
 use crate::runtime::payer::pay::{Prepared, Standing};
 use crate::runtime::payer::{Bill, Bought, Outcome, PIECES_MAX, PayError, Payer, Purchase};
 
@@ -92,7 +91,6 @@ impl Payer {
             return Err(in_doubt("the same request is being paid at this moment"));
         };
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        let admission = Admission::default();
         let standing = Standing {
             drawn: candidate.amount,
             plan: None,
@@ -101,7 +99,7 @@ impl Payer {
             candidate,
             commitment,
             lease: None,
-            admission,
+            admissions: Vec::new(),
         };
         let payer = self.clone();
         let carried = async move {
@@ -161,9 +159,9 @@ impl Payer {
             return Err(in_doubt("its channel is being asked about at this moment: ask again"));
         }
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        let admission = Admission::default();
+        let (plan, admissions) = (None, Vec::new());
         let standing =
-            Standing { wish, payment, candidate, commitment, lease, drawn, plan: None, admission };
+            Standing { wish, payment, candidate, commitment, lease, drawn, plan, admissions };
         let payer = self.clone();
         let carried = async move {
             payer.carry(standing, &sender).await;
@@ -177,7 +175,7 @@ impl Payer {
     }
 
     /// The kept answer of a payment that is captured.
-    async fn read_back(
+    pub(super) async fn read_back(
         &self,
         payment: PaymentId,
         captured: Option<Hold>,

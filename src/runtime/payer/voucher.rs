@@ -147,15 +147,16 @@ impl Payer {
         lease: Lease,
         pieces: &Pieces,
     ) {
-        let Some(mut lease) = self.carry_on_credit(&standing, lease, pieces).await else { return };
+        let Some(mut lease) = self.carry_on_credit(&mut standing, lease, pieces).await else {
+            return;
+        };
         let (payment, held) = (standing.payment, standing.drawn);
         let signed = self.time(Phase::Sign, lease.sign(payment)).await;
         let (ceiling, signature) = match signed {
             Ok(signed) => signed,
             Err(error) => {
-                lease.void(payment, held).await;
-                let _ = pieces.send(Err(PayError::NotSigned { payment, error })).await;
-                return;
+                let voided = lease.void(payment, held).await;
+                return self.tell_unsigned(&mut standing, (error, voided), pieces).await;
             }
         };
         let call = if self.is_brief(&standing, &lease) {
@@ -183,18 +184,18 @@ impl Payer {
                 (ended, flow.refused)
             }
             (call, _) => {
-                let ended = self.call_by_channel(&standing, call, pieces).await;
+                let ended = self.call(&standing, call, pieces).await;
                 self.remember_credit(&lease, VoucherWord { ceiling, signature }, &ended);
                 (ended, None)
             }
         };
         let settled = self.settle_by_channel(&standing, lease, signed, &ended).await;
-        self.finish_by_channel(&standing, (ended, refused), settled, pieces).await;
+        self.finish_by_channel(&mut standing, (ended, refused), settled, pieces).await;
     }
 
     pub(super) async fn finish_by_channel(
         &self,
-        standing: &Standing,
+        standing: &mut Standing,
         (ended, refused): (Ended, Option<Box<Refused>>),
         settled: Settled,
         pieces: &Pieces,
@@ -202,16 +203,15 @@ impl Payer {
         let (closing, mut kept) = match ended {
             Ended::Whole { closing, kept } => (closing, kept),
             Ended::Cut { .. } => {
-                let _ = pieces.send(Err(cut(standing, &settled, refused))).await;
-                return;
+                let cut = cut(standing, &settled, refused);
+                return self.hand_last(standing, Err(cut), pieces).await;
             }
             Ended::Broken(error) => {
                 // What was charged was served, and its answer is kept nowhere any more.
                 let gone = settled.outcome == Outcome::Captured && !settled.charged.is_zero();
                 let payment = standing.payment;
                 let error = if gone { PayError::AnswerGone { payment } } else { error };
-                let _ = pieces.send(Err(error)).await;
-                return;
+                return self.hand_last(standing, Err(error), pieces).await;
             }
         };
         let provider = standing.candidate.quote.quote.provider.clone();
@@ -230,7 +230,7 @@ impl Payer {
             receipt: None,
             repeated: false,
         };
-        let _ = pieces.send(Ok(Bought::Done(Box::new(bill)))).await;
+        self.hand_last(standing, Ok(Bought::Done(Box::new(bill))), pieces).await;
         let shelf = Arc::clone(&self.shelf);
         // A task of its own, so that the caller's stream ends now. A payer that ends takes no new one,
         // and the answer is written before it has ended.

@@ -8,6 +8,7 @@
 )]
 
 mod channels;
+mod quiet;
 mod told;
 
 use alloy::primitives::{Address, B256, Signature};

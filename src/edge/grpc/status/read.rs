@@ -149,7 +149,7 @@ fn violation(status: &Status) -> Option<String> {
 }
 
 /// Whether the connection was never made, so that nothing can have left.
-fn was_never_sent(status: &Status) -> bool {
+pub(in crate::edge::grpc) fn was_never_sent(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<ConnectError>() {
