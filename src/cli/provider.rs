@@ -31,6 +31,7 @@ use bursar::ports::engine::Engine;
 use bursar::ports::rail::Settler;
 use bursar::runtime::directory::Registry;
 use bursar::runtime::payee::{FreeBounds, OfferedWare, ServeFirst};
+use futures_util::future::select_all;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -44,7 +45,7 @@ use super::resale;
 use super::running;
 use super::signals::Signals;
 use super::telemetry;
-use super::up::{bind, rail_plan, reach, system};
+use super::up::{bind, rail_plan, reach, stopped_or_asked, system};
 use crate::librarian::Librarian;
 use crate::scribe::Scribe;
 
@@ -94,11 +95,15 @@ pub fn run(args: &Args, asked: &ProviderArgs, output: &Output) -> Result<Exit, F
                 selling.iter().map(|row| [row.provider.clone(), row.endpoint.clone()]),
             )
         });
-        signals.wait().await;
+        let one = async {
+            let each = running.iter().map(|provider| Box::pin(provider.stopped()));
+            select_all(each).await;
+        };
+        let ended = stopped_or_asked(one, signals).await;
         for provider in running {
             provider.drain(DRAIN_MAX).await;
         }
-        Ok(Exit::Done)
+        ended.map(|()| Exit::Done)
     })
 }
 
@@ -190,7 +195,7 @@ fn ways(
         let offer = ChannelOffer {
             receiver_authorizer: account()?,
             withdraw_delay_s: delay.as_secs(),
-            deposit_min: Amount::ZERO,
+            deposit_min: settings.deposit_min,
         };
         let (scheme, method) = (Scheme::BatchSettlement(offer), settings.deposit_by);
         ways.push(PayBy { scheme, method, ..exact });

@@ -13,7 +13,7 @@ use bursar::edge::config::{
     Config, FreeSettings, KeySource, Listen, NetworkSettings, PaidBy, PayTo, PriceSettings,
     ProviderSettings, SecretSource, UpstreamSettings, WalletSettings,
 };
-use bursar::runtime::payee::ClaimPolicy;
+use bursar::runtime::payee::{ClaimPolicy, DEPOSIT_MIN};
 
 use super::args::ProviderArgs;
 use super::exit::Exit;
@@ -81,7 +81,8 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         ways: vec![PaidBy::Exact(TransferMethod::Eip3009)],
         deposit_by: TransferMethod::Eip3009,
         withdraw_delay: Some(WITHDRAW_DELAY),
-        claims: ClaimPolicy::default(),
+        deposit_min: asset.rate.to_amount(DEPOSIT_MIN).unwrap_or_default(),
+        claims: ClaimPolicy::for_delay(WITHDRAW_DELAY),
         flowing: Default::default(),
         facilitators: Vec::new(),
     };

@@ -9,7 +9,7 @@ use alloy::primitives::{Address, Signature};
 use crate::domain::asset::{Asset, AssetInfo, AssetRegistry};
 use crate::domain::commitment::TransferMethod;
 use crate::domain::id::Name;
-use crate::domain::money::Nano;
+use crate::domain::money::{Amount, Nano};
 use crate::domain::negotiation::{PayerStrategy, ROUNDS_MAX, VolumeDiscount};
 use crate::domain::order::Units;
 use crate::domain::policy::Rates;
@@ -19,13 +19,13 @@ use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
 use crate::edge::config::node::{Wallets, endpoint};
-use crate::edge::config::policy::read_rates;
+use crate::edge::config::policy::read_call_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
 use crate::edge::config::secured::{read_listen, read_public};
 use crate::edge::config::terms::{PriceSettings, read_amount, read_price};
 use crate::edge::config::ways::{PaidBy, Ways, read_ways};
-use crate::runtime::payee::{ClaimPolicy, Flowing};
+use crate::runtime::payee::{ClaimPolicy, DEPOSIT_MIN, Flowing};
 
 /// How much may lie unclaimed in a channel where nothing says otherwise: one unit of account.
 const CLAIM_AT: Nano = Nano::new(1_000_000_000);
@@ -116,6 +116,8 @@ pub struct ProviderSettings {
     pub deposit_by: TransferMethod,
     /// How long a payer waits for what was not claimed of its channel; `None` takes no channels.
     pub withdraw_delay: Option<Duration>,
+    /// The least that its channels are filled with, and the least part of their rest that is given back.
+    pub deposit_min: Amount,
     /// When vouchers are claimed.
     pub claims: ClaimPolicy,
     /// How streamed answers are paid by channel while they flow.
@@ -212,8 +214,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     };
     let (input_max, output_max) = (count("input_max", 8_192), count("output_max", 1_024));
     let concurrency = count("concurrency", 8).and_then(|number| u32::try_from(number).ok());
-    let payer_rates = read_rates(&section.section("payer_rates"), &facts.money);
-    let peer_rates = read_rates(&section.section("peer_rates"), &facts.money);
+    let payer_rates = read_call_rates(&section.section("payer_rates"));
+    let peer_rates = read_call_rates(&section.section("peer_rates"));
     let bounds = (Duration::from_secs(1), Duration::from_secs(3600));
     let quote_life = span_within(section, "quote_life", Duration::from_secs(60), bounds);
     let bounds = (Duration::from_secs(10), Duration::from_secs(600));
@@ -221,7 +223,8 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let refund_after = read_refund_after(section);
     let ways = read_ways(section, asset.as_ref());
     let withdraw_delay = read_withdraw_delay(section);
-    let claims = read_claims(section, facts, asset.as_ref());
+    let deposit_min = read_deposit_min(section, facts, asset.as_ref());
+    let claims = read_claims(section, facts, asset.as_ref(), withdraw_delay);
     let flowing = read_flowing(section);
     let facilitators = read_facilitators(section, withdraw_delay);
     let Ways { by_call, deposit_by } = ways?;
@@ -246,21 +249,43 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         ways: by_call,
         deposit_by,
         withdraw_delay,
+        deposit_min: deposit_min?,
         claims: claims?,
         flowing: flowing?,
         facilitators: facilitators?,
     })
 }
 
-/// `claim_after = "1h"` and `claim_at = "1 USD"`: so long, or so much, may lie unclaimed in a channel.
+/// `deposit_min = "0.01 USD"`: what is put into a channel and given back of one costs this provider a
+/// transaction each, and is worth that.
+fn read_deposit_min(
+    section: &Section<'_>,
+    facts: &Facts<'_, '_>,
+    asset: Option<&AssetInfo>,
+) -> Option<Amount> {
+    match section.find("deposit_min") {
+        Some(item) => read_amount(&item, facts, asset),
+        None => asset?.rate.to_amount(DEPOSIT_MIN),
+    }
+}
+
+/// `claim_after = "1h"` and `claim_at = "1 USD"`: so long, or so much, may lie unclaimed in a channel. What its
+/// payer may have taken out by then is claimed too late: nothing lies unclaimed for as long as a payer waits.
 fn read_claims(
     section: &Section<'_>,
     facts: &Facts<'_, '_>,
     asset: Option<&AssetInfo>,
+    withdraw_delay: Option<Duration>,
 ) -> Option<ClaimPolicy> {
-    let usual = ClaimPolicy::default();
+    let usual = withdraw_delay.map_or_else(ClaimPolicy::default, ClaimPolicy::for_delay);
     let bounds = (Duration::from_secs(5), Duration::from_secs(24 * 3600));
     let age_max = span_within(section, "claim_after", usual.age_max, bounds);
+    if let (Some(item), Some(delay)) = (section.find("claim_after"), withdraw_delay)
+        && age_max >= delay
+    {
+        let what = format!("`claim_after` is {age_max:?}, and `withdraw_delay` {delay:?}");
+        return item.wrong(Kind::BadValue, what, "a `claim_after` below `withdraw_delay`");
+    }
     let amount_max = match section.find("claim_at") {
         Some(item) => read_amount(&item, facts, asset),
         None => asset?.rate.to_amount(CLAIM_AT),

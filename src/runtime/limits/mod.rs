@@ -5,8 +5,8 @@
 
 pub mod tarpit;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,13 +21,15 @@ use governor::{Quota, RateLimiter};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::id::{AgentId, ProviderId, RoleId};
 use crate::domain::policy::Rates;
-use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 
 pub use tarpit::Tarpit;
 
-/// Keys that are remembered at most; beyond that the one idle for longest is forgotten.
+/// Keys that are remembered at most; beyond that one that was not used lately is forgotten.
 pub const KEYS_MAX: usize = 65_536;
+
+/// Of an IPv6 address what its holder was given: the other half is its own to choose. Source: RFC 4291, 2.5.1.
+const NETWORK_BITS: u128 = 0xffff_ffff_ffff_ffff_0000_0000_0000_0000;
 
 /// What is limited.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,11 +42,25 @@ pub enum Key {
     Provider(ProviderId),
     /// What one address buys, at a payee.
     Payer(Address),
-    /// What one network peer asks, at a payee.
+    /// What one network peer asks, at a payee: see [`Key::peer`].
     Peer(IpAddr),
 }
 
+/// Who calls from `address`, as far as that tells: of IPv6 the whole network that the address is in, and an IPv4
+/// address that is written as IPv6 as what it is.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(four) => IpAddr::V4(four),
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & NETWORK_BITS)),
+    }
+}
+
 impl Key {
+    /// Whoever calls from `address`.
+    pub fn peer(address: IpAddr) -> Self {
+        Self::Peer(network_of(address))
+    }
+
     /// What kind of key it is, for refusals and metrics.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -137,42 +153,53 @@ impl GovernorClock for Ticks {
 type Direct = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Nanos>>;
 
 /// One key's limits as they stand.
+#[derive(Default)]
 struct Kept {
     per_minute: Option<u32>,
     rate: Option<Arc<Direct>>,
     running: Arc<AtomicU32>,
-    used_at: Timestamp,
+    /// Whether it came again since it was new, or since its turn to be forgotten came last.
+    came_again: bool,
+}
+
+/// All that is remembered.
+#[derive(Default)]
+struct Memory {
+    kept: BTreeMap<Key, Kept>,
+    /// Its keys, in the order in which it is their turn to be forgotten.
+    turns: VecDeque<Key>,
 }
 
 /// Every key's limits.
 pub struct Limits {
     ticks: Ticks,
-    kept: Mutex<BTreeMap<Key, Kept>>,
+    memory: Mutex<Memory>,
 }
 
 impl Limits {
     /// Limits by this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { ticks: Ticks(clock), kept: Mutex::default() }
+        Self { ticks: Ticks(clock), memory: Mutex::default() }
     }
 
-    /// Lets one call run under every one of `keys`, the narrowest first.
+    /// Lets one call run under every one of `keys`, the narrowest first. Nothing is remembered of a key that
+    /// no rate applies to.
     ///
     /// # Errors
     /// [`Limited`] by the first key that is over its limit. Wider keys are not counted then.
     pub fn admit(&self, keys: &[(Key, Rates)]) -> Result<Admission, Limited> {
         let mut admission = Admission::default();
+        let limited = || keys.iter().filter(|(_, rates)| is_limit(rates));
         // Counters first, because they can be given back; rates cannot.
-        for (key, rates) in keys {
-            let (running, _) = self.find(*key, rates);
-            let before = running.fetch_add(1, Ordering::AcqRel);
+        for (key, rates) in limited() {
+            let (running, before) = self.enter(*key, rates);
             admission.0.push(running);
             let over = |bound: &u32| before >= *bound && !planted!("concurrency_unbounded");
             if let Some(bound) = rates.concurrency.filter(over) {
                 return Err(Limited::Concurrency { key: *key, bound });
             }
         }
-        for (key, rates) in keys {
+        for (key, rates) in limited() {
             self.check_rate(*key, rates)?;
         }
         Ok(admission)
@@ -182,8 +209,7 @@ impl Limits {
         let Some(per_minute) = rates.calls_per_minute else { return Ok(()) };
         let minute_ms = 60_000;
         let never = Limited::Rate { key, per_minute, retry_after_ms: minute_ms };
-        let (_, rate) = self.find(key, rates);
-        let rate = rate.ok_or(never)?;
+        let rate = self.with(key, rates, |kept, _| kept.rate.clone()).ok_or(never)?;
         rate.check().map_err(|not_until| {
             let wait = not_until.wait_time_from(self.ticks.now());
             let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -191,18 +217,26 @@ impl Limits {
         })
     }
 
-    fn find(&self, key: Key, rates: &Rates) -> (Arc<AtomicU32>, Option<Arc<Direct>>) {
-        let now = self.ticks.0.now();
-        let mut kept = self.kept.lock().expect("no holder of the limits panics");
-        if kept.len() >= KEYS_MAX && !kept.contains_key(&key) {
-            forget_idlest(&mut kept);
+    /// One more that runs, and how many did before. Counted before anybody else can forget the key.
+    fn enter(&self, key: Key, rates: &Rates) -> (Arc<AtomicU32>, u32) {
+        self.with(key, rates, |kept, is_new| {
+            kept.came_again |= !is_new;
+            (Arc::clone(&kept.running), kept.running.fetch_add(1, Ordering::AcqRel))
+        })
+    }
+
+    /// What `act` makes of what is remembered of `key`, and of whether that is new.
+    fn with<R>(&self, key: Key, rates: &Rates, act: impl FnOnce(&mut Kept, bool) -> R) -> R {
+        let mut memory = self.memory.lock().expect("no holder of the limits panics");
+        let Memory { kept, turns } = &mut *memory;
+        let is_new = !kept.contains_key(&key);
+        if is_new {
+            if kept.len() >= KEYS_MAX {
+                forget_one(kept, turns);
+            }
+            turns.push_back(key);
         }
-        let found = kept.entry(key).or_insert_with(|| Kept {
-            per_minute: None,
-            rate: None,
-            running: Arc::default(),
-            used_at: now,
-        });
+        let found = kept.entry(key).or_default();
         if found.per_minute != rates.calls_per_minute {
             found.per_minute = rates.calls_per_minute;
             let quota = rates.calls_per_minute.and_then(NonZeroU32::new).map(Quota::per_minute);
@@ -210,16 +244,28 @@ impl Limits {
                 |quota| Arc::new(RateLimiter::direct_with_clock(quota, self.ticks.clone()));
             found.rate = quota.map(direct);
         }
-        found.used_at = now;
-        (Arc::clone(&found.running), found.rate.clone())
+        act(found, is_new)
     }
 }
 
-/// Forgets the key that was idle for longest and runs nothing.
-fn forget_idlest(kept: &mut BTreeMap<Key, Kept>) {
-    let idle = kept.iter().filter(|(_, kept)| kept.running.load(Ordering::Acquire) == 0);
-    if let Some(key) = idle.min_by_key(|(_, kept)| kept.used_at).map(|(key, _)| *key) {
-        kept.remove(&key);
+/// Whether these rates bound anything here: money per minute is the ledger's.
+const fn is_limit(rates: &Rates) -> bool {
+    rates.calls_per_minute.is_some() || rates.concurrency.is_some()
+}
+
+/// Forgets the first key in turn that runs nothing and did not come again since its last turn. Whoever comes with
+/// a new key goes past no more keys than came again meanwhile, and mostly past none.
+fn forget_one(kept: &mut BTreeMap<Key, Kept>, turns: &mut VecDeque<Key>) {
+    // Once around for those that came again, and once more: only what runs is left then.
+    for _ in 0..turns.len().saturating_mul(2) {
+        let Some(key) = turns.pop_front() else { return };
+        let Some(found) = kept.get_mut(&key) else { continue };
+        let came_again = std::mem::take(&mut found.came_again);
+        if !came_again && found.running.load(Ordering::Acquire) == 0 {
+            kept.remove(&key);
+            return;
+        }
+        turns.push_back(key);
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::*;
+use crate::domain::money::Nano;
+use crate::domain::time::Timestamp;
 use crate::ports::clock::ManualClock;
 
 const ONE: Key = Key::Agent(AgentId::from_bytes([1; 16]));
@@ -71,20 +73,76 @@ fn a_limit_of_zero_lets_nothing_pass_and_a_new_limit_counts_at_once() {
     limits.admit(&[(ONE, rates(Some(1), Some(1)))]).unwrap();
 }
 
+/// One of many keys.
+fn key(number: usize) -> Key {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    Key::Provider(ProviderId::from_bytes(id))
+}
+
 #[test]
-fn memory_is_bounded_and_what_runs_is_not_forgotten() {
-    let (limits, clock) = limits();
-    let bound = [(ONE, rates(None, Some(1)))];
+fn memory_is_bounded_and_what_runs_or_comes_again_is_not_forgotten() {
+    let (limits, _) = limits();
+    let (bound, slow) = ([(ONE, rates(None, Some(1)))], [(OTHER, rates(Some(2), None))]);
     let running = limits.admit(&bound).unwrap();
-    for number in 0..KEYS_MAX + 10 {
-        clock.advance(Duration::from_nanos(1));
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        limits.admit(&[(Key::Provider(ProviderId::from_bytes(id)), rates(None, None))]).unwrap();
+    limits.admit(&slow).unwrap();
+    for number in 0..3 * KEYS_MAX {
+        limits.admit(&[(key(number), rates(Some(1), None))]).unwrap();
+        if number == KEYS_MAX / 2 {
+            limits.admit(&slow).unwrap();
+        }
+        if number % 1000 == 0 && number > KEYS_MAX / 2 {
+            assert!(limits.admit(&slow).is_err(), "it is remembered, and over its limit");
+        }
     }
-    assert!(limits.kept.lock().unwrap().len() <= KEYS_MAX);
+    let memory = limits.memory.lock().unwrap();
+    assert_eq!((memory.kept.len(), memory.turns.len()), (KEYS_MAX, KEYS_MAX));
+    drop(memory);
     assert!(limits.admit(&bound).is_err());
     drop(running);
+    limits.admit(&bound).unwrap();
+}
+
+/// Each new key had looked at all of them, where there was no rate for any.
+#[test]
+fn nothing_is_remembered_of_a_key_that_no_rate_applies_to() {
+    let (limits, _) = limits();
+    let spends = Rates { nano_per_minute: Some(Nano::ONE), ..Rates::default() };
+    for number in 0..100 {
+        let _running = limits.admit(&[(key(number), Rates::default()), (ONE, spends)]).unwrap();
+    }
+    assert!(limits.memory.lock().unwrap().kept.is_empty());
+}
+
+#[test]
+fn new_keys_beyond_the_bound_go_past_those_that_came_again_once() {
+    let (limits, _) = limits();
+    let once = |number| limits.admit(&[(key(number), rates(Some(60), None))]).unwrap();
+    for number in (0..KEYS_MAX).chain(0..KEYS_MAX) {
+        once(number);
+    }
+    let front = || *limits.memory.lock().unwrap().turns.front().unwrap();
+    once(KEYS_MAX);
+    // All of them had come again: once around, the first is forgotten and the second is next.
+    assert_eq!(front(), key(1));
+    for number in 1..=100 {
+        once(KEYS_MAX + number);
+        assert_eq!(front(), key(number + 1), "one key is forgotten at one look");
+    }
+}
+
+#[test]
+fn a_peer_is_the_network_that_it_calls_from() {
+    let peer = |text: &str| Key::peer(text.parse().unwrap());
+    assert_eq!(peer("2001:db8:1:2::1"), peer("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+    assert_ne!(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
+    assert_eq!(peer("::ffff:192.0.2.7"), peer("192.0.2.7"));
+    assert_ne!(peer("192.0.2.7"), peer("192.0.2.8"));
+    let (limits, _) = limits();
+    let of = |text| [(peer(text), rates(Some(1), None))];
+    limits.admit(&of("2001:db8:1:2::1")).unwrap();
+    assert!(limits.admit(&of("2001:db8:1:2::2")).is_err());
+    limits.admit(&of("2001:db8:1:3::1")).unwrap();
 }
 
 /// Whether a refusal of `agent`'s is answered now; it is waited for no longer.

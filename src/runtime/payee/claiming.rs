@@ -16,18 +16,19 @@ use crate::ports::channel_rail::{CLAIM_ROWS_MAX, ChannelSight, ClaimRow, Depth};
 use crate::ports::rail::{RailError, Settlement};
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::tabs::{Channels, ClaimPolicy};
+use crate::runtime::payee::turns::{Turn, choose};
 use crate::runtime::payee::{Desk, Payee};
 use crate::runtime::treasury::Refused;
 
-/// Channels with something open that one round looks at on the chain at most.
-const WATCHED_MAX: usize = 1000;
+/// Channels with something open that one round looks at on the chain at most, in turns where there are more.
+pub(super) const WATCHED_MAX: usize = 1000;
 
 /// Channels at rest that one round looks at at most, in turns: their payers may ask for their money, and
 /// others with this payee's keys may have claimed.
 const RESTED_MAX: usize = 100;
 
-/// Idle channels that one round gives back at most.
-const GIVEN_BACK_MAX: usize = 16;
+/// Idle channels that one round gives back at most, in turns where there are more.
+pub(super) const GIVEN_BACK_MAX: usize = 16;
 
 /// How long the rail may take for a claim or a sweep.
 const RAIL_WAIT_MAX: Duration = Duration::from_secs(120);
@@ -58,6 +59,15 @@ impl Default for ClaimPolicy {
     }
 }
 
+impl ClaimPolicy {
+    /// The same where payers wait so long for their money: in half of that at most.
+    pub fn for_delay(withdraw_delay: Duration) -> Self {
+        let usual = Self::default();
+        let half = withdraw_delay.checked_div(2).unwrap_or_default();
+        Self { age_max: usual.age_max.min(half), ..usual }
+    }
+}
+
 impl Payee {
     /// One round over the channels: sees what the chain shows, and claims what is due. `all` claims
     /// whatever is unclaimed, for a payee that ends.
@@ -73,12 +83,8 @@ impl Payee {
             return Ok(round);
         }
         let (now, policy) = (desk.parts.clock.now(), channels.claims);
-        let due = move |ledger: &Ledger| -> Vec<Tab> {
-            let due = |tab: &&Tab| all || is_due(tab, now, &policy);
-            let open = ledger.tabs().filter(|tab| !tab.due().is_zero());
-            open.filter(due).take(CLAIM_ROWS_MAX).cloned().collect()
-        };
-        let due = desk.parts.treasury.read(due).await?;
+        let wanted = move |tab: &Tab| !tab.due().is_zero() && (all || is_due(tab, now, &policy));
+        let due = desk.take_turn(&desk.turns.due, CLAIM_ROWS_MAX, wanted).await?;
         let rows: Vec<ClaimRow> = due.iter().filter_map(|tab| desk.row_to_claim(tab)).collect();
         if rows.is_empty() {
             return Ok(round);
@@ -117,12 +123,10 @@ impl Payee {
         let desk = self.desk.as_ref();
         let Some(channels) = &desk.channels else { return Ok(0) };
         let now = desk.parts.clock.now();
-        let unused = move |ledger: &Ledger| -> Vec<Tab> {
-            let unused = ledger.tabs().filter(|tab| is_idle(tab, now, idle));
-            unused.take(GIVEN_BACK_MAX).cloned().collect()
-        };
+        // Where all of it is owed, a claim takes it, as far as it is signed for.
+        let unused = move |tab: &Tab| is_idle(tab, now, idle) && !tab.rest().is_zero();
         let mut given_back = 0_u64;
-        for tab in desk.parts.treasury.read(unused).await? {
+        for tab in desk.take_turn(&desk.turns.idle, GIVEN_BACK_MAX, unused).await? {
             // A call that is being served is not taken its channel from.
             let Ok(_flight) = desk.flights.take(key_of(&tab)) else { continue };
             // Nor is one that was served since it was looked for: its charge would go back as well.
@@ -132,7 +136,6 @@ impl Payee {
             let still = desk.parts.treasury.read(again).await?;
             let still = still.or_else(|| planted!("given_back_as_it_was").then_some(tab));
             let Some(tab) = still else { continue };
-            // What is left is owed: a claim takes it, as far as it is signed for.
             if tab.rest().is_zero() {
                 continue;
             }
@@ -156,22 +159,22 @@ impl Desk {
     /// at some of the others.
     async fn watch(&self) -> Result<Option<RailError>, Refused> {
         let now_s = self.parts.clock.now().as_secs();
-        let before = *self.rested.lock().expect("nobody panics with a name in hand");
+        let (after, before) = (self.turns.open.last(), self.turns.rested.last());
         let look = move |ledger: &Ledger| {
             let facts = |tab: &Tab| (tab.id, tab.terms.withdraw_delay_s, tab.withdrawable_at_s);
-            let open = ledger.tabs().filter(|tab| !tab.is_settled());
+            let (open, last) = choose(ledger, (after, WATCHED_MAX), |tab| !tab.is_settled());
             let mut seen: Vec<(ChannelId, u64, Option<u64>)> =
-                open.take(WATCHED_MAX).map(facts).collect();
+                open.into_iter().map(facts).collect();
             let rested = ledger.tabs_after(before).filter(|tab| tab.is_settled()).take(RESTED_MAX);
             let rested: Vec<_> = rested.map(facts).collect();
-            let last = rested.last().map(|(channel, ..)| *channel);
+            let rest = rested.last().map(|(channel, ..)| *channel);
             seen.extend(rested);
-            (seen, last)
+            (seen, last, rest)
         };
-        let (open, last) = self.parts.treasury.read(look).await?;
+        let (open, last, rest) = self.parts.treasury.read(look).await?;
+        self.turns.open.set(last);
         // At the end it begins anew.
-        *self.rested.lock().expect("nobody panics with a name in hand") =
-            last.unwrap_or(ChannelId(B256::ZERO));
+        self.turns.rested.set(rest.unwrap_or(ChannelId(B256::ZERO)));
         for (channel, _, until) in &open {
             let soon = now_s.saturating_add(WITHDRAWAL_ALARM.as_secs());
             if until.is_some_and(|until| until < soon) {
@@ -181,6 +184,23 @@ impl Desk {
         let ids: Vec<(ChannelId, u64)> =
             open.into_iter().map(|(channel, delay_s, _)| (channel, delay_s)).collect();
         self.see_all(&ids).await
+    }
+
+    /// The tabs whose turn it is, of those that are `wanted`.
+    async fn take_turn(
+        &self,
+        turn: &Turn,
+        most: usize,
+        wanted: impl Fn(&Tab) -> bool + Send + 'static,
+    ) -> Result<Vec<Tab>, Refused> {
+        let after = turn.last();
+        let look = move |ledger: &Ledger| {
+            let (tabs, last) = choose(ledger, (after, most), wanted);
+            (tabs.into_iter().cloned().collect(), last)
+        };
+        let (tabs, last) = self.parts.treasury.read(look).await?;
+        turn.set(last);
+        Ok(tabs)
     }
 
     async fn see_all(&self, ids: &[(ChannelId, u64)]) -> Result<Option<RailError>, Refused> {

@@ -26,7 +26,7 @@ use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::archive::{AnswerKey, KeptAnswer};
 use crate::ports::engine::Work;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, ServiceError};
-use crate::runtime::limits::Admission;
+use crate::runtime::limits::{Admission, network_of};
 use crate::runtime::meters::Phase;
 use crate::runtime::payee::answer::{Produced, whole};
 use crate::runtime::payee::caller::Held;
@@ -280,9 +280,9 @@ fn nothing(gift: &Gift) -> SettlementResponse {
     }
 }
 
-/// Whose address it is: of IPv6 the first half, because the other is the caller's to choose.
+/// Whose address it is.
 fn peer_id(peer: IpAddr) -> PeerId {
-    match peer.to_canonical() {
+    match network_of(peer) {
         IpAddr::V4(four) => PeerId::of(&[&four.octets()]),
         IpAddr::V6(six) => {
             let octets = six.octets();

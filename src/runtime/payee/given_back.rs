@@ -1,13 +1,16 @@
 //! A payer's wish to have back what was not charged: no work is done for it, and the chain pays it.
 //!
-//! Source: x402 scheme `batch-settlement` on EVM, cooperative refund; threats.md E19.
+//! Source: x402 scheme `batch-settlement` on EVM, cooperative refund; threats.md E19, C13.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::domain::commitment::AuthorizationKey;
-use crate::domain::ledger::tab::{Tab, TabCommand};
+use crate::domain::asset::Asset;
+use crate::domain::commitment::{AuthorizationKey, Scheme};
+use crate::domain::ledger::tab::Tab;
 use crate::domain::money::Amount;
 use crate::domain::order::Usage;
 use crate::domain::quote::Quote;
@@ -21,8 +24,16 @@ use crate::domain::x402::wire::PaymentPayload;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, ServiceError};
 use crate::ports::rail::{RefusedBy, Settlement};
 use crate::runtime::payee::Desk;
+use crate::runtime::payee::slots::within;
 use crate::runtime::payee::stands::{state_of, unavailable};
 use crate::runtime::payee::tabs::Channels;
+
+/// What payers asked to have back that is under way at once: claims are sent one after the other with it, and may
+/// not wait behind it for as long as a payer that leaves does.
+pub(super) const GIVING_MAX: usize = 4;
+
+/// How long a payer that asks waits for its turn.
+const GIVING_TURN_MAX: Duration = Duration::from_secs(30);
 
 /// What a refund that was made says.
 struct Given {
@@ -51,6 +62,10 @@ impl Desk {
         // A call that is being served is not taken its channel from.
         let flight = self.flights.take(key).map_err(|_| refuse(BatchCode::ChannelBusy))?;
         let admitted = self.admit_payer(payer)?;
+        let clock = self.parts.clock.as_ref();
+        let Some(turn) = within(clock, GIVING_TURN_MAX, self.giving.acquire()).await else {
+            return Err(unavailable("much is being given back at this moment: ask again"));
+        };
         let tab = self.tab_for_refund(&wish).await?;
         // What it signs for is had, also where it counts otherwise: what was charged on credit, or a part.
         self.cover(Some(&tab), &wish.voucher).await?;
@@ -63,6 +78,10 @@ impl Desk {
         let amount = wish.amount.map_or(rest, |wanted| wanted.min(rest));
         if amount.is_zero() {
             return Err(refuse(BatchCode::RefundNoBalance));
+        }
+        // A part is worth its transaction, as a deposit is; all that is left goes back whatever it is.
+        if amount < rest && amount < self.deposit_min(asset) {
+            return Err(refuse(BatchCode::RefundAmount));
         }
         let row = self.row_to_claim(&tab);
         let given = match self.give_back(channels, &tab, row.as_ref(), amount).await? {
@@ -82,7 +101,7 @@ impl Desk {
             self.sweep(channels, tab.terms.asset).await;
         }
         let tab = self.find_tab(tab.id).await?.unwrap_or(tab);
-        drop((flight, admitted));
+        drop((flight, admitted, turn));
         let (transaction, amount) = given;
         tracing::info!(channel = %tab.id, %transaction, %amount, "channel given back");
         Ok(answer(&tab, Given { transaction, amount, refund_nonce }))
@@ -104,13 +123,26 @@ impl Desk {
     }
 
     /// The channel's tab, as the chain's newest block completes it; one that was forgotten begins with
-    /// what was claimed.
+    /// what was claimed, and one that nothing lies in is not opened for it.
     async fn tab_for_refund(&self, wish: &RefundWord) -> Result<Tab, ServiceError> {
         let (channel, terms) = (wish.channel, wish.terms);
-        self.tell_tab(TabCommand::Open { channel, terms }).await?;
+        if self.find_tab(channel).await?.is_none() {
+            let met = self.meet(&terms, channel).await?;
+            return Ok(met.unwrap_or_else(|| self.blank_tab(channel, terms)));
+        }
         self.look_at(&terms, channel).await?;
         let tab = self.find_tab(channel).await?;
         tab.ok_or_else(|| unavailable("the channel's tab is gone"))
+    }
+
+    /// The least that a channel in this asset is filled with, and that is given back of one but for its rest.
+    fn deposit_min(&self, asset: Asset) -> Amount {
+        let mut ways = self.offering.pay_by.iter().filter(|way| way.asset == asset);
+        let min = ways.find_map(|way| match way.scheme {
+            Scheme::BatchSettlement(offer) => Some(offer.deposit_min),
+            Scheme::Exact | Scheme::Upto { .. } => None,
+        });
+        min.unwrap_or(Amount::ZERO)
     }
 }
 

@@ -20,9 +20,11 @@ mod free;
 mod given_back;
 mod giving;
 mod known;
+mod lines;
 mod maximum;
 mod names;
 mod on_credit;
+mod opening;
 mod own;
 mod pricing;
 mod refund;
@@ -32,22 +34,21 @@ mod settle;
 mod slots;
 mod stands;
 mod tabs;
+mod turns;
 mod usage;
 mod work;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alloy::primitives::B256;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::Instrument;
 use tracing::field::display;
 
 use crate::domain::asset::AssetRegistry;
-use crate::domain::channel::ChannelId;
 use crate::domain::commitment::Scheme;
 use crate::domain::id::Name;
 use crate::domain::negotiation::PayeeTerms;
@@ -71,13 +72,16 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::caller::Caller;
 use crate::runtime::payee::check::Begun;
 use crate::runtime::payee::flights::Flights;
+use crate::runtime::payee::given_back::GIVING_MAX;
 use crate::runtime::payee::known::KnownTerms;
+use crate::runtime::payee::lines::Lines;
 use crate::runtime::payee::maximum::Streaming;
 use crate::runtime::payee::names::Names;
 use crate::runtime::payee::on_credit::Fresh;
 use crate::runtime::payee::own::OwnQuotes;
 use crate::runtime::payee::pricing::Ready;
 use crate::runtime::payee::slots::Slots;
+use crate::runtime::payee::turns::Turns;
 use crate::runtime::shelf::Shelf;
 use crate::runtime::tasks::Tasks;
 use crate::runtime::treasury::Treasury;
@@ -90,7 +94,7 @@ pub use free::FreeBounds;
 pub use on_credit::TabCredit;
 pub use refund::Refunds;
 pub use round::Round;
-pub use tabs::{Channels, ClaimPolicy};
+pub use tabs::{Channels, ClaimPolicy, DEPOSIT_MIN};
 
 /// One model on offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,9 +184,10 @@ struct Desk {
     draining: AtomicBool,
     refunds: Option<Refunds>,
     channels: Option<Channels>,
-    /// The last of the channels at rest that were looked at: the next round goes on behind it.
-    rested: Mutex<ChannelId>,
+    turns: Turns,
+    giving: Semaphore,
     fresh: Fresh,
+    lines: Lines,
     streaming: Streaming,
     names: Names,
 }
@@ -212,8 +217,10 @@ impl Payee {
             draining: AtomicBool::new(false),
             refunds: None,
             channels: None,
+            turns: Turns::default(),
+            giving: Semaphore::new(GIVING_MAX),
             fresh: Fresh::default(),
-            rested: Mutex::new(ChannelId(B256::ZERO)),
+            lines: Lines::default(),
             streaming: Streaming::default(),
             names: Names::default(),
             offering,
@@ -392,7 +399,7 @@ impl Desk {
 
     /// Lets one call of this peer run. Calls that came by no network have no peer.
     fn admit_peer(&self, call: &PaidCall) -> Result<Option<Admission>, ServiceError> {
-        let admit = |peer| self.limits.admit(&[(Key::Peer(peer), self.offering.peer_rates)]);
+        let admit = |peer| self.limits.admit(&[(Key::peer(peer), self.offering.peer_rates)]);
         call.peer.map(admit).transpose().map_err(|limited| slots::too_fast(&limited))
     }
 }

@@ -18,6 +18,7 @@ use crate::runtime::payee::Desk;
 use crate::runtime::payee::answer::{Produced, response, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Listener};
 use crate::runtime::payee::check::{Job, Stage};
+use crate::runtime::payee::lines::Place;
 use crate::runtime::payee::settle::{Unsettled, code_of};
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::work::{Next, Running};
@@ -36,10 +37,7 @@ impl Desk {
             Stage::Fresh | Stage::Uncharged if job.has_maximum() => {
                 Box::pin(self.serve_metered(job, caller)).await
             }
-            Stage::Fresh if job.streamed => match self.accept(job).await {
-                Ok(()) => Box::pin(self.settle_and_deliver(job, caller)).await,
-                Err(error) => caller.end(Err(error)),
-            },
+            Stage::Fresh if job.streamed => Box::pin(self.serve_streamed(job, caller)).await,
             Stage::Fresh => Box::pin(self.serve_whole(job, caller)).await,
             Stage::Owed => caller.end(self.pay_off(job).await),
             Stage::Bound { .. } | Stage::Uncharged => {
@@ -55,8 +53,31 @@ impl Desk {
         }
     }
 
+    /// Binds, settles, and only then runs.
+    async fn serve_streamed(&self, job: &Job, caller: Caller) -> Ended {
+        let mut place = self.line_up(job);
+        if let Err(error) = self.bind(job, &place).await {
+            drop(place);
+            return caller.end(Err(error));
+        }
+        place.begin_to_pay();
+        let settled = self.time(Phase::Settle, self.settle(job, job.stage)).await;
+        drop(place);
+        self.deliver_settled(job, settled, caller).await
+    }
+
     async fn settle_and_deliver(&self, job: &Job, caller: Caller) -> Ended {
-        match self.time(Phase::Settle, self.settle(job, job.stage)).await {
+        let settled = self.time(Phase::Settle, self.settle(job, job.stage)).await;
+        self.deliver_settled(job, settled, caller).await
+    }
+
+    async fn deliver_settled(
+        &self,
+        job: &Job,
+        settled: Result<B256, Unsettled>,
+        caller: Caller,
+    ) -> Ended {
+        match settled {
             Ok(transaction) => self.deliver(job, transaction, caller).await,
             Err(Unsettled::Open(error) | Unsettled::Over(error)) => caller.end(Err(error)),
         }
@@ -64,24 +85,40 @@ impl Desk {
 
     /// Runs, meters, settles, and only then releases; within a payer's credit, releases first.
     async fn serve_whole(&self, job: &Job, caller: Caller) -> Ended {
-        let produced = match self.make(job).await {
+        let mut place = self.line_up(job);
+        let produced = match self.make(job, &place).await {
             Ok(produced) => produced,
-            Err(error) => return caller.end(Err(error)),
+            Err(error) => {
+                drop(place);
+                return caller.end(Err(error));
+            }
         };
+        place.begin_to_pay();
         match self.lend(job, &produced).await {
             Some(closing) => {
                 let ended = caller.end(Ok(whole(produced, closing)));
                 self.collect(job).await;
                 ended
             }
-            None => caller.end(self.settle_and_release(job, produced).await),
+            None => {
+                let released = self.settle_and_release(job, produced).await;
+                drop(place);
+                caller.end(released)
+            }
         }
     }
 
+    /// Binds, where the payer owns enough for this call and all of its calls before it: each is verified as if
+    /// it were the only one. Source: threats.md D13.
+    async fn bind(&self, job: &Job, place: &Place<'_>) -> Result<(), ServiceError> {
+        self.check_room(job, place).await?;
+        self.accept(job).await
+    }
+
     /// Verifies, binds and runs.
-    async fn make(&self, job: &Job) -> Result<Produced, ServiceError> {
+    async fn make(&self, job: &Job, place: &Place<'_>) -> Result<Produced, ServiceError> {
         self.time(Phase::Verify, self.verify(job)).await?;
-        self.accept(job).await?;
+        self.bind(job, place).await?;
         // An authorization that ends while the engine works pays nobody.
         let limit_s = job.accepted.commitment.valid_before_s.saturating_sub(SETTLE_MARGIN_S);
         let until = self.parts.clock.now().after(RUN_MAX).min(Timestamp::from_secs(limit_s));

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::channel::{ChannelId, ChannelTerms};
+use crate::domain::channel::ChannelId;
 use crate::domain::commitment::AuthorizationKey;
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::claim::Delivery;
 use crate::domain::ledger::tab::{LastCharge, Tab, TabCommand};
 use crate::domain::ledger::{Command, Rejection};
-use crate::domain::money::Amount;
+use crate::domain::money::{Amount, Nano};
 use crate::domain::order::Order;
 use crate::domain::pricing::price_of_usage;
 use crate::domain::quote::Quote;
@@ -25,7 +25,7 @@ use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::wire::PaymentPayload;
 use crate::domain::x402::{PaymentError, identifier};
 use crate::ports::archive::{ANSWER_LEN_MAX, KeptAnswer};
-use crate::ports::channel_rail::{ChannelEvidence, ChannelSettler, Depth, SignedDeposit};
+use crate::ports::channel_rail::{ChannelSettler, SignedDeposit};
 use crate::ports::engine::Work;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, Piece, Saying, ServiceError};
 use crate::ports::rail::{RefusedBy, Settlement};
@@ -34,7 +34,6 @@ use crate::runtime::meters::Phase;
 use crate::runtime::payee::Desk;
 use crate::runtime::payee::answer::{cut_answer, kept_answer, whole};
 use crate::runtime::payee::caller::{Caller, Ended, Held};
-use crate::runtime::payee::claiming::sight_of;
 use crate::runtime::payee::flow::Flowing;
 use crate::runtime::payee::slots::within;
 use crate::runtime::payee::stands::{answer_key, said, state_of, unavailable, voucher_of};
@@ -44,11 +43,12 @@ use crate::runtime::payee::work::Next;
 /// How long the engine may work on one call.
 pub(super) const RUN_MAX: Duration = Duration::from_secs(120);
 
-/// How often a channel is looked at that others look at as well, before its caller is sent away.
-const LOOKS_MAX: u32 = 4;
-
 /// How long a deposit may take to arrive.
 const DEPOSIT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The least that a channel is filled with where nothing says otherwise, in the unit of account: a deposit and
+/// what is given back cost its payee a transaction each.
+pub const DEPOSIT_MIN: Nano = Nano::new(10_000_000);
 
 /// What a payee needs to be paid by channels.
 #[derive(Clone)]
@@ -219,19 +219,15 @@ impl Desk {
                 return Ok(Ready::Answered(Box::new(answer)));
             }
         }
-        if let Some(found) = tab {
-            tab = Some(self.check_given(job, found).await?);
-        } else {
-            // Nothing is known of it: it may have a history on the chain all the same.
-            let terms = job.word.terms;
-            self.tell_tab(TabCommand::Open { channel, terms }).await?;
-            self.look_at(&job.word.terms, channel).await?;
-            tab = self.find_tab(channel).await?;
-        }
+        tab = match tab {
+            Some(found) => Some(self.check_given(job, found).await?),
+            None => self.meet(&job.word.terms, channel).await?,
+        };
         let known = known(tab.as_ref(), job.word.deposit.as_ref());
         let asked = |known: &Known| self.portion(job, known.charged).unwrap_or(job.price);
         let mut summed = check_sum(job.word.voucher.ceiling.amount, asked(&known), &known);
-        if summed == Err(PaymentError::Batch(BatchCode::ExceedsBalance)) {
+        // Where nothing is known of it, it was looked at just now.
+        if tab.is_some() && summed == Err(PaymentError::Batch(BatchCode::ExceedsBalance)) {
             self.look_at(&job.word.terms, channel).await?;
             tab = self.find_tab(channel).await?;
             let known = self::known(tab.as_ref(), job.word.deposit.as_ref());
@@ -240,12 +236,17 @@ impl Desk {
         if let Err(error) = summed {
             let tab = self.find_tab(channel).await?;
             self.cover(tab.as_ref(), &job.word.voucher).await?;
-            return Err(self.correct(&error, &job.quote, &job.order, tab.as_ref()));
+            let tab = tab.unwrap_or_else(|| self.blank_tab(channel, job.word.terms));
+            return Err(self.correct(&error, &job.quote, &job.order, Some(&tab)));
         }
         self.check_input(&job.work)?;
         let deposit = match &job.word.deposit {
             None => None,
             Some(deposit) => {
+                let _place = match tab {
+                    Some(_) => None,
+                    None => Some(self.open_to_fill(job, deposit).await?),
+                };
                 let transaction = Box::pin(self.deposit(channels, job, deposit)).await?;
                 Some((transaction.to_string(), deposit.amount))
             }
@@ -279,38 +280,6 @@ impl Desk {
             Err(refused) if refused.rejection() == Some(&Rejection::Unchanged) => Ok(()),
             Err(refused) => Err(ServiceError::Unavailable(refused.to_string())),
         }
-    }
-
-    /// Counts what the chain's newest block shows of a channel. Where somebody else looked meanwhile, it is
-    /// looked at again: which of both is newer cannot be told.
-    pub(super) async fn look_at(
-        &self,
-        terms: &ChannelTerms,
-        channel: ChannelId,
-    ) -> Result<(), ServiceError> {
-        let code = PaymentError::Batch(BatchCode::StateUnavailable);
-        let Some(witness) = self.channel_witness() else {
-            return Err(unavailable(&code.to_string()));
-        };
-        let mut known = self.find_tab(channel).await?;
-        for _ in 0..LOOKS_MAX {
-            let Some(before) = known.as_ref().map(Tab::sight) else { break };
-            let looked = witness.look(&[channel], Depth::Newest).await;
-            let sights = looked.map_err(|error| unavailable(&format!("{code}: {error}")))?;
-            let Some(seen) = sights.seen.first() else { break };
-            let sight = sight_of(seen, terms.withdraw_delay_s);
-            self.tell_tab(TabCommand::Look { channel, before, sight }).await?;
-            known = self.find_tab(channel).await?;
-            if known.as_ref().map(Tab::sight) == Some(sight) {
-                return Ok(());
-            }
-        }
-        Err(unavailable(&code.to_string()))
-    }
-
-    /// Who bears witness to channels.
-    pub(super) fn channel_witness(&self) -> Option<&dyn ChannelEvidence> {
-        self.parts.evidence.as_deref()?.channels()
     }
 
     async fn deposit(

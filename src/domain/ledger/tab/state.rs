@@ -95,7 +95,8 @@ pub struct Tab {
 }
 
 impl Tab {
-    pub(super) const fn new(id: ChannelId, terms: ChannelTerms, used_at: Timestamp) -> Self {
+    /// A channel of which nothing is known but its terms.
+    pub const fn new(id: ChannelId, terms: ChannelTerms, used_at: Timestamp) -> Self {
         let zero = Amount::ZERO;
         Self {
             id,

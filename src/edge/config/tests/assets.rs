@@ -181,3 +181,35 @@ fn what_may_lie_unclaimed_counts_by_the_rate_of_its_asset() {
     assert_eq!(unclaimed("DAI", ""), 10_u128.pow(18));
     assert_eq!(unclaimed("DAI", "claim_at = \"0.25 USD\""), 25 * 10_u128.pow(16));
 }
+
+/// What is put in and given back is worth a transaction, unless the provider says otherwise.
+#[test]
+fn the_least_deposit_is_a_hundredth_of_the_unit_of_account_in_any_asset() {
+    let least = |asset: &str, more: &str| {
+        let config = load(&provider(asset, more)).unwrap();
+        config.providers.values().next().unwrap().deposit_min.get()
+    };
+    assert_eq!(least("USDC", ""), 10_000);
+    assert_eq!(least("DAI", ""), 10_u128.pow(16));
+    assert_eq!(least("USDC", "deposit_min = \"0.25 USD\""), 250_000);
+    assert_eq!(least("USDC", "deposit_min = \"0 USD\""), 0);
+    let finer = load(&provider("USDC", "deposit_min = \"0.0000001 USD\"")).unwrap_err();
+    assert_eq!((finer.len(), finer[0].kind), (1, Kind::BadValue), "{finer:?}");
+}
+
+/// What its payer may have taken out by then is claimed too late.
+#[test]
+fn nothing_may_lie_unclaimed_for_as_long_as_a_payer_waits_for_its_money() {
+    let age = |more: &str| -> Result<u64, usize> {
+        let config = load(&provider("USDC", more)).map_err(|problems| problems.len())?;
+        Ok(config.providers.values().next().unwrap().claims.age_max.as_secs())
+    };
+    assert_eq!(age(""), Ok(3600));
+    assert_eq!(age("withdraw_delay = \"1d\""), Ok(3600));
+    assert_eq!(age("withdraw_delay = \"15m\""), Ok(450));
+    assert_eq!(age("withdraw_delay = \"15m\"\nclaim_after = \"899s\""), Ok(899));
+    assert_eq!(age("withdraw_delay = \"15m\"\nclaim_after = \"900s\""), Err(1));
+    assert_eq!(age("claim_after = \"900s\""), Ok(900));
+    let wrong = "withdraw_delay = \"15m\"\nclaim_after = \"1h\"";
+    assert_eq!(load(&provider("USDC", wrong)).unwrap_err()[0].kind, Kind::BadValue);
+}

@@ -256,3 +256,20 @@ async fn a_body_above_its_order_is_refused_before_anything_is_bound() {
     assert!(world.journal.entries().is_empty());
     assert_eq!(Arc::strong_count(&world.engine), 2, "and nothing holds on to it");
 }
+
+/// Who has one address of IPv6 has its whole network, and had a limit for each.
+#[tokio::test]
+async fn t10_all_addresses_of_one_network_share_its_limit() {
+    let rates = Rates { calls_per_minute: Some(1), concurrency: None, nano_per_minute: None };
+    let world = World::with(|offering| offering.peer_rates = rates).await;
+    let knock = |peer: &str| PaidCall { peer: Some(peer.parse().unwrap()), ..call() };
+    for (peer, expected) in [
+        ("2001:db8:1:2::1", "service.payment_required"),
+        ("2001:db8:1:2:ffff::2", "service.rate_limited"),
+        ("2001:db8:1:3::1", "service.payment_required"),
+        ("192.0.2.7", "service.payment_required"),
+        ("::ffff:192.0.2.7", "service.rate_limited"),
+    ] {
+        assert_eq!(code(world.payee.infer(knock(peer)).await), expected, "{peer}");
+    }
+}
