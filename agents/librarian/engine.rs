@@ -1,4 +1,4 @@
-//! The librarian's work: searches the project's own documentation, and turns text into vectors.
+//! The librarian's work: searches a text of the project's, and turns text into vectors.
 
 use async_trait::async_trait;
 use base64::Engine as _;

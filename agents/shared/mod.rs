@@ -24,7 +24,7 @@ pub const JSON: &str = "application/json";
 /// Generated text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Searches the project's documentation: a question in, passages out.
+/// Searches the librarian's text: a question in, passages out.
 pub const SEARCH: &str = "search.query";
 /// Turns text into a vector.
 pub const EMBED: &str = "text.embed";

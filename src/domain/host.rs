@@ -2,28 +2,17 @@
 //!
 //! It looks nothing up, and knows of no port.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
-/// Whose a network address is, where hosts are counted: an IPv4 address, in whatever form it comes, or the
-/// first half of one of IPv6, because the other half is the host's own to choose.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Host {
-    /// By its IPv4 address.
-    Four(Ipv4Addr),
-    /// By its network of 64 bits.
-    Six([u16; 4]),
-}
+/// Of an IPv6 address what its holder was given: the other half is its own to choose. Source: RFC 4291, 2.5.1.
+const NETWORK_BITS: u128 = 0xffff_ffff_ffff_ffff_0000_0000_0000_0000;
 
-impl Host {
-    /// Whose `ip` is.
-    pub const fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(four) => Self::Four(four),
-            IpAddr::V6(six) => {
-                let [a, b, c, d, ..] = six.segments();
-                Self::Six([a, b, c, d])
-            }
-        }
+/// Who calls from `address`, as far as that tells: of IPv6 the whole network that the address is in, and an IPv4
+/// address that is written as IPv6 as what it is.
+pub const fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(four) => IpAddr::V4(four),
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & NETWORK_BITS)),
     }
 }
 
@@ -67,7 +56,7 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_is_one_host_and_so_is_a_network_of_ipv6() {
-        let host = |text: &str| Host::of(text.parse().unwrap());
+        let host = |text: &str| network_of(text.parse().unwrap());
         for (one, other, same) in [
             ("192.0.2.1", "192.0.2.1", true),
             ("192.0.2.1", "::ffff:192.0.2.1", true),

@@ -206,7 +206,8 @@ impl Report {
              over any limit           {:>12} nano-USD\n\
              outcome open             {:>12} payments\n\
              payments                 {:>12}   seed {}\n\
-             a call takes             {:>12} ms p50, {} ms p99; those of the runaway, who wait for each other, counted in {} ms and {} ms\n\
+             a call takes             {:>12} ms at p50, {} ms at p99\n\
+             with the runaway's       {:>12} ms at p50, {} ms at p99: its calls wait for each other\n\
              {}",
             books.ledger_atomic,
             books.chain_atomic,

@@ -6,7 +6,7 @@
 pub mod tarpit;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use crate::domain::fault::{Class, Fault};
+use crate::domain::host::network_of;
 use crate::domain::id::{AgentId, ProviderId, RoleId};
 use crate::domain::policy::Rates;
 use crate::ports::clock::Clock;
@@ -27,9 +28,6 @@ pub use tarpit::Tarpit;
 
 /// Keys that are remembered at most; beyond that one that was not used lately is forgotten.
 pub const KEYS_MAX: usize = 65_536;
-
-/// Of an IPv6 address what its holder was given: the other half is its own to choose. Source: RFC 4291, 2.5.1.
-const NETWORK_BITS: u128 = 0xffff_ffff_ffff_ffff_0000_0000_0000_0000;
 
 /// What is limited.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,15 +42,6 @@ pub enum Key {
     Payer(Address),
     /// What one network peer asks, at a payee: see [`Key::peer`].
     Peer(IpAddr),
-}
-
-/// Who calls from `address`, as far as that tells: of IPv6 the whole network that the address is in, and an IPv4
-/// address that is written as IPv6 as what it is.
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(four) => IpAddr::V4(four),
-        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & NETWORK_BITS)),
-    }
 }
 
 impl Key {

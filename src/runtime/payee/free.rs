@@ -13,6 +13,7 @@ use tracing::Instrument;
 
 use crate::domain::asset::Asset;
 use crate::domain::commitment::AuthorizationKey;
+use crate::domain::host::network_of;
 use crate::domain::id::PeerId;
 use crate::domain::ledger::grants::{Allowance, Grant};
 use crate::domain::ledger::metered::{Metered, Whose};
@@ -26,7 +27,7 @@ use crate::domain::x402::wire::SettlementResponse;
 use crate::ports::archive::{AnswerKey, KeptAnswer};
 use crate::ports::engine::Work;
 use crate::ports::paid_service::{Answer, Closing, PaidCall, ServiceError};
-use crate::runtime::limits::{Admission, network_of};
+use crate::runtime::limits::Admission;
 use crate::runtime::meters::Phase;
 use crate::runtime::payee::answer::{Produced, whole};
 use crate::runtime::payee::caller::Held;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use crate::domain::host::Host;
+use crate::domain::host::network_of;
 use crate::edge::grpc::limits::CONNECTIONS_PER_HOST_MAX;
 
 /// Counts them.
@@ -13,12 +13,13 @@ pub(super) struct Hosts {
     most: usize,
     /// Whether this machine counts as a host too: everything on it shares one address.
     counts_own: bool,
-    open: Mutex<BTreeMap<Host, usize>>,
+    /// By their networks.
+    open: Mutex<BTreeMap<IpAddr, usize>>,
 }
 
 /// A connection's place among those of its host; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Arc<Hosts>, Host)>);
+pub(super) struct Place(Option<(Arc<Hosts>, IpAddr)>);
 
 impl Default for Hosts {
     fn default() -> Self {
@@ -38,7 +39,7 @@ impl Hosts {
     pub(super) fn enter(self: &Arc<Self>, from: Option<IpAddr>) -> Option<Place> {
         let counted = |ip: &IpAddr| self.counts_own || !ip.to_canonical().is_loopback();
         let Some(ip) = from.filter(counted) else { return Some(Place(None)) };
-        let host = Host::of(ip);
+        let host = network_of(ip);
         let mut open = self.open.lock().expect("no holder of the hosts panics");
         let count = open.get(&host).copied().unwrap_or(0);
         if count >= self.most {

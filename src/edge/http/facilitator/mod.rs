@@ -187,7 +187,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Strict in form, and open about the version: a payment that says its own counts where the request says
-/// none. Source: x402.md section 5, what peers were seen to send.
+/// none, as some peers send it.
 fn parse(body: &[u8]) -> Result<Read, PaymentError> {
     let (mut object, said): (Value, Option<u64>) = parse_asked(body)?;
     let inner = object.pointer("/paymentPayload/x402Version").and_then(Value::as_u64);

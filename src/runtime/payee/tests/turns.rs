@@ -96,7 +96,7 @@ fn charge(terms: ChannelTerms) -> TabCommand {
 
 /// The last of them in the order of their names was looked at by no round.
 #[tokio::test]
-async fn e08_a_payer_that_leaves_is_seen_among_more_channels_than_a_round_looks_at() {
+async fn e15_a_payer_that_leaves_is_seen_among_more_channels_than_a_round_looks_at() {
     let (world, opened) = open(WATCHED_MAX + 1, true).await;
     let (last, terms) = opened.last_key_value().unwrap();
     world.channels.by(world.payer.address()).begin(terms).await.unwrap();
