@@ -351,6 +351,9 @@ pub struct ProviderArgs {
     /// Where to listen.
     #[arg(long, requires = "upstream", default_value = "127.0.0.1:8403")]
     pub listen: SocketAddr,
+    /// Where to serve `/metrics` of it: an address of this machine.
+    #[arg(long, requires = "upstream")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What is probed.

@@ -44,7 +44,7 @@ use super::output::{Output, table};
 use super::resale;
 use super::running;
 use super::signals::Signals;
-use super::telemetry;
+use super::telemetry::{self, Metrics};
 use super::up::{bind, rail_plan, reach, stopped_or_asked, system};
 use crate::librarian::Librarian;
 use crate::scribe::Scribe;
@@ -80,27 +80,33 @@ pub fn run(args: &Args, asked: &ProviderArgs, output: &Output) -> Result<Exit, F
         let mut keyring = Keyring::open(&config)?;
         let mut running = Vec::new();
         for (name, settings) in wanted {
-            running.push(start(&config, &mut keyring, name, settings).await?);
+            let section = format!("[provider.{name}]");
+            let metrics = telemetry::listen(settings.metrics, &section).await?;
+            let provider = start(&config, &mut keyring, name, settings).await?;
+            let metrics = metrics.map(|listener| telemetry::serve(listener, &provider.treasury));
+            running.push((provider, metrics));
         }
         let selling: Vec<Selling> = running
             .iter()
-            .map(|provider| Selling {
+            .map(|(provider, metrics)| Selling {
                 provider: provider.name.to_string(),
                 endpoint: provider.endpoint.clone(),
+                metrics: metrics.as_ref().map(Metrics::url),
             })
             .collect();
         output.show(&selling, || {
-            table(
-                ["provider", "sells at"],
-                selling.iter().map(|row| [row.provider.clone(), row.endpoint.clone()]),
-            )
+            let rows = selling.iter().map(|row| {
+                let metrics = row.metrics.clone().unwrap_or_default();
+                [row.provider.clone(), row.endpoint.clone(), metrics]
+            });
+            table(["provider", "sells at", "metrics"], rows)
         });
         let one = async {
-            let each = running.iter().map(|provider| Box::pin(provider.stopped()));
+            let each = running.iter().map(|(provider, _)| Box::pin(provider.stopped()));
             select_all(each).await;
         };
         let ended = stopped_or_asked(one, signals).await;
-        for provider in running {
+        for (provider, _metrics) in running {
             provider.drain(DRAIN_MAX).await;
         }
         ended.map(|()| Exit::Done)
@@ -111,6 +117,7 @@ pub fn run(args: &Args, asked: &ProviderArgs, output: &Output) -> Result<Exit, F
 struct Selling {
     provider: String,
     endpoint: String,
+    metrics: Option<String>,
 }
 
 async fn start(

@@ -85,6 +85,7 @@ pub fn add(config: &mut Config, asked: &ProviderArgs) -> Result<Option<Name>, Fa
         claims: ClaimPolicy::for_delay(WITHDRAW_DELAY),
         flowing: Default::default(),
         facilitators: Vec::new(),
+        metrics: asked.metrics,
     };
     config.providers.insert(name.clone(), settings);
     Ok(Some(name))

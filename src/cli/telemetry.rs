@@ -1,11 +1,12 @@
-//! Logs by the configuration, and the numbers of a running node for Prometheus.
+//! Logs by the configuration, and the numbers of a running node or provider for Prometheus.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bursar::edge::clock::SystemClock;
-use bursar::edge::config::{Config, LogFormat, Telemetry};
+use bursar::edge::config::{LogFormat, Telemetry};
 use bursar::edge::telemetry::{Listener, Server, scrape, start_logs};
-use bursar::node::PayerNode;
+use bursar::runtime::treasury::Treasury;
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -25,9 +26,9 @@ impl Metrics {
     }
 }
 
-/// Takes the address for the node's numbers, where the configuration has one: before anything starts.
-pub async fn listen(config: &Config) -> Result<Option<Listener>, Failure> {
-    let Some(listen) = config.server.metrics else { return Ok(None) };
+/// Takes the address for the numbers, where the configuration's `section` has one: before anything starts.
+pub async fn listen(at: Option<SocketAddr>, section: &str) -> Result<Option<Listener>, Failure> {
+    let Some(listen) = at else { return Ok(None) };
     if !listen.ip().is_loopback() {
         let message =
             format!("others could reach {listen}, and without TLS nothing is served there");
@@ -39,12 +40,12 @@ pub async fn listen(config: &Config) -> Result<Option<Listener>, Failure> {
         let what = if taken { "is taken by another process" } else { "cannot be listened on" };
         let message = format!("{listen} {what}, and /metrics is to be there: {problem}");
         Failure::new(Exit::Failed, "cli.metrics", message)
-            .help("choose another with --metrics, or metrics = \"off\" in [server]")
+            .help(format!("choose another with --metrics, or metrics = \"off\" in {section}"))
     })?;
     Ok(Some(bound))
 }
 
-/// Serves the node's numbers.
-pub fn serve(listener: Listener, node: &PayerNode) -> Metrics {
-    Metrics(listener.serve(scrape(node.treasury.clone(), Arc::new(SystemClock))))
+/// Serves the numbers of a ledger.
+pub fn serve(listener: Listener, treasury: &Treasury) -> Metrics {
+    Metrics(listener.serve(scrape(treasury.clone(), Arc::new(SystemClock))))
 }

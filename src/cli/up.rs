@@ -115,7 +115,8 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
 
 async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Result<Exit, Failure> {
     let signals = Signals::catch()?;
-    let (metrics, listeners) = (telemetry::listen(&config).await?, listeners(&config).await?);
+    let metrics = telemetry::listen(config.server.metrics, "[server]").await?;
+    let listeners = listeners(&config).await?;
     let mut keyring = Keyring::open(&config)?;
     let wallets = keyring.wallets()?;
     let mut made = keyring.made;
@@ -160,7 +161,7 @@ async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Resu
     };
     let node = PayerNode::start(plan).await.map_err(|error| Failure::of(&error))?;
     chains.let_out(&node, &session, &ways_clock);
-    let metrics = metrics.map(|listener| telemetry::serve(listener, &node));
+    let metrics = metrics.map(|listener| telemetry::serve(listener, &node.treasury));
     ready.endpoints.clone_from(&node.endpoints);
     ready.metrics = metrics.as_ref().map(telemetry::Metrics::url);
     let endpoint = running::endpoint(node.endpoint());

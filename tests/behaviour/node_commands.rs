@@ -32,6 +32,7 @@ model = "bursar-scribe-1"
 network = "sandbox"
 price = { call = "0.001 USD" }
 pay_to = "wallet/till"
+metrics = "127.0.0.1:0"
 "#;
 
 /// What one call costs, in nano-USD.
@@ -198,8 +199,8 @@ async fn buy(client: &AgentClient) -> Result<Bought, AgentError> {
     panic!("nobody was announced");
 }
 
-fn metrics(node: &Running) -> String {
-    let url = node.said["metrics"].as_str().unwrap();
+fn metrics(said: &Value) -> String {
+    let url = said["metrics"].as_str().unwrap();
     let address = url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -238,8 +239,10 @@ async fn a_sandbox_node_is_started_paid_through_paused_and_started_again() {
     let why = house.answer(&["why", &bought.payment]);
     assert_eq!((&why["allowed"], &why["budgets"][0]["fits"]), (&json!(true), &json!(true)));
     assert!(why["rules"].as_array().unwrap().iter().all(|rule| rule["passed"] == true));
-    let numbers = metrics(&node);
+    let numbers = metrics(&node.said);
     assert!(numbers.contains(r#"bursar_budget_limit_nano{budget="fleet-day"} 5000000000"#));
+    let numbers = metrics(&shop.said[0]);
+    assert!(numbers.contains(r#"bursar_phase_seconds_count{phase="serve"} 1"#), "{numbers}");
 
     // Paused, nothing is signed, and the refusal can be asked about like a payment.
     house.answer(&["pause", "role/worker", "--reason", "loop in planner"]);

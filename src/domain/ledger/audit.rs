@@ -41,7 +41,6 @@ pub struct Audit {
     payments: BTreeMap<PaymentId, Placed>,
     captured: BTreeMap<Asset, u128>,
     over_limit: u128,
-    doubted: u64,
 }
 
 impl Audit {
@@ -53,7 +52,6 @@ impl Audit {
                 self.delegations.insert(*delegation, terms.limit);
             }
             Event::Held(held) => self.place(at, held),
-            Event::Doubted { .. } => self.doubted = self.doubted.saturating_add(1),
             Event::Captured { payment, amount, nano, held, .. } => {
                 self.capture(*payment, *nano, *held, *amount);
             }

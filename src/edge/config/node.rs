@@ -76,10 +76,7 @@ pub(super) fn read_server(source: &Source<'_>, section: &Section<'_>) -> Option<
     let listen = read_listen(section, loopback(PORT), true);
     let socket = section.find("operator_socket").map(|item| path(source, &item));
     let token = path_or(source, section, "operator_token_file", "keys/operator.token");
-    let metrics = section.find("metrics").map(|item| match item.text()? {
-        "off" => Some(None),
-        _ => tcp(&item).map(Some),
-    });
+    let metrics = read_metrics(section, Some(loopback(METRICS_PORT)));
     section.end();
     Some(Server {
         listen: listen?,
@@ -87,8 +84,20 @@ pub(super) fn read_server(source: &Source<'_>, section: &Section<'_>) -> Option<
             socket: socket.map_or(Some(None), |path| path.map(Some))?,
             token_file: token?,
         },
-        metrics: metrics.unwrap_or(Some(Some(loopback(METRICS_PORT))))?,
+        metrics: metrics?,
     })
+}
+
+/// `metrics = "127.0.0.1:9402"`, or `"off"`.
+pub(super) fn read_metrics(
+    section: &Section<'_>,
+    otherwise: Option<SocketAddr>,
+) -> Option<Option<SocketAddr>> {
+    let Some(item) = section.find("metrics") else { return Some(otherwise) };
+    match item.text()? {
+        "off" => Some(None),
+        _ => tcp(&item).map(Some),
+    }
 }
 
 pub(super) fn read_ledger(source: &Source<'_>, section: &Section<'_>) -> Option<LedgerFile> {

@@ -1,6 +1,7 @@
 //! What is sold, and how both sides bargain.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::domain::x402::batch::typed::WITHDRAW_DELAY_S;
 use crate::edge::config::checked::Listen;
 use crate::edge::config::money::{Unit, span_within};
 use crate::edge::config::network::{Networks, read_address};
-use crate::edge::config::node::{Wallets, endpoint};
+use crate::edge::config::node::{Wallets, endpoint, read_metrics};
 use crate::edge::config::policy::read_call_rates;
 use crate::edge::config::problem::{Kind, nearest};
 use crate::edge::config::reader::Section;
@@ -125,6 +126,8 @@ pub struct ProviderSettings {
     /// Facilitators elsewhere that settle for it, in the order in which they are tried; where there are
     /// none, it settles from the network's gas account.
     pub facilitators: Vec<String>,
+    /// Where `/metrics` is served of it, on loopback; `None` serves none.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Who is paid, and so who delegates to the service key.
@@ -227,6 +230,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
     let claims = read_claims(section, facts, asset.as_ref(), withdraw_delay);
     let flowing = read_flowing(section);
     let facilitators = read_facilitators(section, withdraw_delay);
+    let metrics = read_metrics(section, None);
     let Ways { by_call, deposit_by } = ways?;
     Some(ProviderSettings {
         listen: listen?,
@@ -253,6 +257,7 @@ fn read_provider(section: &Section<'_>, facts: &Facts<'_, '_>) -> Option<Provide
         claims: claims?,
         flowing: flowing?,
         facilitators: facilitators?,
+        metrics: metrics?,
     })
 }
 

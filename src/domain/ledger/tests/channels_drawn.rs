@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::audits;
 use super::channels::{Bench, CAPS, id};
 use super::fixture::*;
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::audit::Audit;
-use crate::domain::ledger::channel::ChannelCommand;
+use crate::domain::ledger::channel::{ChannelCommand, ChannelEvent};
 use crate::domain::ledger::channel::state::PORTIONS_MAX;
-use crate::domain::ledger::{Bounds, Ledger};
+use crate::domain::ledger::{Bounds, Event, Ledger};
 use crate::domain::money::Nano;
 
 /// One drawn step; numbers that do not fit are refused.
@@ -87,10 +87,9 @@ fn check(bench: &Bench, truths: &BTreeMap<u64, Truth>) {
     let (spent, counted) = bench.numbers();
     assert_eq!(counted, held, "what budgets hold is what portions say");
     assert!(spent + counted >= reachable, "the payees can take {reachable} of {spent}+{counted}");
-    let mut audit = Audit::default();
+    let audit = audits::audit(&bench.desk.log);
     let mut again = Ledger::new(Bounds::default());
     for (at, event) in &bench.desk.log {
-        audit.see(*at, event);
         again.evolve(*at, event);
     }
     assert!(again == *ledger, "the events give the ledger again");
@@ -190,6 +189,12 @@ fn run(bench: &mut Bench, truths: &mut BTreeMap<u64, Truth>, step: &Step) {
     }
 }
 
+/// Whether it holds something in budgets.
+fn places(event: &Event) -> bool {
+    let Event::Channel(event) = event else { return false };
+    matches!(event, ChannelEvent::Drawn(_) | ChannelEvent::Funded(_) | ChannelEvent::Extended(_))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -200,10 +205,18 @@ proptest! {
         let mut bench = Bench::new(300, 0);
         bench.open(2);
         let mut truths = BTreeMap::from([(1, Truth::default()), (2, Truth::default())]);
+        let mut peak = 0;
         for step in &steps {
+            let before = bench.desk.log.len();
             run(&mut bench, &mut truths, step);
             check(&bench, &truths);
+            if bench.desk.log[before..].iter().any(|(_, event)| places(event)) {
+                let (spent, held) = bench.numbers();
+                peak = peak.max(spent + held);
+            }
         }
+        let (pool, log) = (bench.desk.account("pool").account.budget, &bench.desk.log);
+        prop_assert_eq!(audits::peak(log, pool), peak);
     }
 }
 

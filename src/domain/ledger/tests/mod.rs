@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and say what they are by their names"
 )]
 
+mod audits;
 mod channels;
 mod channels_drawn;
 mod channels_funded;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::B256;
 
+use super::audits;
 use super::fixture::{Desk, asset};
 use crate::domain::commitment::Scheme;
 use crate::domain::id::{AgentId, PaymentId, RequestId};
@@ -45,6 +46,8 @@ pub struct Oracle {
     entered: i128,
     last: Timestamp,
     nonces: BTreeSet<B256>,
+    /// The most that ever counted in one account of a budget, as something was placed there.
+    peaks: BTreeMap<BudgetNo, u64>,
 }
 
 impl Oracle {
@@ -156,6 +159,8 @@ impl Oracle {
             let limit = self.limit(seat.account);
             let (spent, held) = self.counted(seat.account, at);
             assert!(spent + held <= limit, "{spent} spent and {held} held of {limit}");
+            let peak = self.peaks.entry(seat.account.budget).or_default();
+            *peak = (*peak).max(spent + held);
             self.check_any_span(seat.account, at, limit);
         }
     }
@@ -217,6 +222,24 @@ impl Oracle {
             assert!(desk.ledger.find_hold(payment.held.payment).is_some());
         }
         self.check_money(desk);
+    }
+
+    /// The audit of the same events finds the same, by code of its own: what is paid and open, and the most
+    /// that any budget ever counted.
+    pub fn check_audit(&self, log: &[(Timestamp, Event)]) {
+        let audit = audits::audit(log);
+        let count = |among: &[Standing]| {
+            let among = self.payments.values().filter(|payment| among.contains(&payment.standing));
+            u64::try_from(among.count()).unwrap()
+        };
+        let paid: i128 = self.payments.values().map(|payment| payment.money().0).sum();
+        assert_eq!(i128::try_from(audit.captured(asset())).unwrap(), paid);
+        assert_eq!(audit.open(), count(&[Standing::Held, Standing::Unknown]));
+        assert_eq!(audit.payments(), count(&[Standing::Captured, Standing::Settled]));
+        assert_eq!(audit.over_limit().get(), 0);
+        for (budget, peak) in &self.peaks {
+            assert_eq!(audits::peak(log, *budget), *peak, "{budget:?}");
+        }
     }
 
     /// I3: what is in the wallet, in escrow and outside, by the books and by the position.

@@ -275,6 +275,7 @@ proptest! {
             }
             oracle.check(&desk);
         }
+        oracle.check_audit(&desk.log);
         check_recovery(&desk);
     }
 }
