@@ -1,10 +1,13 @@
 //! The audit of what a ledger did: it agrees with a ledger that keeps to its rules, and tells by how much one
 //! that did not had passed them.
 
+use std::time::Duration;
+
+use super::channels::Bench;
 use super::fixture::*;
 use crate::domain::ledger::Event;
 use crate::domain::ledger::audit::Audit;
-use crate::domain::ledger::budget::{AccountKey, BudgetNo};
+use crate::domain::ledger::budget::{AccountKey, BudgetNo, Per, Selector};
 use crate::domain::money::Nano;
 use crate::domain::time::Timestamp;
 
@@ -56,4 +59,30 @@ fn an_account_that_nobody_announced_allows_nothing() {
     desk.hold("ann", 60).unwrap();
     desk.log.retain(|(_, event)| !matches!(event, Event::PolicyApplied { .. }));
     assert_eq!(audit(&desk.log).over_limit(), Nano::new(60));
+}
+
+#[test]
+fn what_leaves_a_rolling_window_counts_no_more_from_that_instant_on() {
+    let window = budget("minutes", Selector::Fleet, Per::All, 10, span(600));
+    let mut desk = Desk::new(vec![window]);
+    let first = desk.hold("ann", 10).unwrap();
+    let bucket = desk.ledger.find_hold(first).unwrap().held.seats[0];
+    let leaves = bucket.until.after(Duration::from_secs(600));
+    desk.now = leaves.before(Duration::from_nanos(2));
+    assert_eq!(code(desk.hold("ann", 1)), "ledger.over_budget");
+    desk.hold("ann", 10).unwrap();
+    assert_eq!(desk.now, leaves);
+    assert_eq!(audit(&desk.log).over_limit(), Nano::ZERO);
+}
+
+#[test]
+fn a_call_on_a_channel_is_paid_once_something_of_it_was_taken() {
+    for (charged, numbers) in [(0, (0, 1)), (1, (1, 0)), (50, (1, 0))] {
+        let mut bench = Bench::new(100, 600);
+        let payment = bench.draw(1, 50, None).unwrap();
+        bench.charge(1, payment, charged).unwrap();
+        let found = audit(&bench.desk.log);
+        assert_eq!((found.payments(), found.open()), numbers, "{charged}");
+        assert_eq!(found.captured(asset()), u128::from(charged));
+    }
 }

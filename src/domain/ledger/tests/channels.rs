@@ -25,7 +25,7 @@ pub(super) fn units(n: u64) -> Amount {
     Amount::new(n.into())
 }
 
-fn opened(n: u64) -> Opened {
+pub(super) fn opened(n: u64) -> Opened {
     Opened {
         id: id(n),
         terms: ChannelTerms {
@@ -164,12 +164,12 @@ impl Bench {
         self.desk.numbers("pool")
     }
 
-    fn available(&self) -> u128 {
+    pub(super) fn available(&self) -> u128 {
         let wallet = self.desk.ledger.find_wallet_at(wallet_address("main")).unwrap();
         wallet.available(asset()).get()
     }
 
-    fn state(&self, n: u64) -> ChannelState {
+    pub(super) fn state(&self, n: u64) -> ChannelState {
         self.desk.ledger.find_channel(id(n)).unwrap().state
     }
 }

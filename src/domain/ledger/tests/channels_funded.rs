@@ -1,14 +1,16 @@
 //! Calls with the deposits that they need: held together or not at all, and never more than there is
 //! room for. And ledgers that are older than their channels.
 
+use super::audits;
 use super::channels::{Bench, CAPS, id, units};
 use super::fixture::*;
 use crate::domain::channel::Deposit;
 use crate::domain::commitment::{TokenPermit, TransferMethod};
-use crate::domain::ledger::Rejection;
+use crate::domain::ledger::books::{BookAccount, Commodity};
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, DrawAsk, Frozen, Fund,
 };
+use crate::domain::ledger::{Event, Rejection};
 use crate::domain::money::Nano;
 
 /// Asks for a call of `amount` on a new channel, with a deposit of `wanted` or less.
@@ -33,6 +35,12 @@ fn fund(
         ChannelEvent::Funded(funded) => Ok(funded.deposit),
         other => panic!("a call with a deposit becomes its event, not {}", other.kind()),
     }
+}
+
+/// What came into an account of the books, less what left it.
+fn books(bench: &Bench, account: BookAccount) -> i128 {
+    let sums = bench.desk.ledger.books().find(Commodity::Asset(asset()), account);
+    i128::try_from(sums.debits).unwrap() - i128::try_from(sums.credits).unwrap()
 }
 
 #[test]
@@ -63,6 +71,47 @@ fn a_cap_that_leaves_less_room_makes_the_deposit_smaller_down_to_the_least() {
             some => assert_eq!(funded, Ok(units(some)), "a cap of {cap}"),
         }
     }
+}
+
+#[test]
+fn a_wallet_that_has_less_makes_the_deposit_smaller_down_to_the_least() {
+    for (has, put_in) in [(501, 500), (500, 500), (499, 499), (300, 300), (299, 0)] {
+        let mut bench = Bench::new(10_000, 0);
+        bench.desk.fund("main", 0, (1 << 40) - has, 2).unwrap();
+        let funded = fund(&mut bench, 60, 500, 300, CAPS);
+        let funded = funded.map(|deposit| (deposit.amount, deposit.nano));
+        match put_in {
+            0 => assert!(matches!(funded, Err(Rejection::InsufficientFunds { .. })), "{funded:?}"),
+            some => assert_eq!(funded, Ok((units(some), Nano::new(some))), "a wallet of {has}"),
+        }
+    }
+}
+
+#[test]
+fn a_call_that_comes_with_its_deposit_is_drawn_and_counted_like_any_other() {
+    let mut bench = Bench::new(100, 0);
+    fund(&mut bench, 60, 60, 60, CAPS).unwrap();
+    let drawn = |bench: &Bench| match &bench.desk.log.last().unwrap().1 {
+        Event::Channel(event) => event.drawn().map(|drawn| (drawn.channel, drawn.ceiling)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(drawn(&bench), Some((id(1), units(60))));
+    let audit = audits::audit(&bench.desk.log);
+    assert_eq!((audit.open(), audit.payments()), (1, 0));
+    let pool = bench.desk.account("pool").account.budget;
+    assert_eq!(audits::peak(&bench.desk.log, pool), 60);
+    // All of the deposit is set aside, and the call draws on it once it has arrived.
+    assert_eq!((books(&bench, BookAccount::Escrow), bench.numbers()), (60, (0, 60)));
+    bench.confirm(1).unwrap();
+    assert_eq!(drawn(&bench), None);
+    let held = [BookAccount::Escrow, BookAccount::Channel].map(|account| books(&bench, account));
+    assert_eq!(held, [0, 60]);
+    let payment = bench.desk.ledger.find_channel(id(1)).unwrap().last.unwrap();
+    let next = bench.draw(1, 40, Some((payment, 20))).unwrap();
+    assert_eq!(drawn(&bench), Some((id(1), units(60))));
+    assert_eq!(books(&bench, BookAccount::Channel), 40);
+    bench.charge(1, next, 15).unwrap();
+    assert_eq!((drawn(&bench), books(&bench, BookAccount::Channel)), (None, 25));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 mod audits;
 mod channels;
+mod channels_bounded;
 mod channels_drawn;
 mod channels_funded;
 mod claims;
