@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::fixture::*;
+use crate::domain::id::PaymentId;
 use crate::domain::ledger::budget::{BudgetDef, Per, Selector};
 use crate::domain::ledger::hold::CaptureProof;
 use crate::domain::ledger::window::{CalendarUnit, ROLLING_BUCKETS, WindowError, WindowSpec};
@@ -298,4 +299,45 @@ fn a_cap_holds_where_the_clock_goes_back_by_half_an_hour() {
     }
     // Four hours are four windows, and the half hour that comes twice may be one more.
     assert!((20..=25).contains(&placed.len()), "{}", placed.len());
+}
+
+/// The window that a hold counts in.
+fn window_of(desk: &Desk, payment: PaymentId) -> (Timestamp, Timestamp) {
+    let seat = desk.ledger.find_hold(payment).unwrap().held.seats[0];
+    (seat.from, seat.until)
+}
+
+/// There the hour of after the change reaches back to before it.
+#[test]
+fn a_new_window_begins_where_the_last_one_ended_though_the_clock_went_back() {
+    let hour = calendar(CalendarUnit::Hour, "Australia/Lord_Howe");
+    let mut desk = Desk::new(vec![fleet(5, hour)]);
+    for (now, from, until) in [
+        ("2027-04-03T14:50:00Z", "2027-04-03T14:00:00Z", "2027-04-03T15:00:00Z"),
+        ("2027-04-03T15:05:00Z", "2027-04-03T15:00:00Z", "2027-04-03T15:30:00Z"),
+        ("2027-04-03T15:35:00Z", "2027-04-03T15:30:00Z", "2027-04-03T16:30:00Z"),
+    ] {
+        desk.at(at(now).as_secs());
+        let payment = desk.hold("ann", 5).unwrap();
+        assert_eq!(window_of(&desk, payment), (at(from), at(until)), "{now}");
+    }
+}
+
+/// The change of the clock gives two agents two windows, by when each was first seen.
+#[test]
+fn an_account_keeps_its_own_window_while_it_lasts_whatever_window_others_have() {
+    let hour = calendar(CalendarUnit::Hour, "Australia/Lord_Howe");
+    let each = budget("each", Selector::Fleet, Per::Agent, 10, hour);
+    let mut desk = Desk::new(vec![each]);
+    desk.agent("bob", "scout", "red", "main");
+    desk.at(at("2027-04-03T14:50:00Z").as_secs());
+    desk.hold("bob", 1).unwrap();
+    desk.at(at("2027-04-03T15:05:00Z").as_secs());
+    desk.hold("ann", 10).unwrap();
+    desk.wait(60);
+    desk.hold("bob", 1).unwrap();
+    desk.wait(60);
+    assert_eq!(code(desk.hold("ann", 1)), "ledger.over_budget");
+    assert_eq!(code(desk.hold("bob", 10)), "ledger.over_budget");
+    desk.hold("bob", 9).unwrap();
 }
