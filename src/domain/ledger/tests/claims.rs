@@ -1,9 +1,10 @@
 //! Claims: bound once, settled once, served once; every command in every state.
 
 use super::fixture::*;
-use crate::domain::commitment::AuthorizationKey;
+use crate::domain::commitment::{AuthorizationKey, Scheme, TokenPermit, TransferMethod};
 use crate::domain::id::Fingerprint;
 use crate::domain::ledger::claim::Accepted;
+use crate::domain::ledger::credit::CreditLimits;
 use crate::domain::ledger::{Bounds, Command, Event, Rejection};
 use crate::domain::money::Amount;
 
@@ -34,6 +35,12 @@ fn step(desk: &mut Desk, accepted: &Accepted, what: &str) -> Result<Event, Rejec
         "release" => desk.execute(Command::ReleaseClaim { claim }),
         "kill" => desk.execute(Command::KillClaim { claim }),
         "begin" => desk.execute(Command::BeginRefund { claim }),
+        "lend" => {
+            let most = Amount::new(1_000);
+            let limits = CreditLimits { per_payer: most, total: most, owned: most };
+            desk.execute(Command::ServeOnCredit { claim, delivery: delivery(), limits })
+        }
+        "charge" => desk.execute(Command::ChargeClaim { claim, amount: Amount::new(10) }),
         "refund" => desk.execute(Command::Refund { claim, transaction: number(6) }),
         other => panic!("{other}"),
     }
@@ -70,6 +77,39 @@ fn each_command_in_each_state() {
             assert!(desk.ledger.books().balanced());
         }
     }
+}
+
+/// A claim by `exact` is never charged less, wherever it stands.
+#[test]
+fn a_refusal_says_where_the_claim_stands() {
+    let table: [(&[&str], &str); 10] = [
+        (&["accept"], "accepted"),
+        (&["accept", "doubt"], "unknown"),
+        (&["accept", "settle"], "due"),
+        (&["accept", "settle", "serve"], "served"),
+        (&["accept", "release"], "released"),
+        (&["accept", "kill"], "dead"),
+        (&["accept", "settle", "begin"], "refunding"),
+        (&["accept", "settle", "begin", "refund"], "refunded"),
+        (&["accept", "lend"], "credited"),
+        (&["accept", "lend", "kill"], "lost"),
+    ];
+    let refused = |state| Err(Rejection::WrongClaimState { state, asked: "charged" });
+    for (before, state) in table {
+        let mut desk = Desk::new(vec![]);
+        let accepted = desk.accepted(1, 10);
+        for what in before {
+            step(&mut desk, &accepted, what).unwrap();
+        }
+        assert_eq!(step(&mut desk, &accepted, "charge"), refused(state));
+    }
+    let mut desk = Desk::new(vec![]);
+    let mut accepted = desk.accepted(1, 10);
+    accepted.commitment.scheme = UPTO;
+    for what in ["accept", "charge"] {
+        step(&mut desk, &accepted, what).unwrap();
+    }
+    assert_eq!(step(&mut desk, &accepted, "charge"), refused("charged"));
 }
 
 #[test]
@@ -160,6 +200,22 @@ fn an_ended_claim_is_forgotten_after_its_time_and_an_open_one_never() {
     assert_eq!(desk.ledger.open_claims().len(), 4);
 }
 
+#[test]
+fn an_ended_claim_is_remembered_for_an_hour_after_its_time_limit_and_no_second_longer() {
+    let mut desk = Desk::new(vec![]);
+    let ended = desk.accepted(1, 10);
+    for what in ["accept", "settle", "serve"] {
+        step(&mut desk, &ended, what).unwrap();
+    }
+    let over_s = ended.commitment.valid_before_s + 3_600;
+    for (nonce, at_s, remembered) in [(2, over_s - 1, true), (3, over_s, false)] {
+        desk.at(at_s);
+        let next = desk.accepted(nonce, 10);
+        accept(&mut desk, &next).unwrap();
+        assert_eq!(desk.ledger.find_claim(&ended.key()).is_some(), remembered, "{at_s}");
+    }
+}
+
 /// A claim given up and bound again by a second signature under the same nonce, with a later time limit,
 /// was forgotten by the first one's: an authorization that was served could then pay once more.
 #[test]
@@ -244,4 +300,26 @@ fn a_refund_moves_the_same_back_under_a_nonce_of_its_own() {
     assert_eq!(refund.nonce, first.refund(100).nonce, "the same, whenever it is signed");
     assert_ne!(refund.nonce, second.refund(99).nonce);
     assert_ne!(refund.nonce, first.commitment.nonce);
+}
+
+#[test]
+fn a_refund_moves_just_what_was_charged_by_the_way_that_it_came() {
+    let permit = TokenPermit { nonce: 4, deadline_s: 9, signature: None };
+    let ways = [
+        (TransferMethod::Eip3009, TransferMethod::Eip3009),
+        (TransferMethod::Permit2, TransferMethod::Permit2),
+        (TransferMethod::Permit2Sponsored, TransferMethod::Permit2),
+        (TransferMethod::Permit2By(permit), TransferMethod::Permit2),
+    ];
+    for (came, goes) in ways {
+        let desk = Desk::new(vec![]);
+        let mut accepted = Accepted { amount: Amount::new(4), ..desk.accepted(1, 10) };
+        accepted.commitment.scheme = UPTO;
+        accepted.commitment.method = came;
+        accepted.commitment.valid_after_s = 7;
+        let refund = accepted.refund(99);
+        assert_eq!((refund.scheme, refund.method), (Scheme::Exact, goes));
+        assert_eq!((refund.asset, refund.amount_max), (asset(), Amount::new(4)));
+        assert_eq!((refund.valid_after_s, refund.valid_before_s), (0, 99), "from now on");
+    }
 }

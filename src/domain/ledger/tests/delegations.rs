@@ -98,6 +98,7 @@ fn a_delegation_is_checked_when_it_is_made() {
     let above = Nano::MAX.get() + 1;
     assert_eq!(code(desk.delegate("ann", "kid", above, LATER)), "ledger.nano_out_of_range");
     assert_eq!(code(desk.delegate("ann", "kid", 50, START_S)), "ledger.delegation_ended");
+    desk.delegate("ann", "most", Nano::MAX.get(), LATER).unwrap();
     desk.delegate("ann", "kid", 50, LATER).unwrap();
     assert_eq!(code(desk.delegate("ann", "kid", 50, LATER)), "ledger.name_taken");
     let kid = desk.ledger.find_agent(agent_id("kid")).unwrap();

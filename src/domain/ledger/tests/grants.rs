@@ -114,6 +114,35 @@ fn an_order_is_granted_once_and_bound_to_what_it_says() {
     assert_eq!(code(desk.execute(metered(never))), "ledger.unknown_grant");
 }
 
+/// Far longer than a signed order is taken: none comes again after that.
+#[test]
+fn a_grant_is_remembered_for_an_hour_after_its_order_was_signed() {
+    let mut desk = Desk::new(vec![]);
+    give(&mut desk, grant(1, 1, 1)).unwrap();
+    let remembered =
+        |desk: &Desk| desk.ledger.grants().is_owed(payer(1), PaymentId::from_bytes([1; 16]));
+    for (call, secs, kept) in [(2, 3_599, true), (3, 3_600, false)] {
+        desk.at(START_S + secs);
+        let later = Grant { issued_at_s: START_S + secs, ..grant(2, call, 1) };
+        give(&mut desk, later).unwrap();
+        assert_eq!(remembered(&desk), kept, "{secs}");
+    }
+}
+
+#[test]
+fn what_an_agent_used_for_nothing_is_metered_and_its_request_remembered() {
+    let mut desk = Desk::new(vec![]);
+    let ask = desk.ask("ann", 1);
+    let (agent, payment, request) = (ask.agent, ask.payment, ask.request);
+    let bought = |free| metered(Whose::Bought { agent, payment, request, free });
+    assert_eq!(desk.execute(bought(None)).unwrap().kind(), "usage_metered");
+    assert_eq!(desk.ledger.requests().find(agent, request), None, "its hold remembers it");
+    desk.execute(bought(Some(ask.fingerprint))).unwrap();
+    let found = desk.ledger.requests().find(agent, request).unwrap();
+    assert_eq!((found.payment, found.fingerprint), (payment, ask.fingerprint));
+    assert_eq!(code(desk.place(ask)), "ledger.exists");
+}
+
 #[test]
 fn no_allowance_gives_nothing() {
     let mut desk = Desk::new(vec![]);

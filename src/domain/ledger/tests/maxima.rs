@@ -170,6 +170,17 @@ fn c09_a_claim_is_charged_once_and_at_most_its_maximum() {
 }
 
 #[test]
+fn anything_up_to_the_maximum_of_a_claim_is_charged() {
+    for charged in [0, 1, 5] {
+        let (mut desk, claim) = bound();
+        let amount = Amount::new(charged);
+        desk.execute(Command::ChargeClaim { claim, amount }).unwrap();
+        let found = desk.ledger.find_claim(&claim).unwrap();
+        assert_eq!((found.state, found.accepted.amount), (ClaimState::Charged, amount));
+    }
+}
+
+#[test]
 fn exact_is_never_charged_less() {
     let mut desk = Desk::new(vec![]);
     let accepted = desk.accepted(1, 5);

@@ -72,6 +72,19 @@ fn each_command_in_each_state() {
 }
 
 #[test]
+fn a_refusal_says_where_the_payment_stands() {
+    for (state, command, asked) in [
+        ("signable", "verify", "verified"),
+        ("unknown", "void", "voided"),
+        ("captured", "doubt", "doubted"),
+    ] {
+        let (mut desk, payment) = open_in(state);
+        let refused = Rejection::WrongState { payment, state, asked };
+        assert_eq!(ask(&mut desk, payment, command), Err(refused));
+    }
+}
+
+#[test]
 fn exact_takes_exactly_what_was_authorized() {
     for proof in [CaptureProof::Receipt, CaptureProof::Chain(block(START_S))] {
         for (amount, taken) in [(0, false), (9, false), (10, true), (11, false)] {

@@ -90,6 +90,8 @@ fn a_request_is_taken_within_the_memory_and_at_most_a_little_ahead() {
     for (secs, taken) in table {
         let mut desk = desk();
         let ask = desk.ask_for("ann", 1, made_at(secs, 1), 0);
+        let remembered = desk.ledger.may_remember(desk.now.next(), ask.request);
+        assert_eq!(remembered, taken, "{secs}: one would be remembered as long as it is taken");
         match desk.place(ask) {
             Ok(_) => assert!(taken, "{secs}"),
             Err(Rejection::RequestOutsideMemory { .. }) => assert!(!taken, "{secs}"),

@@ -17,7 +17,7 @@ pub(super) fn units(n: u64) -> Amount {
     Amount::new(n.into())
 }
 
-fn standing(balance: u64, claimed: u64) -> Standing {
+pub(super) fn standing(balance: u64, claimed: u64) -> Standing {
     Standing { balance: units(balance), claimed: units(claimed) }
 }
 
@@ -118,7 +118,12 @@ impl Shop {
         self.ask(TabCommand::Look { channel: ID, before: self.tab().sight(), sight })
     }
 
-    fn count(&mut self, balance: u64, claimed: u64, over_s: u64) -> Result<TabEvent, Rejection> {
+    pub(super) fn count(
+        &mut self,
+        balance: u64,
+        claimed: u64,
+        over_s: u64,
+    ) -> Result<TabEvent, Rejection> {
         let counted = standing(balance, claimed);
         self.ask(TabCommand::Count { channel: ID, counted, deposits_over_s: over_s })
     }
