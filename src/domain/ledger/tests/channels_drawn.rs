@@ -8,8 +8,8 @@ use super::audits;
 use super::channels::{Bench, CAPS, id};
 use super::fixture::*;
 use crate::domain::id::PaymentId;
-use crate::domain::ledger::channel::{ChannelCommand, ChannelEvent};
 use crate::domain::ledger::channel::state::PORTIONS_MAX;
+use crate::domain::ledger::channel::{ChannelCommand, ChannelEvent};
 use crate::domain::ledger::{Bounds, Event, Ledger};
 use crate::domain::money::Nano;
 
