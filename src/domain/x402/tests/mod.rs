@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod bazaar;
 mod check;
 mod corrective;
 mod deposits;
