@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod asked;
 mod batch;
 mod bazaar;
 mod check;

@@ -11,6 +11,7 @@ use crate::domain::money::{Amount, Rate};
 use crate::domain::quote::PayBy;
 use crate::domain::x402::check::{Demand, check_payment};
 use crate::domain::x402::payload::{payment_payload, read_authorization};
+use crate::domain::x402::permit::permit2_digest;
 use crate::domain::x402::requirements::Requirement;
 use crate::domain::x402::settlement::{Settled, read_settlement, settled};
 use crate::domain::x402::wire::{PaymentPayload, PaymentRequirements};
@@ -83,6 +84,7 @@ fn what_the_official_clients_send_is_taken_and_hashed_as_they_do() {
         let tokens = tokens();
         let token = tokens.find(TOKEN).unwrap();
         assert_eq!(token.authorization_digest(&authorization.commitment), digest, "{case}");
+        assert_eq!(permit2_digest(&authorization.commitment), digest, "{case}");
         assert!(matches!(authorization.commitment.method, TransferMethod::Permit2By(_)));
         assert_eq!(read_authorization(&payload).unwrap(), authorization);
 
@@ -126,10 +128,11 @@ fn a01_each_field_that_is_changed_is_refused_by_its_own_code() {
     let other = json!("0x00000000000000000000000000000000000000aa");
     let signature = "invalid_exact_evm_payload_signature";
     let nonce = json!("0xf3746613c2d920b5fdabc0856f2aeb2d4f88ee6037b8cc5d04a71a4462f13480");
-    let cases: [(&[&str], Value, &str); 12] = [
+    let cases: [(&[&str], Value, &str); 13] = [
         (&[SIGNED, "from"], other.clone(), signature),
         (&[SIGNED, "nonce"], json!("5"), signature),
         (&[SIGNED, "nonce"], json!("05"), "invalid_payload"),
+        (&[SIGNED, "nonce"], json!("5_0"), "invalid_payload"),
         (&[SIGNED, "nonce"], nonce, "invalid_payload"),
         (&[SIGNED, "spender"], other.clone(), "invalid_permit2_spender"),
         (&[SIGNED, "permitted", "token"], other.clone(), "invalid_payment_requirements"),
@@ -162,6 +165,21 @@ fn a01_each_field_that_is_changed_is_refused_by_its_own_code() {
     for (path, value, code) in cases {
         let error = check(&change(&payload, path, value), way, THEN_S).unwrap_err();
         assert_eq!(error.wire().as_str(), code, "{path:?}");
+    }
+}
+
+/// What nobody here reads could mean something to another reader of the same payment.
+#[test]
+fn a_field_too_many_is_refused_wherever_it_is() {
+    for scheme in ["exact", "upto"] {
+        let (payload, way, _) = vector(scheme, TransferMethod::Permit2Sponsored);
+        for part in ["", "/permitted", "/witness"] {
+            let mut more = payload.clone();
+            let signed = more.payload["permit2Authorization"].pointer_mut(part).unwrap();
+            signed["tip"] = json!("1");
+            let error = check(&more, way, THEN_S).unwrap_err();
+            assert!(matches!(error, PaymentError::Field { .. }), "{scheme} {part} {error:?}");
+        }
     }
 }
 
@@ -199,7 +217,7 @@ fn upto_goes_by_permit2_whatever_method_its_offer_names() {
     assert!(check(&named("erc7710"), way, 1_000).is_err());
 }
 
-fn ours(scheme: Scheme) -> (Commitment, PayBy) {
+pub(super) fn ours(scheme: Scheme) -> (Commitment, PayBy) {
     let method = TransferMethod::Permit2;
     let way = PayBy { scheme, method, asset: TOKEN, pay_to: PAY_TO, timeout_s: 60 };
     let commitment = Commitment {
@@ -216,7 +234,7 @@ fn ours(scheme: Scheme) -> (Commitment, PayBy) {
     (commitment, way)
 }
 
-fn write(commitment: Commitment, way: PayBy) -> PaymentPayload {
+pub(super) fn write(commitment: Commitment, way: PayBy) -> PaymentPayload {
     write_after(commitment, way, None)
 }
 

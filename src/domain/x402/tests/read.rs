@@ -1,5 +1,7 @@
 //! Objects of the wire, well and badly formed.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -13,6 +15,7 @@ use crate::domain::x402::offer::{Asked, check_offer};
 use crate::domain::x402::read::*;
 use crate::domain::x402::requirements::payment_required;
 use crate::domain::x402::settlement::{Settled, not_settled, read_settlement, settled};
+use crate::domain::x402::wire::PaymentRequired;
 
 fn offer_json() -> String {
     let offer = payment_required(&quote(), &order(), &TOKENS, None).unwrap();
@@ -60,7 +63,49 @@ fn p01_base64_has_one_form() {
     let refused = decode_text(&long, Message::Payload).unwrap_err();
     assert_eq!(refused.code(), "x402.too_large");
     assert_eq!(refused.wire(), PaymentCode::Payload);
-    assert!(decode_text(&vec![b'A'; OBJECT_LEN_MAX / 3 * 4], Message::Payload).is_ok());
+    // The largest object that is read, and one group of characters more.
+    let largest = STANDARD.encode(vec![b' '; OBJECT_LEN_MAX]);
+    assert!(decode_text(largest.as_bytes(), Message::Payload).is_ok());
+    let larger = STANDARD.encode(vec![b' '; OBJECT_LEN_MAX + 3]);
+    let refused = decode_text(larger.as_bytes(), Message::Payload).unwrap_err();
+    assert_eq!(refused.code(), "x402.too_large");
+}
+
+#[test]
+fn an_offer_has_32_ways_at_most_and_what_a_facilitator_is_asked_256_kib() {
+    let offer = payment_required(&quote(), &order(), &TOKENS, None).unwrap();
+    for (ways, good) in [(1, true), (31, true), (32, true), (33, false), (34, false)] {
+        let accepts = vec![offer.accepts[0].clone(); ways];
+        let read = parse_payment_required(&to_json(&PaymentRequired { accepts, ..offer.clone() }));
+        let code = read.map_err(|error| error.code()).map(|read| read.accepts.len());
+        assert_eq!(code, if good { Ok(ways) } else { Err("x402.field") });
+    }
+    for (len, good) in [(2, true), (262_143, true), (262_144, true), (262_145, false)] {
+        let json = format!("{{}}{}", " ".repeat(len - 2));
+        let read = parse_asked::<serde_json::Value>(json.as_bytes());
+        let read = read.map_err(|error| error.code());
+        assert_eq!(read, if good { Ok((json!({}), None)) } else { Err("x402.too_large") }, "{len}");
+    }
+}
+
+/// Whoever asks is told apart: what could not be read, and what was read and does not do.
+#[test]
+fn what_was_read_and_does_not_do_is_not_malformed() {
+    let misshapen = ["{", "{}", "[]", r#"{"a":1,"a":1}"#];
+    for json in misshapen.map(str::to_owned).into_iter().chain([" ".repeat(OBJECT_LEN_MAX + 1)]) {
+        assert!(parse_payment_payload(json.as_bytes()).unwrap_err().is_malformed());
+    }
+    assert!(decode_text(b"e30", Message::Payload).unwrap_err().is_malformed());
+    let offered = [requirement()];
+    let demand = Demand { resource: RESOURCE, offered: &offered, now_s: NOW_S };
+    for (payment, now_s) in [
+        (payload(), NOW_S + 3600),
+        (pay(&authorize(Commitment { amount_max: Amount::new(999), ..commitment() })), NOW_S),
+        (pay(&authorize(Commitment { payer: PAY_TO, ..commitment() })), NOW_S),
+    ] {
+        let refused = check_payment(&payment, &Demand { now_s, ..demand }).unwrap_err();
+        assert!(!refused.is_malformed(), "{refused:?}");
+    }
 }
 
 fn code(json: &str) -> &'static str {
@@ -96,6 +141,10 @@ fn p06_only_version_2_is_read() {
         ("\"2\"", None),
         ("2.0", None),
         ("-0", None),
+        ("-2", None),
+        ("true", None),
+        ("false", None),
+        ("null", None),
         ("[2]", None),
     ] {
         let other = json.replacen(r#""x402Version":2"#, &format!(r#""x402Version":{version}"#), 1);

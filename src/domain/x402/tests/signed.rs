@@ -1,6 +1,7 @@
 //! Signed listings, quotes and receipts.
 
 use super::*;
+use crate::domain::commitment::ChannelOffer;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::x402::listing::{LIFE_MAX_S, check_listing};
 use crate::domain::x402::quote::{check_listed_quote, check_quote};
@@ -125,4 +126,32 @@ fn a_receipt_has_to_be_for_this_payment() {
     assert_eq!(check_receipt(&forged, &expected).unwrap_err().code(), "receipt.signature");
     let other = SignedReceipt { service_key: PAY_TO, ..signed_receipt(receipt()) };
     assert_eq!(check_receipt(&other, &expected).unwrap_err().code(), "receipt.service_key");
+}
+
+/// `exact` charges just what was authorized, other schemes at most that.
+#[test]
+fn a_receipt_charges_what_its_scheme_allows() {
+    let upto = Scheme::Upto { facilitator: PAY_TO };
+    let offer = ChannelOffer {
+        receiver_authorizer: SERVICE,
+        withdraw_delay_s: 900,
+        deposit_min: Amount::ZERO,
+    };
+    let provider = name("scribe");
+    for scheme in [Scheme::Exact, upto, Scheme::BatchSettlement(offer)] {
+        let commitment = Commitment { scheme, ..commitment() };
+        let expected = Expected {
+            payment: payment(),
+            commitment: &commitment,
+            provider: &provider,
+            resource: RESOURCE,
+            service_key: SERVICE,
+        };
+        for charged in [0, 1, 999, 1000, 1001] {
+            let told = Receipt { amount: Amount::new(charged), ..receipt() };
+            let stands = charged == 1000 || charged < 1000 && scheme != Scheme::Exact;
+            let found = check_receipt(&signed_receipt(told), &expected);
+            assert_eq!(found.is_ok(), stands, "{scheme:?} {charged}");
+        }
+    }
 }
