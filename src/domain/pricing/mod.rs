@@ -77,11 +77,6 @@ pub fn price_of_start(terms: &PriceTerms, order: &Order, stride: &Stride) -> Opt
     )
 }
 
-/// What so many tokens in and out cost in one call.
-pub fn price_of_units(terms: &PriceTerms, input: Units, output: Units) -> Option<Amount> {
-    price_of_measure(terms, &Measure { input, output, ..Measure::default() })
-}
-
 fn price_of_measure(terms: &PriceTerms, used: &Measure) -> Option<Amount> {
     let of = |price: Amount, units: u64| price.checked_mul(u128::from(units));
     let sum = |parts: [Option<Amount>; 3]| {
