@@ -49,7 +49,6 @@ impl Unsynced {
     pub(super) fn note(&mut self, seq: u64, event: &Event) {
         let signable = match event {
             Event::Held(held) => Signable::Hold(held.payment),
-            Event::CaptureReversed { payment, .. } => Signable::Hold(*payment),
             Event::Channel(event) => Signable::Channel(event.channel()),
             _ => return,
         };
