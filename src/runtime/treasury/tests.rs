@@ -7,6 +7,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod released;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
@@ -131,6 +133,42 @@ async fn what_is_asked_while_a_snapshot_is_written_is_decided() {
     while journal.load_snapshot().await.unwrap().unwrap().seq == 2 {
         tokio::task::yield_now().await;
     }
+}
+
+/// The next start reads it, and not all entries again.
+#[tokio::test]
+async fn a_snapshot_that_was_begun_is_kept_before_the_treasury_ends() {
+    let journal = Arc::new(FailingJournal::default());
+    journal.snapshots.forget_permits(1_000);
+    let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+    let (treasury, task) = Treasury::open(journal.clone(), clock, settings(1)).await.unwrap();
+    let running = tokio::spawn(task.run());
+    for byte in 1..=2 {
+        treasury.execute(open_wallet(byte)).await.unwrap();
+    }
+    drop(treasury);
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!running.is_finished(), "it waits for its snapshot");
+    journal.snapshots.add_permits(1);
+    running.await.unwrap();
+    assert_eq!(journal.load_snapshot().await.unwrap().unwrap().seq, 2);
+}
+
+#[tokio::test]
+async fn a_treasury_knows_its_processes_number_and_counts_what_happened() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+    let journal = Arc::new(MemoryJournal::default());
+    let (treasury, task) = Treasury::open(journal, clock, settings(7)).await.unwrap();
+    tokio::spawn(task.run());
+    assert_eq!(treasury.boot(), 7);
+    for byte in 1..=3 {
+        treasury.execute(open_wallet(byte)).await.unwrap();
+    }
+    treasury.execute(open_wallet(1)).await.unwrap_err();
+    let counts = treasury.clone().meters().counts();
+    assert_eq!(counts.events.into_iter().collect::<Vec<_>>(), [("wallet_opened", 3)]);
 }
 
 #[test]
