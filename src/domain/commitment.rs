@@ -206,3 +206,6 @@ impl Commitment {
         AuthorizationKey { asset: self.asset, payer: self.payer, nonce: self.nonce }
     }
 }
+
+#[cfg(test)]
+mod tests;

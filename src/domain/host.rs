@@ -93,4 +93,49 @@ mod tests {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
     }
+
+    /// The last address within each block, and the first without. Source: IANA special-purpose address
+    /// registries of IPv4 and IPv6, RFC 6890.
+    #[test]
+    fn a_special_block_ends_where_the_registry_says() {
+        for (address, public) in [
+            ("0.255.255.255", false),
+            ("1.0.0.0", true),
+            ("100.63.255.255", true),
+            ("100.64.0.0", false),
+            ("100.127.255.255", false),
+            ("100.128.0.0", true),
+            ("101.64.0.0", true),
+            ("192.0.0.255", false),
+            ("192.0.2.1", false),
+            ("192.1.0.0", true),
+            ("193.0.0.0", true),
+            ("198.17.255.255", true),
+            ("198.18.0.0", false),
+            ("198.19.255.255", false),
+            ("199.18.0.0", true),
+            ("198.51.100.1", false),
+            ("203.0.113.1", false),
+            ("223.255.255.255", true),
+            ("224.0.0.0", false),
+            ("239.255.255.255", false),
+            ("255.255.255.255", false),
+            ("1fff:ffff::1", false),
+            ("2000::1", true),
+            ("2001:1ff:ffff::1", false),
+            ("2001:200::1", true),
+            ("2001:db7::1", true),
+            ("2001:db8::1", false),
+            ("2001:db8:ffff::1", false),
+            ("2001:db9::1", true),
+            ("2003::1", true),
+            // The same second half under another first is an address like any.
+            ("2600:db8::1", true),
+            ("2600:1::1", true),
+            ("3fff:ffff::1", true),
+            ("4000::1", false),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
+        }
+    }
 }

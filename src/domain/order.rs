@@ -58,3 +58,6 @@ pub struct Usage {
     /// Milliseconds the engine worked.
     pub compute_ms: u64,
 }
+
+#[cfg(test)]
+mod tests;

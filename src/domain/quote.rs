@@ -158,3 +158,6 @@ pub struct SignedQuote {
 
 /// A quote's digest: what a hold remembers of the offer it pays.
 pub type QuoteHash = B256;
+
+#[cfg(test)]
+mod tests;

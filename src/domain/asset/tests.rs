@@ -89,3 +89,21 @@ proptest! {
         }
     }
 }
+
+/// Whatever else is pinned of it: only Permit2 moves a token that has no domain name.
+#[test]
+fn messages_are_signed_for_a_token_only_where_its_domain_has_a_name() {
+    let asset = Asset { network: Network::SANDBOX, contract: Address::repeat_byte(1) };
+    let info = |eip712_name: &str, eip712_version: &str| AssetInfo {
+        asset,
+        symbol: "DAI".to_owned(),
+        decimals: 18,
+        eip712_name: eip712_name.to_owned(),
+        eip712_version: eip712_version.to_owned(),
+        rate: Rate { nano: 1, per: 1 },
+    };
+    assert!(info("Dai Stablecoin", "1").has_domain());
+    assert!(info("Dai Stablecoin", "").has_domain());
+    assert!(!info("", "1").has_domain());
+    assert!(!info("", "").has_domain());
+}

@@ -48,6 +48,33 @@ const FULL: Load = Load { running: 4, limit: 4 };
 const CLOSED: Load = Load { running: 0, limit: 0 };
 
 #[test]
+fn terms_of_a_payee_are_good_up_to_each_of_their_bounds() {
+    let rounds = |rounds_max| PayeeTerms { rounds_max, ..payee() }.check();
+    assert_eq!(rounds(ROUNDS_MAX), Ok(()));
+    assert_eq!(rounds(9), Err(PayeeTermsError::TooManyRounds(9)));
+    let discount = |permille_max| {
+        let volume_discount = VolumeDiscount { permille_max, ..payee().volume_discount };
+        PayeeTerms { volume_discount, ..payee() }.check()
+    };
+    assert_eq!(discount(1000), Ok(()));
+    assert_eq!(discount(1001), Err(PayeeTermsError::DiscountAboveAll(1001)));
+    let floor = |floor| PayeeTerms { floor, ..payee() }.check();
+    assert_eq!(floor(flat(1000)), Ok(()));
+    assert_eq!(floor(flat(1001)), Err(PayeeTermsError::FloorAboveList));
+}
+
+#[test]
+fn a_lower_list_price_is_asked_and_takes_the_floor_down_with_it() {
+    for (list, floor) in [(800, 600), (600, 600), (599, 599), (0, 0)] {
+        let lower = payee().with_list(flat(list));
+        let expected = PayeeTerms { list: flat(list), floor: flat(floor), ..payee() };
+        assert_eq!(lower, expected);
+        assert_eq!(lower.check(), Ok(()));
+        assert_eq!(lower.answer(None, IDLE), (flat(list), Verdict::List));
+    }
+}
+
+#[test]
 fn a_payee_answers_within_its_floor_its_list_price_and_its_load() {
     use Verdict::*;
     for (ask, load, quoted, verdict) in [

@@ -172,6 +172,27 @@ fn a_denial_shows_every_rule_and_names_the_first_that_failed() {
     assert_eq!(denied.rules[8].found, "0.06");
 }
 
+/// Before there is an offer: only what was found is held against its own list.
+#[test]
+fn what_was_found_passes_the_lists_it_is_for_or_is_refused_by_the_first_that_it_does_not() {
+    let mut role = role();
+    role.deny.providers = patterns(&["evil*"]);
+    let good = (name("text.generate"), name("bursar-lm"), name("scribe"));
+    let odd = (name("embed"), name("gpt-9"), name("evil-1"));
+    let (capability, model, provider) = (List::Capabilities, List::Models, List::Providers);
+    for (found, code) in [
+        (vec![], "allowed"),
+        (vec![(capability, &good.0), (model, &good.1), (provider, &good.2)], "allowed"),
+        (vec![(capability, &odd.0), (model, &good.1)], "policy.capability_not_allowed"),
+        (vec![(capability, &good.0), (model, &odd.1)], "policy.model_not_allowed"),
+        (vec![(provider, &odd.2)], "policy.provider_denied"),
+        (vec![(model, &odd.1), (provider, &odd.2)], "policy.model_not_allowed"),
+    ] {
+        let checked = role.check_lists(&found);
+        assert_eq!(checked.map_or_else(|denial| denial.code(), |()| "allowed"), code, "{found:?}");
+    }
+}
+
 #[test]
 fn only_a_role_that_may_delegate_delegates() {
     let mut role = role();
@@ -193,6 +214,8 @@ fn patterns_are_exact_or_end_in_one_star() {
         assert_eq!(text.parse::<Pattern>(), Err(error), "{text}");
     }
     assert_eq!("x".repeat(PATTERN_LEN_MAX + 1).parse::<Pattern>(), Err(PatternError::TooLong));
+    let longest = "x".repeat(PATTERN_LEN_MAX);
+    assert!(longest.parse::<Pattern>().unwrap().matches(&longest));
     for (pattern, text, matches) in [
         ("*", "anything", true),
         ("llama*", "llama", true),
@@ -203,6 +226,16 @@ fn patterns_are_exact_or_end_in_one_star() {
     ] {
         let pattern: Pattern = pattern.parse().unwrap();
         assert_eq!(pattern.matches(text), matches, "{pattern} {text}");
+    }
+}
+
+/// A policy's check warns of lists that allow everything.
+#[test]
+fn only_a_star_alone_matches_everything_and_a_pattern_reads_as_it_is_shown() {
+    for (text, is_any) in [("*", true), ("a*", false), ("a", false), ("eip155:*", false)] {
+        let pattern: Pattern = text.parse().unwrap();
+        assert_eq!(pattern.is_any(), is_any, "{text}");
+        assert_eq!(pattern.to_string().parse(), Ok(pattern));
     }
 }
 
@@ -250,7 +283,10 @@ fn a_document_survives_the_journal_byte_for_byte() {
     assert!(text.find("alpha").unwrap() < text.find("zeta").unwrap());
     assert_eq!(document.all_budgets()[0].name.as_str(), "provider:scribe:minute");
     assert_eq!(document.find_role_name(RoleId::named(&name("zeta"))), Some(&name("zeta")));
-    assert!(PolicyDocument::from_json("{\"roles\":{},\"more\":1}").is_err());
+    let of = |text: &str| document.find_role(&name(text)).map(|role| role.name.to_string());
+    assert_eq!((of("zeta"), of("scout")), (Some("zeta".to_owned()), None));
+    let unknown = PolicyDocument::from_json("{\"roles\":{},\"more\":1}").unwrap_err();
+    assert_eq!(unknown.code(), "policy.unreadable");
 }
 
 fn list_mut(lists: &mut Lists, list: List) -> &mut Vec<Pattern> {

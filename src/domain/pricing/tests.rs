@@ -100,6 +100,56 @@ fn bytes_time_and_storage_are_priced_with_the_tokens_and_rounded_once() {
     assert_eq!(price(&dear, &Order { maxima, ..order(0, 0) }), None);
 }
 
+/// A thousand of each token, a gigabyte and a second cost their price.
+fn each_terms() -> PriceTerms {
+    PriceTerms::of_parts([7, 100, 200, 3_000, 40_000, 500_000].map(Amount::new))
+}
+
+#[test]
+fn a_stride_costs_what_is_in_it_and_nothing_for_the_call() {
+    let none = Stride::default();
+    for (stride, expected) in [
+        (none, 0),
+        (Stride { output: Units(1_000), ..none }, 200),
+        (Stride { bytes: 1_000_000_000, ..none }, 3_000),
+        (Stride { compute_ms: 1_000, ..none }, 500_000),
+        (Stride { output: Units(1_000), bytes: 1_000_000_000, compute_ms: 1_000 }, 503_200),
+        // Rounded up once: half a unit, and half of another.
+        (Stride { compute_ms: 1, ..none }, 500),
+        (Stride { output: Units(4), ..none }, 1),
+        (Stride { output: Units(6), ..none }, 2),
+    ] {
+        let price = price_of_stride(&each_terms(), &stride);
+        assert_eq!(price, Some(Amount::new(expected)), "{stride:?}");
+    }
+    let dear = PriceTerms { per_s: Amount::new(u128::MAX), ..each_terms() };
+    assert_eq!(price_of_stride(&dear, &Stride { compute_ms: 2, ..none }), None);
+}
+
+#[test]
+fn the_first_voucher_pays_the_call_its_input_and_a_stride_or_all_where_that_is_less() {
+    let maxima = Maxima { bytes: 2_000_000_000, compute_ms: 2_000, stored: 1_000_000_000 };
+    let order = Order { maxima, ..order(1_000, 2_000) };
+    let start = 7 + 100 + 40_000;
+    let all = start + 400 + 6_000 + 1_000_000;
+    let none = Stride::default();
+    let one = Stride { output: Units(1_000), bytes: 1_000_000_000, compute_ms: 1_000 };
+    let whole = Stride { output: Units(2_000), bytes: 2_000_000_000, compute_ms: 2_000 };
+    for (stride, expected) in [
+        (none, start),
+        (one, start + 200 + 3_000 + 500_000),
+        (whole, all),
+        // More than there is of each by itself.
+        (Stride { output: Units(2_001), ..none }, start + 400),
+        (Stride { bytes: u64::MAX, ..none }, start + 6_000),
+        (Stride { compute_ms: u64::MAX, ..none }, start + 1_000_000),
+    ] {
+        let price = price_of_start(&each_terms(), &order, &stride);
+        assert_eq!(price, Some(Amount::new(expected)), "{stride:?}");
+    }
+    assert_eq!(price(&each_terms(), &order), Some(Amount::new(all)));
+}
+
 #[test]
 fn a_ceiling_holds_in_every_part() {
     for part in 0..6 {
@@ -129,6 +179,15 @@ fn what_a_call_costs_follows_from_the_calls_before_it() {
         assert_eq!(tiers.free_left(used), left, "{used} used");
     }
     assert_eq!(Tiers::default().terms_after(9, &list), list);
+}
+
+#[test]
+fn a_ware_has_tiers_by_its_free_calls_or_by_its_steps() {
+    let seed = seed_tiers();
+    assert!(Tiers::default().is_none());
+    assert!(!seed.is_none());
+    assert!(!Tiers { steps: Vec::new(), ..seed.clone() }.is_none());
+    assert!(!Tiers { free_calls: 0, ..seed }.is_none());
 }
 
 #[test]

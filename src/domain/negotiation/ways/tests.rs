@@ -88,6 +88,19 @@ fn what_is_used_of_a_maximum_counts_only_where_it_decides_what_is_charged() {
     assert_eq!(cost(&half, &upto, &PriceTerms::default()).price, Nano::new(1_000_000));
 }
 
+/// A price for the call alone is charged in full, however little is used.
+#[test]
+fn a_flat_price_is_not_metered_and_every_other_part_is() {
+    let half = Reckoning { used_permille: 500, ..Reckoning::default() };
+    let upto = way(Scheme::Upto { facilitator: FACILITATOR }, TransferMethod::Permit2);
+    for part in 0..6 {
+        let parts = core::array::from_fn(|at| Amount::new(u128::from(at == part)));
+        let expected = if part == 0 { 1_000_000 } else { 500_000 };
+        let found = cost(&half, &upto, &PriceTerms::of_parts(parts));
+        assert_eq!(found.price, Nano::new(expected), "part {part}");
+    }
+}
+
 #[test]
 fn the_largest_numbers_there_are_give_a_cost_and_no_panic() {
     let most = Reckoning {

@@ -1,12 +1,13 @@
 //! A payer's word about its channel: whose voucher it is, and what its sum has to be.
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 
 use super::{
     NOW_S, PAYER_KEY, RESOURCE, SERVICE, SERVICE_KEY, TOKENS, USDC, channel_terms, order, quote,
     sign,
 };
-use crate::domain::channel::Ceiling;
+use crate::domain::asset::Network;
+use crate::domain::channel::{Ceiling, ChannelTerms};
 use crate::domain::commitment::{ChannelOffer, Scheme};
 use crate::domain::money::Amount;
 use crate::domain::quote::{PayBy, Quote};
@@ -41,6 +42,33 @@ fn check(word: BatchWord) -> Result<(), PaymentError> {
     let offered = Requirement::of_quote(&quote, &order(), &TOKENS).unwrap();
     let demand = Demand { resource: RESOURCE, offered: &offered, now_s: NOW_S };
     check_word(word, &demand).map(|_| ())
+}
+
+/// Server rule 2 of the scheme: a channel's terms are those of the offer, and each says by its own code that
+/// it is not. A word that is one of several ways is refused as the last of them.
+#[test]
+fn a_channels_terms_are_those_of_the_way_that_was_offered() {
+    let other = Address::repeat_byte(0xaa);
+    let cases: [(fn(&mut ChannelTerms, Address), BatchCode); 6] = [
+        (|terms, other| terms.asset.contract = other, BatchCode::Token),
+        (|terms, _| terms.asset.network = Network::SANDBOX, BatchCode::Token),
+        (|terms, other| terms.receiver = other, BatchCode::Receiver),
+        (|terms, other| terms.receiver_authorizer = other, BatchCode::ReceiverAuthorizer),
+        (|terms, _| terms.withdraw_delay_s = 899, BatchCode::DelayRange),
+        (|terms, _| terms.withdraw_delay_s = 901, BatchCode::WithdrawDelay),
+    ];
+    for (at, (change, code)) in cases.into_iter().enumerate() {
+        let mut word = word(PAYER_KEY, 50, 50);
+        change(&mut word.terms, other);
+        assert_eq!(check(word), Err(PaymentError::Batch(code)), "case {at}");
+    }
+    let exact = [super::requirement()];
+    let demand = Demand { resource: RESOURCE, offered: &exact, now_s: NOW_S };
+    let checked = check_word(word(PAYER_KEY, 50, 50), &demand).map(|_| ());
+    assert_eq!(checked, Err(PaymentError::Scheme));
+    let none = Demand { offered: &[], ..demand };
+    let checked = check_word(word(PAYER_KEY, 50, 50), &none).map(|_| ());
+    assert_eq!(checked, Err(PaymentError::NotOffered));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What a payer refuses to sign.
 
+use alloy::primitives::keccak256;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::fault::Fault;
-use crate::domain::x402::offer::{Asked, check_offer};
+use crate::domain::x402::PaymentError;
+use crate::domain::x402::offer::{Asked, HeardOffer, check_offer};
 use crate::domain::x402::offer_receipt::{
     Artifact, OfferPayload, ReceiptPayload, find_offers, find_receipt, offers_extension,
     receipt_extension,
@@ -72,6 +74,100 @@ fn what_cannot_be_paid_is_skipped_and_what_is_odd_is_refused() {
 
 fn extra(offer: &mut PaymentRequired) -> &mut serde_json::Map<String, Value> {
     offer.accepts[0].extra.as_mut().unwrap()
+}
+
+/// The ways of an offer by Permit2 and by EIP-3009, where permits are handed in and where they are not.
+#[test]
+fn a_permit_goes_only_with_permit2_and_only_where_it_is_handed_in() {
+    use TransferMethod::*;
+    let permit2 = PayBy { method: Permit2, ..pay_by() };
+    let quote = Quote { pay_by: vec![pay_by(), permit2], ..quote() };
+    let bare = payment_required(&quote, &order(), &TOKENS, None).unwrap();
+    let mut sponsored = bare.clone();
+    let extensions = sponsored.extensions.get_or_insert_default();
+    extensions.insert("eip2612GasSponsoring".to_owned(), json!({}));
+    let mut silent = bare.clone();
+    silent.extensions = None;
+    for (offer, methods) in [
+        (bare, [Eip3009, Permit2]),
+        (sponsored, [Eip3009, Permit2Sponsored]),
+        (silent, [Eip3009, Permit2]),
+    ] {
+        let payable = check_offer(&offer, &asked(), &TOKENS).unwrap();
+        let found: Vec<_> = payable.iter().map(|way| way.requirement.pay_by.method).collect();
+        assert_eq!(found, methods);
+    }
+}
+
+/// threats.md A02. Permit2's signature is in a domain of its own, so that what a payee leaves out about the
+/// token does no harm there; what it says has to be what is pinned.
+#[test]
+fn a02_a_tokens_domain_is_the_pinned_one_and_may_be_left_out_only_by_permit2() {
+    let told = |method, name: Option<&str>, version: Option<&str>| {
+        let quote = Quote { pay_by: vec![PayBy { method, ..pay_by() }], ..quote() };
+        let mut offer = payment_required(&quote, &order(), &TOKENS, None).unwrap();
+        for (key, said) in [("name", name), ("version", version)] {
+            extra(&mut offer).remove(key);
+            if let Some(said) = said {
+                extra(&mut offer).insert(key.to_owned(), json!(said));
+            }
+        }
+        check_offer(&offer, &asked(), &TOKENS).map(|_| ())
+    };
+    let refused = Err(PaymentError::TokenDomain(USDC));
+    let (own, token) = (TransferMethod::Permit2, TransferMethod::Eip3009);
+    for (method, name, version, expected) in [
+        (token, Some("USDC"), Some("2"), Ok(())),
+        (token, None, None, refused.clone()),
+        (token, Some("USDC"), None, refused.clone()),
+        (token, Some("USD Coin"), Some("2"), refused.clone()),
+        (token, Some("USDC"), Some("1"), refused.clone()),
+        (own, Some("USDC"), Some("2"), Ok(())),
+        (own, None, None, Ok(())),
+        (own, Some("USD Coin"), Some("2"), refused.clone()),
+        (own, Some("USDC"), Some("1"), refused),
+    ] {
+        assert_eq!(told(method, name, version), expected, "{method:?} {name:?} {version:?}");
+    }
+}
+
+/// A token that has none is moved by Permit2, whatever a payee calls it.
+#[test]
+fn a_token_without_a_domain_is_paid_by_permit2_and_by_nothing_else() {
+    let tokens = TokenDomains::new(&AssetRegistry::new([AssetInfo {
+        asset: USDC,
+        symbol: "DAI".to_owned(),
+        decimals: 18,
+        eip712_name: String::new(),
+        eip712_version: String::new(),
+        rate: Rate { nano: 1, per: 1 },
+    }]));
+    for method in [TransferMethod::Permit2, TransferMethod::Eip3009] {
+        let quote = Quote { pay_by: vec![PayBy { method, ..pay_by() }], ..quote() };
+        let mut offer = payment_required(&quote, &order(), &tokens, None).unwrap();
+        for name in [None, Some("")] {
+            if let Some(name) = name {
+                extra(&mut offer).insert("name".to_owned(), json!(name));
+                extra(&mut offer).insert("version".to_owned(), json!(name));
+            }
+            let taken = check_offer(&offer, &asked(), &tokens).map(|_| ());
+            let expected = match method.is_permit2() {
+                true => Ok(()),
+                false => Err(PaymentError::TokenDomain(USDC)),
+            };
+            assert_eq!(taken, expected, "{method:?} {name:?}");
+        }
+    }
+}
+
+/// A hold names it as its quote.
+#[test]
+fn an_offers_digest_is_that_of_its_json() {
+    let offer = offer();
+    let json = serde_json::to_vec(&offer).unwrap();
+    assert_eq!(HeardOffer::from(offer.clone()).digest(), keccak256(json));
+    let other = PaymentRequired { error: Some("invalid_payload".to_owned()), ..offer.clone() };
+    assert_ne!(HeardOffer::from(other).digest(), HeardOffer::from(offer).digest());
 }
 
 #[test]

@@ -90,6 +90,27 @@ fn an_authorizers_word_is_needed_unless_the_facilitator_is_the_authorizer() {
     assert_eq!(check_relayed(Relayed::Claim(fewer), None), code(BatchCode::Authorizer));
 }
 
+/// Up to the last unit of its voucher, and up to the last row.
+#[test]
+fn a_row_may_claim_all_of_its_voucher_and_a_claim_may_have_a_thousand_rows() {
+    for (total, expected) in [(60, None), (61, Some(BatchCode::ChargeExceeds))] {
+        let row = ClaimRow { total: Amount::new(total), ..row(1) };
+        let delegated = RelayedClaim { rows: vec![row], signature: None };
+        let checked = check_relayed(Relayed::Claim(delegated), Some(SERVICE));
+        assert_eq!(checked.err(), expected.map(PaymentError::Batch), "{total}");
+    }
+    for (rows, good) in [(1_000, true), (1_001, false), (1_002, false)] {
+        let claim = RelayedClaim { rows: vec![row(1); rows], signature: None };
+        let read = read_relayed(&claim_payload(&claim), USDC.network);
+        let found = read.map(|read| match read {
+            Relayed::Claim(claim) => claim.rows.len(),
+            other => panic!("{other:?}"),
+        });
+        let refused = Err(PaymentError::Batch(BatchCode::ClaimPayload));
+        assert_eq!(found, if good { Ok(rows) } else { refused });
+    }
+}
+
 /// What a contract would have to say is left for it, and only where no key is named.
 #[test]
 fn e21_what_no_key_signed_is_its_payers_account_to_answer_for_or_nobodys() {

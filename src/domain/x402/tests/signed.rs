@@ -45,6 +45,94 @@ fn a_quote_has_to_be_its_service_keys_and_fit_the_order() {
     assert_eq!(check_quote(&signed_quote(quote()), SERVICE, &any_model, NOW), Ok(()));
 }
 
+/// What a payee asks of its own quote when it comes back, where no listing is at hand.
+#[test]
+fn a_quote_is_for_its_own_work_by_its_own_model_and_up_to_its_own_output() {
+    let check = |change: fn(&mut Order)| {
+        let mut ordered = order();
+        change(&mut ordered);
+        let checked = check_quote(&signed_quote(quote()), SERVICE, &ordered, NOW);
+        checked.map_or_else(|refused| refused.code(), |()| "good")
+    };
+    assert_eq!(check(|order| order.capability = name("embed")), "quote.not_ordered");
+    assert_eq!(check(|order| order.model = Some(name("other"))), "quote.not_ordered");
+    assert_eq!(check(|order| order.output_max = Units(1000)), "good");
+    assert_eq!(check(|order| order.output_max = Units(1001)), "quote.output_above_quote");
+}
+
+/// threats.md F30: a call goes nowhere but to the endpoint that was listed.
+#[test]
+fn f30_a_quotes_resource_is_a_method_at_the_listed_endpoint() {
+    for (endpoint, resource, good) in [
+        ("http://127.0.0.1:8403", RESOURCE, true),
+        ("https://127.0.0.1:8403", RESOURCE, true),
+        ("unix:/run/scribe.sock", "grpc://unix:/run/scribe.sock/Infer", true),
+        ("http://127.0.0.1:8404", RESOURCE, false),
+        ("http://127.0.0.1:840", RESOURCE, false),
+        ("http://127.0.0.1:8403", "http://127.0.0.1:8403/Infer", false),
+        ("http://127.0.0.1:8403", "grpc://127.0.0.1:8403", false),
+        ("http://127.0.0.1:8403", "grpc://127.0.0.1:8403.evil.example/Infer", false),
+        ("http://127.0.0.1:8403", "grpc://evil.example/127.0.0.1:8403/", false),
+    ] {
+        let listing = signed_listing(Listing { endpoint: endpoint.to_owned(), ..listing() });
+        let quote = signed_quote(Quote { resource: resource.to_owned(), ..quote() });
+        let checked = check_listed_quote(&quote, &listing, &order(), NOW);
+        let found = checked.map_or_else(|refused| refused.code(), |()| "good");
+        let expected = if good { "good" } else { "quote.resource" };
+        assert_eq!(found, expected, "{resource} at {endpoint}");
+    }
+}
+
+/// Others that are sold for less, or for more, make its price neither too high nor good.
+#[test]
+fn a_quotes_price_is_held_against_its_own_ware() {
+    let own = listing().wares.remove(0);
+    let flat = |flat| PriceTerms { flat: Amount::new(flat), ..own.terms };
+    let model = Ware { model: name("other"), terms: flat(1), ..own.clone() };
+    let work = Ware { capability: name("embed"), terms: flat(1_000), ..own.clone() };
+    for wares in [[&model, &work, &own], [&own, &work, &model], [&work, &own, &model]] {
+        let wares = wares.map(Clone::clone).to_vec();
+        let listing = signed_listing(Listing { wares, ..listing() });
+        for (asked, code) in [(150, "good"), (151, "quote.above_list")] {
+            let quote = signed_quote(Quote { terms: flat(asked), ..quote() });
+            let checked = check_listed_quote(&quote, &listing, &order(), NOW);
+            assert_eq!(checked.map_or_else(|refused| refused.code(), |()| "good"), code);
+        }
+    }
+}
+
+#[test]
+fn a_listing_is_good_up_to_each_of_its_bounds() {
+    let life = |issued_at: Timestamp| issued_at.after(std::time::Duration::from_secs(LIFE_MAX_S));
+    let early = Timestamp::from_secs(NOW_S + 60);
+    let ware = |n: usize| Ware { model: name(&format!("m{n}")), ..listing().wares.remove(0) };
+    let endpoint = format!("http://{}", "a".repeat(1024 - 7));
+    for (at, good) in [
+        Listing { wares: (0..64).map(ware).collect(), ..listing() },
+        Listing { pay_by: vec![pay_by(); 16], ..listing() },
+        Listing { issued_at: early, ..listing() },
+        Listing { valid_until: life(listing().issued_at), ..listing() },
+        Listing { issued_at: early, valid_until: life(early), ..listing() },
+        Listing { valid_until: NOW.next(), ..listing() },
+        Listing { endpoint: endpoint.clone(), ..listing() },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(check_listing(&signed_listing(good), NOW), Ok(()), "listing {at}");
+    }
+    for (bad, code) in [
+        (Listing { issued_at: early.next(), ..listing() }, "listing.early"),
+        (
+            Listing { valid_until: life(listing().issued_at).next(), ..listing() },
+            "listing.too_long",
+        ),
+        (Listing { endpoint: endpoint + "a", ..listing() }, "listing.endpoint"),
+    ] {
+        assert_eq!(check_listing(&signed_listing(bad), NOW).unwrap_err().code(), code);
+    }
+}
+
 #[test]
 fn a_listing_has_to_be_delegated_bounded_and_in_time() {
     assert_eq!(check_listing(&signed_listing(listing()), NOW), Ok(()));
