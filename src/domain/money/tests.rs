@@ -47,3 +47,9 @@ fn nano_is_shown_as_units_with_at_least_two_decimals() {
         assert_eq!(Nano::new(nano).to_string(), text);
     }
 }
+
+#[test]
+fn two_of_the_largest_caps_still_add() {
+    let limit = Nano::MAX.get();
+    assert_eq!(limit.checked_add(limit), Some(u64::MAX - 1));
+}

@@ -323,3 +323,15 @@ fn a_refund_moves_just_what_was_charged_by_the_way_that_it_came() {
         assert_eq!((refund.valid_after_s, refund.valid_before_s), (0, 99), "from now on");
     }
 }
+
+#[test]
+fn what_was_accepted_is_shown_in_the_order_of_keys_also_once_it_has_ended() {
+    let mut desk = Desk::new(vec![]);
+    let claims = [2, 1].map(|nonce| desk.accepted(nonce, 10));
+    for accepted in &claims {
+        accept(&mut desk, accepted).unwrap();
+    }
+    step(&mut desk, &claims[0], "kill").unwrap();
+    let shown: Vec<_> = desk.ledger.claims().map(|claim| claim.accepted.key()).collect();
+    assert_eq!(shown, [claims[1].key(), claims[0].key()]);
+}

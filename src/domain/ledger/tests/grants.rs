@@ -292,3 +292,18 @@ fn only_what_is_bound_and_nothing_more_is_lent_on() {
         assert!(asked.is_err(), "{before}");
     }
 }
+
+#[test]
+fn what_an_address_was_given_counts_until_midnight_utc() {
+    let mut desk = Desk::new(vec![]);
+    for (key, call) in [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5)] {
+        give(&mut desk, grant(key, call, 1)).unwrap();
+    }
+    // It began at noon.
+    let midnight = START_S + 12 * 3600;
+    let next = |issued_at_s| Grant { issued_at_s, ..grant(3, 6, 1) };
+    desk.at(midnight - 2);
+    assert_eq!(code(give(&mut desk, next(midnight - 2))), "ledger.allowance_spent");
+    desk.at(midnight);
+    give(&mut desk, next(midnight)).unwrap();
+}

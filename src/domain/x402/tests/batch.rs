@@ -49,7 +49,8 @@ fn check(word: BatchWord) -> Result<(), PaymentError> {
 #[test]
 fn a_channels_terms_are_those_of_the_way_that_was_offered() {
     let other = Address::repeat_byte(0xaa);
-    let cases: [(fn(&mut ChannelTerms, Address), BatchCode); 6] = [
+    type Change = fn(&mut ChannelTerms, Address);
+    let cases: [(Change, BatchCode); 6] = [
         (|terms, other| terms.asset.contract = other, BatchCode::Token),
         (|terms, _| terms.asset.network = Network::SANDBOX, BatchCode::Token),
         (|terms, other| terms.receiver = other, BatchCode::Receiver),

@@ -344,7 +344,11 @@ fn a_directorys_item_is_read_without_its_price() {
         ways: vec!["exact on eip155:8453".to_owned()],
     };
     for list in ["resources", "items"] {
-        assert_eq!(read_found(&json!({ list: [item(json!({}))] }), 9), [whole.clone()], "{list}");
+        assert_eq!(
+            read_found(&json!({ list: [item(json!({}))] }), 9),
+            std::slice::from_ref(&whole),
+            "{list}"
+        );
     }
     let bare = json!({ "resource": "http://a.example", "type": "mcp" });
     let found = Found {

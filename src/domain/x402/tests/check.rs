@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::fault::{Class, Fault};
+use crate::domain::x402::batch::code::BatchCode;
 use crate::domain::x402::check::{CLOCK_SKEW_MAX_S, Demand, SETTLE_MARGIN_S, check_payment};
 use crate::domain::x402::code::PaymentCode;
 use crate::domain::x402::error::PaymentError;
@@ -243,6 +244,10 @@ fn the_payers_name_for_a_payment_is_found_or_refused() {
 fn every_code_is_understood_in_all_three_vocabularies() {
     for code in PaymentCode::all() {
         assert_eq!(PaymentCode::from_any(code.as_str()), Some(code));
+    }
+    let all: Vec<_> = PaymentCode::all().collect();
+    for code in [PaymentCode::Signature, PaymentCode::Batch(BatchCode::ChannelBusy)] {
+        assert!(all.contains(&code), "{code:?}");
     }
     for (code, ours, sdk, rust) in [
         (

@@ -105,8 +105,7 @@ fn draw(desk: &mut Desk, amount: u64, last: Option<Charge>) -> (PaymentId, Comma
         deposit_min: Amount::ZERO,
     });
     let nonce = CHANNEL.0;
-    let commitment =
-        Commitment { scheme, nonce, valid_before_s: u64::MAX, ..ask.commitment.clone() };
+    let commitment = Commitment { scheme, nonce, valid_before_s: u64::MAX, ..ask.commitment };
     let (payment, ask) = (ask.payment, HoldAsk { commitment, ..ask });
     let ask = DrawAsk { ask, channel: CHANNEL, last, fund: None };
     (payment, Command::Channel(ChannelCommand::Draw(Box::new(ask))))
