@@ -25,7 +25,7 @@ pub(super) fn units(n: u64) -> Amount {
     Amount::new(n.into())
 }
 
-pub(super) fn opened(n: u64) -> Opened {
+pub fn opened(n: u64) -> Opened {
     Opened {
         id: id(n),
         terms: ChannelTerms {

@@ -4,13 +4,13 @@ use super::channels::{Bench, id, opened, units};
 use super::fixture::*;
 use crate::domain::channel::Deposit;
 use crate::domain::id::{PaymentId, WalletId};
+use crate::domain::ledger::Rejection;
 use crate::domain::ledger::budget::{Per, Selector};
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, ChannelEvent, ChannelState, DrawAsk, Frozen, Opened,
 };
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::window::{CalendarUnit, WindowSpec};
-use crate::domain::ledger::{Command, Rejection};
 use crate::domain::money::{Amount, Nano};
 
 /// Asks for a deposit that no cap refuses.
@@ -45,15 +45,7 @@ fn a_deposit_is_of_something_and_of_no_more_than_can_be_counted() {
     ];
     for (before, units, counts, refused) in table {
         let mut bench = Bench::new(100, before);
-        let entered = Command::SeeFunds {
-            wallet: name("main"),
-            asset: asset(),
-            entered: Amount::MAX,
-            left: Amount::ZERO,
-            after: Some(1),
-            up_to: 2,
-        };
-        bench.desk.execute(entered).unwrap();
+        bench.desk.fund_most();
         let asked = deposit(&mut bench, units, counts);
         match refused {
             Some(refused) => assert_eq!(code(asked), refused, "{before} {units} {counts}"),

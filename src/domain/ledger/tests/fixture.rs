@@ -169,6 +169,14 @@ impl Desk {
         self.execute(Command::SeeFunds { wallet, asset: asset(), entered, left, after, up_to })
     }
 
+    /// Wallet `main` owns as much as a number can say.
+    pub fn fund_most(&mut self) {
+        let (entered, left) = (Amount::MAX, Amount::ZERO);
+        let (wallet, asset, after) = (name("main"), asset(), Some(1));
+        let all = Command::SeeFunds { wallet, asset, entered, left, after, up_to: 2 };
+        self.execute(all).unwrap();
+    }
+
     pub fn agent(&mut self, label: &str, role: &str, group: &str, wallet: &str) {
         let agent = Agent {
             name: name(label),

@@ -175,15 +175,7 @@ fn a_wallet_is_held_to_its_last_unit_and_not_one_more() {
 fn c08_numbers_at_the_end_of_the_range_neither_wrap_nor_panic() {
     let max = Nano::MAX.get();
     let mut desk = Desk::new(vec![pool(max)]);
-    desk.execute(Command::SeeFunds {
-        wallet: name("main"),
-        asset: asset(),
-        entered: Amount::MAX,
-        left: Amount::ZERO,
-        after: Some(1),
-        up_to: 2,
-    })
-    .unwrap();
+    desk.fund_most();
     let first = HoldAsk { nano: Nano::new(max - 1), ..desk.ask("ann", 1) };
     desk.place(first).unwrap();
     let two = HoldAsk { nano: Nano::new(2), ..desk.ask("ann", 1) };

@@ -9,7 +9,7 @@
 )]
 
 mod audits;
-mod channels;
+pub mod channels;
 mod channels_bounded;
 mod channels_drawn;
 mod channels_funded;

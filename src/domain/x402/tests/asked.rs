@@ -205,14 +205,7 @@ fn an_offer_says_where_permits_are_handed_in_and_what_clients_send_fits_it() {
 
 #[test]
 fn a_token_is_known_by_all_that_is_pinned_of_it_and_may_have_no_domain_of_its_own() {
-    let info = AssetInfo {
-        asset: USDC,
-        symbol: "USDC".to_owned(),
-        decimals: 6,
-        eip712_name: "USDC".to_owned(),
-        eip712_version: "2".to_owned(),
-        rate: Rate { nano: 1_000_000_000, per: 1_000_000 },
-    };
+    let info = usdc_info();
     let token = TOKENS.find(USDC).unwrap();
     assert!(token.is_of(&info));
     assert!(token.is_of(&AssetInfo { symbol: "other".to_owned(), decimals: 18, ..info.clone() }));

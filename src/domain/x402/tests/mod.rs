@@ -67,16 +67,19 @@ pub(super) const USDC: Asset = Asset {
 pub(super) const RESOURCE: &str = "grpc://127.0.0.1:8403/bursar.v1.InferenceService/Infer";
 pub(super) const NOW_S: u64 = 1_760_000_000;
 
-pub(super) static TOKENS: LazyLock<TokenDomains> = LazyLock::new(|| {
-    TokenDomains::new(&AssetRegistry::new([AssetInfo {
+pub(super) static TOKENS: LazyLock<TokenDomains> =
+    LazyLock::new(|| TokenDomains::new(&AssetRegistry::new([usdc_info()])));
+
+pub(super) fn usdc_info() -> AssetInfo {
+    AssetInfo {
         asset: USDC,
         symbol: "USDC".to_owned(),
         decimals: 6,
         eip712_name: "USDC".to_owned(),
         eip712_version: "2".to_owned(),
         rate: Rate { nano: 1_000_000_000, per: 1_000_000 },
-    }]))
-});
+    }
+}
 
 pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()

@@ -178,17 +178,16 @@ fn a_listing_has_to_be_delegated_bounded_and_in_time() {
     assert_eq!(check_listing(&edited, NOW).unwrap_err().code(), "listing.signature");
 }
 
+fn expected<'a>(commitment: &'a Commitment, provider: &'a Name) -> Expected<'a> {
+    let (payment, resource, service_key) = (payment(), RESOURCE, SERVICE);
+    Expected { payment, commitment, provider, resource, service_key }
+}
+
 #[test]
 fn a_receipt_has_to_be_for_this_payment() {
     let commitment = commitment();
     let provider = name("scribe");
-    let expected = Expected {
-        payment: payment(),
-        commitment: &commitment,
-        provider: &provider,
-        resource: RESOURCE,
-        service_key: SERVICE,
-    };
+    let expected = expected(&commitment, &provider);
     assert_eq!(check_receipt(&signed_receipt(receipt()), &expected), Ok(()));
     let unnamed = Receipt { payment: None, transaction: None, ..receipt() };
     assert_eq!(check_receipt(&signed_receipt(unnamed), &expected), Ok(()));
@@ -229,13 +228,7 @@ fn a_receipt_charges_what_its_scheme_allows() {
     let provider = name("scribe");
     for scheme in [Scheme::Exact, upto, Scheme::BatchSettlement(offer)] {
         let commitment = Commitment { scheme, ..commitment() };
-        let expected = Expected {
-            payment: payment(),
-            commitment: &commitment,
-            provider: &provider,
-            resource: RESOURCE,
-            service_key: SERVICE,
-        };
+        let expected = expected(&commitment, &provider);
         for charged in [0, 1, 999, 1000, 1001] {
             let told = Receipt { amount: Amount::new(charged), ..receipt() };
             let stands = charged == 1000 || charged < 1000 && scheme != Scheme::Exact;

@@ -3,17 +3,15 @@
 use alloy::primitives::Address;
 
 use super::*;
-use crate::domain::channel::{Ceiling, ChannelTerms, Deposit};
+use crate::domain::channel::{Ceiling, Deposit};
 use crate::domain::commitment::{ChannelOffer, Commitment, Scheme, TransferMethod};
-use crate::domain::id::WalletId;
 use crate::domain::ledger::channel::{
     ChannelCaps, ChannelCommand, Charge, DrawAsk, Frozen, Opened,
 };
 use crate::domain::ledger::command::HoldAsk;
 use crate::domain::ledger::hold::{CaptureProof, VoidProof};
-use crate::domain::ledger::tests::fixture::{
-    BOOT, LIFE_S, START_S, UPTO, asset, block, number, wallet_address,
-};
+use crate::domain::ledger::tests::channels::opened;
+use crate::domain::ledger::tests::fixture::{BOOT, LIFE_S, START_S, UPTO, asset, block, number};
 use crate::domain::money::{Amount, Nano};
 
 const CHANNEL: ChannelId = ChannelId(alloy::primitives::B256::repeat_byte(9));
@@ -75,21 +73,7 @@ fn confirm() -> Command {
 /// A desk with a channel of role `scout` that holds 600.
 fn with_channel() -> Desk {
     let mut desk = Desk::new(vec![pool(1_000)]);
-    let opened = Opened {
-        id: CHANNEL,
-        terms: ChannelTerms {
-            asset: asset(),
-            payer: wallet_address("main"),
-            payer_authorizer: Address::repeat_byte(4),
-            receiver: Address::repeat_byte(9),
-            receiver_authorizer: Address::repeat_byte(8),
-            withdraw_delay_s: 900,
-            salt: number(1),
-        },
-        wallet: WalletId::named(&name("main")),
-        role: name("scout"),
-        provider: name("scribe-1"),
-    };
+    let opened = Opened { id: CHANNEL, ..opened(1) };
     desk.execute(Command::Channel(ChannelCommand::Open(Box::new(opened)))).unwrap();
     let put_in = deposit(&desk, 1, 600);
     desk.execute(put_in).unwrap();
