@@ -80,8 +80,9 @@ pub fn run(args: &Args, asked: &ProviderArgs, output: &Output) -> Result<Exit, F
         let mut keyring = Keyring::open(&config)?;
         let mut running = Vec::new();
         for (name, settings) in wanted {
-            let section = format!("[provider.{name}]");
-            let metrics = telemetry::listen(settings.metrics, &section).await?;
+            let how =
+                if added.is_some() { "--metrics" } else { "metrics in its [provider] section" };
+            let metrics = telemetry::listen(settings.metrics, how).await?;
             let provider = start(&config, &mut keyring, name, settings).await?;
             let metrics = metrics.map(|listener| telemetry::serve(listener, &provider.treasury));
             running.push((provider, metrics));
@@ -96,7 +97,7 @@ pub fn run(args: &Args, asked: &ProviderArgs, output: &Output) -> Result<Exit, F
             .collect();
         output.show(&selling, || {
             let rows = selling.iter().map(|row| {
-                let metrics = row.metrics.clone().unwrap_or_default();
+                let metrics = row.metrics.clone().unwrap_or_else(|| "off".to_owned());
                 [row.provider.clone(), row.endpoint.clone(), metrics]
             });
             table(["provider", "sells at", "metrics"], rows)

@@ -26,21 +26,21 @@ impl Metrics {
     }
 }
 
-/// Takes the address for the numbers, where the configuration's `section` has one: before anything starts.
-pub async fn listen(at: Option<SocketAddr>, section: &str) -> Result<Option<Listener>, Failure> {
+/// Takes the address for the numbers, where there is one, before anything starts; `how` another is chosen.
+pub async fn listen(at: Option<SocketAddr>, how: &str) -> Result<Option<Listener>, Failure> {
     let Some(listen) = at else { return Ok(None) };
     if !listen.ip().is_loopback() {
         let message =
             format!("others could reach {listen}, and without TLS nothing is served there");
         return Err(Failure::new(Exit::Refused, "listen.exposed", message)
-            .help("a loopback address with --metrics"));
+            .help(format!("a loopback address with {how}")));
     }
     let bound = Listener::bind(listen).await.map_err(|problem| {
         let taken = problem.kind() == std::io::ErrorKind::AddrInUse;
         let what = if taken { "is taken by another process" } else { "cannot be listened on" };
         let message = format!("{listen} {what}, and /metrics is to be there: {problem}");
         Failure::new(Exit::Failed, "cli.metrics", message)
-            .help(format!("choose another with --metrics, or metrics = \"off\" in {section}"))
+            .help(format!("choose another with {how}"))
     })?;
     Ok(Some(bound))
 }

@@ -115,7 +115,8 @@ pub fn run(args: &Args, up: &UpArgs, output: &Output) -> Result<Exit, Failure> {
 
 async fn serve(config: Config, fail_after: Option<u64>, output: &Output) -> Result<Exit, Failure> {
     let signals = Signals::catch()?;
-    let metrics = telemetry::listen(config.server.metrics, "[server]").await?;
+    let how = "--metrics, or metrics = \"off\" in [server]";
+    let metrics = telemetry::listen(config.server.metrics, how).await?;
     let listeners = listeners(&config).await?;
     let mut keyring = Keyring::open(&config)?;
     let wallets = keyring.wallets()?;
